@@ -1,0 +1,1 @@
+"""GAN ablation studies that end with a trustworthy answer."""
