@@ -37,9 +37,8 @@ class Config(BaseModel):
                 if key not in cls.model_fields:
                     nearest = difflib.get_close_matches(str(key), cls.model_fields, n=1, cutoff=0.5)
                     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-                    raise ValueError(
-                        f"unknown key {key!r}{hint} (allowed: {', '.join(sorted(cls.model_fields))})"
-                    )
+                    allowed = ", ".join(sorted(cls.model_fields))
+                    raise ValueError(f"unknown key {key!r}{hint} (allowed: {allowed})")
         return data
 
 
@@ -95,7 +94,7 @@ class Budget(Config):
         given = [key for key, value in self if value is not None]
         if len(given) != 1:
             raise ValueError(
-                f"exactly one of images, g_steps, d_steps, seconds is allowed, not {given or 'none'}"
+                f"exactly one of images, g_steps, d_steps, seconds is allowed, not {given}"
             )
         return self
 
@@ -230,13 +229,13 @@ class TrainConfig(Config):
     def _possible(self) -> Self:
         if self.penalty != "none" and self.d_norm == "batch":
             raise ValueError(
-                f"d_norm = 'batch' with penalty = {self.penalty!r}: batch norm mixes samples, so D has "
-                "no per-sample gradients; use d_norm = 'none', 'layer' or 'spectral'"
+                f"d_norm = 'batch' with penalty = {self.penalty!r}: batch norm mixes samples, so D "
+                "has no per-sample gradients; use d_norm = 'none', 'layer' or 'spectral'"
             )
         if self.penalty == "none" and self.penalty_weight is not None:
             raise ValueError(
-                f"penalty_weight = {self.penalty_weight}: there is no penalty to weigh; set penalty "
-                f"to one of {', '.join(name for name in PENALTIES if name != 'none')}"
+                f"penalty_weight = {self.penalty_weight}: there is no penalty to weigh; set "
+                f"penalty to one of {', '.join(name for name in PENALTIES if name != 'none')}"
             )
         if self.batch_size < 2 and "batch" in (self.g_norm, self.d_norm):
             raise ValueError(f"batch_size = {self.batch_size}: batch norm needs at least 2")
@@ -266,9 +265,8 @@ class TrainConfig(Config):
             )
         for key, settings in (("g_depth", self.g_settings), ("d_depth", self.d_settings)):
             if complaint := architecture.complaint(settings, sample_shape):
-                raise HarnessError(
-                    f"{key} = {settings.depth} with architecture = {self.architecture!r}: {complaint}"
-                )
+                choice = f"{key} = {settings.depth} with architecture = {self.architecture!r}"
+                raise HarnessError(f"{choice}: {complaint}")
 
 
 class EvaluateConfig(Config):

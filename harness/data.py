@@ -7,6 +7,7 @@ dataset fits beside the networks on the device.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 from collections.abc import Callable
@@ -135,7 +136,7 @@ class Batches:
             self._order = torch.cat([self._order, epoch])
         picked, self._order = self._order[:count], self._order[count:]
         images = to_unit_range(self._images.index_select(0, picked))
-        return images.unflatten(0, (num_batches, self._batch_size))
+        return images.view(num_batches, self._batch_size, *images.shape[1:])
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is left of the current epoch; the generator is saved by its owner."""
@@ -271,13 +272,14 @@ def _torchvision(
 
 
 def _with_extractor(dataset: Dataset, extractor: str, applies: bool) -> Dataset:
-    import dataclasses
-
     return dataclasses.replace(dataset, extractor=extractor if applies else None)
 
 
 def _folder(root: Path, image_size: int | None) -> Dataset:
-    """Load every image under `root` as RGB; sub-folders, where all images lie in them, are classes."""
+    """Load every image under `root` as RGB.
+
+    Sub-folders are classes where all images lie in them.
+    """
     from PIL import Image, UnidentifiedImageError
     from torchvision.transforms import v2
 
@@ -316,7 +318,9 @@ def _resize(images: Tensor, size: int | None) -> Tensor:
         return images
     from torchvision.transforms.v2.functional import resize
 
-    return torch.cat([resize(chunk, [size, size], antialias=True) for chunk in images.split(4096)])
+    return torch.cat(
+        [resize(chunk, [size, size], antialias=True) for chunk in torch.split(images, 4096)]
+    )
 
 
 def _cut(images: Tensor, labels: Tensor | None, sizes: list[int]) -> list[Part]:
@@ -324,4 +328,4 @@ def _cut(images: Tensor, labels: Tensor | None, sizes: list[int]) -> list[Part]:
     generator = torch.Generator().manual_seed(derive_seed(SPLIT_SEED, "split"))
     order = torch.randperm(len(images), generator=generator)
     whole = Part(images=images, labels=labels)
-    return [whole.take(indices.sort().values) for indices in order.split(sizes)]
+    return [whole.take(indices.sort().values) for indices in torch.split(order, sizes)]

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 
 class HarnessError(Exception):
-    """A problem its reader can solve: the message is one line that names key, value and what is allowed.
+    """A problem its reader can solve.
 
-    The command line prints it without a traceback and exits with code 2.
+    The message is one line that names key, value and what is allowed. The command line prints it without a traceback and exits with code 2.
     """
 
 
 def unknown_name(noun: str, name: str, allowed: Iterable[str]) -> HarnessError:
-    """Return the error for a name that is not among the `allowed` ones, with the nearest legal one."""
+    """Return the error for a name that is not `allowed`, with the nearest legal one."""
     names = sorted(allowed)
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""

@@ -1,8 +1,8 @@
 """Adversarial losses on the discriminator's logits.
 
 To add one, write a function that returns a `Loss` and decorate it with `@loss`: from there it is a
-legal value of `loss` in study files and `--set`, a variant by itself, a line of `harness list losses`
-and a case of the conformance tests.
+legal value of `loss` in study files and `--set`, a variant by itself, a line of
+`harness list losses` and a case of the conformance tests.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def hinge() -> Loss:
 
 @loss
 def wasserstein() -> Loss:
-    """Wasserstein: the critic's mean difference; wants clipping or a penalty (Arjovsky et al. 2017)."""
+    """Wasserstein: mean difference; wants clipping or a penalty (Arjovsky et al. 2017, eq. 3)."""
     return Loss(
         discriminator=lambda real, fake: fake.mean() - real.mean(),
         generator=lambda real, fake: -fake.mean(),
@@ -103,7 +103,7 @@ def _relativistic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 @loss
 def relativistic_average() -> Loss:
-    """Relativistic average: real against the mean fake and back (Jolicoeur-Martineau 2018, RaSGAN)."""
+    """Relativistic average: real against the mean fake (Jolicoeur-Martineau 2018, RaSGAN)."""
     return Loss(
         discriminator=_relativistic,
         generator=lambda real, fake: _relativistic(fake, real),

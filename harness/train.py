@@ -1,6 +1,6 @@
 """The training loop: it yields measurements and milestones; whoever iterates decides what to do.
 
-Nothing here writes, evaluates or prints. To prune, to interrupt or to fail is to close the iterator.
+Nothing here writes, evaluates or prints. To prune or to interrupt a run is to close the iterator.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Progress:
 
     def share(self, budget: Budget) -> float:
         """Return the spent share of the budget, in [0, 1]."""
-        return min(1.0, getattr(self, _COUNTER[budget.unit]) / budget.amount)
+        spent = float(getattr(self, _COUNTER[budget.unit]))
+        return min(1.0, spent / budget.amount)
 
 
 _COUNTER = {

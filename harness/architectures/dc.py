@@ -12,10 +12,10 @@ INIT_STD = 0.02  # Radford et al. 2016, section 4
 
 def _initialise(module: nn.Module) -> None:
     """Draw weights from N(0, 0.02), norm scales from N(1, 0.02); biases start at 0."""
+    if nn.utils.parametrize.is_parametrized(module, "weight"):
+        return  # spectral norm divides the scale away
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        # Under spectral norm the trainable tensor is the parametrisation's `original`.
-        weight = module.parametrizations.weight.original if _parametrised(module) else module.weight
-        nn.init.normal_(weight, 0, INIT_STD)
+        nn.init.normal_(module.weight, 0, INIT_STD)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
@@ -23,14 +23,10 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def _parametrised(module: nn.Module) -> bool:
-    return nn.utils.parametrize.is_parametrized(module, "weight")
-
-
 def generator(settings: NetworkSettings, latent_dim: int, sample_shape: SampleShape) -> nn.Module:
-    """Return latents -> (C', H / 2^depth, W / 2^depth) -> `depth` transposed convolutions -> images.
+    """Return latents -> small maps -> `depth` transposed convolutions -> images in [-1, 1].
 
-    The last hidden map has `width` channels, each one before it twice as many.
+    The first maps have the image's sides divided by 2^depth. The last hidden map has `width` channels, each one before it twice as many.
     """
     channels, height, width = sample_shape
     scale = 2**settings.depth
@@ -60,9 +56,9 @@ def generator(settings: NetworkSettings, latent_dim: int, sample_shape: SampleSh
 
 
 def discriminator(settings: NetworkSettings, sample_shape: SampleShape) -> nn.Module:
-    """Return images -> `depth` strided convolutions, the first with `width` channels -> logits (N, 1).
+    """Return images -> `depth` strided convolutions -> logits (N, 1).
 
-    As in the original, the first convolution has no normalisation.
+    The first has `width` channels, each further one twice as many. As in the original, the first convolution has no normalisation.
     """
     num_inputs, height, width = sample_shape
     num_outputs = settings.width

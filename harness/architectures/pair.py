@@ -38,7 +38,8 @@ class Architecture:
 
     Attributes:
         description: One line for `harness list`.
-        generator: (settings, latent_dim, sample_shape) -> module (N, latent_dim) -> images in [-1, 1].
+        generator: (settings, latent_dim, sample_shape) -> module that maps latents
+            (N, latent_dim) to images in [-1, 1].
         discriminator: (settings, sample_shape) -> module images -> (N, 1) logits.
         defaults: Values of `g_width`, `g_depth`, … where a study file is silent.
         complaint: (settings, sample_shape) -> why this network cannot be built, or None.

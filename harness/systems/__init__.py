@@ -1,4 +1,4 @@
-"""What is trained: a system initialises, steps and samples; it knows nothing of budgets or records."""
+"""What is trained: a system initialises, steps and samples; budgets and records are not its."""
 
 from harness.systems.gan import GAN, GANState
 

@@ -87,8 +87,8 @@ class GAN:
         Returns:
             Scalars on the device, nothing is read back: `d_loss` (penalty included), `g_loss`,
             `d_grad_norm`, `g_grad_norm` (L2 over all parameters), mean logits `d_real_logit` and
-            `d_fake_logit`, and where logits are log-odds the mean probabilities `d_real` and `d_fake`
-            (before the D updates that they belong to). D's are means over its updates.
+            `d_fake_logit`, and where logits are log-odds the mean probabilities `d_real` and
+            `d_fake`. D's are means over its updates, each taken before its own update.
         """
         d_measures = [
             self._discriminator_step(state, batch[index]) for index in range(self.config.d_steps)
@@ -188,11 +188,11 @@ class GAN:
 def _update(optimizer: torch.optim.Optimizer, loss: Tensor, module: nn.Module) -> Tensor:
     """Step on the gradients of `module` alone and return their L2 norm, a scalar on the device.
 
-    Naming the inputs spares the other network's weight gradients: they are neither computed nor kept.
+    Naming the inputs spares the other network's weight gradients: they are never computed.
     """
     parameters = list(module.parameters())
     optimizer.zero_grad(set_to_none=True)
-    loss.backward(inputs=parameters)
+    torch.autograd.backward(loss, inputs=parameters)
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     optimizer.step()
     return norm
@@ -201,7 +201,7 @@ def _update(optimizer: torch.optim.Optimizer, loss: Tensor, module: nn.Module) -
 def _optimizer(
     config: TrainConfig, parameters: Iterable[nn.Parameter], lr: float
 ) -> torch.optim.Optimizer:
-    """Return the optimiser with fused updates where torch has them (a large share of an MLP step)."""
+    """Return the optimiser, with fused updates where torch has them: a good part of an MLP step."""
     decay = config.weight_decay
     match config.optimizer:
         case "adam":
