@@ -65,7 +65,8 @@ def parse(model: type[C], data: object, where: str) -> C:
 def explain(error: ValidationError) -> str:
     """Return the first problem of a pydantic error as `key = value: what is allowed`."""
     first, *others = error.errors(include_url=False)
-    key = ".".join(str(part) for part in first["loc"])
+    # Parts in brackets name a branch of a union, which no file spells out.
+    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("("))
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     if first["type"] == "missing":

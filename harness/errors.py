@@ -9,7 +9,8 @@ from collections.abc import Iterable
 class HarnessError(Exception):
     """A problem its reader can solve.
 
-    The message is one line that names key, value and what is allowed. The command line prints it without a traceback and exits with code 2.
+    The message is one line that names key, value and what is allowed; the command line prints it
+    without a traceback and exits with code 2.
     """
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -89,7 +89,7 @@ def train(
     *,
     milestones: int,
     resume: dict[str, Any] | None = None,
-) -> Iterator[Measured | Milestone]:
+) -> Generator[Measured | Milestone, None, None]:
     """Train to the end of the config's budget.
 
     Args:

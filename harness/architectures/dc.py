@@ -26,7 +26,8 @@ def _initialise(module: nn.Module) -> None:
 def generator(settings: NetworkSettings, latent_dim: int, sample_shape: SampleShape) -> nn.Module:
     """Return latents -> small maps -> `depth` transposed convolutions -> images in [-1, 1].
 
-    The first maps have the image's sides divided by 2^depth. The last hidden map has `width` channels, each one before it twice as many.
+    The first maps have the image's sides divided by 2^depth; the last hidden map has `width`
+    channels, each one before it twice as many.
     """
     channels, height, width = sample_shape
     scale = 2**settings.depth

@@ -1,0 +1,57 @@
+"""What a study file may say, for `harness list`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import BaseModel
+
+from harness.architectures import ACTIVATIONS, ARCHITECTURES, NORMS
+from harness.config import Budget, EvaluateConfig, TrainConfig
+from harness.data import DATASETS
+from harness.losses import LOSSES
+from harness.penalties import PENALTIES
+from harness.presets import list_presets
+from harness.study import ConfirmConfig, SearchConfig, StudyConfig
+
+
+def _fields(model: type[BaseModel]) -> Callable[[], dict[str, str]]:
+    def describe() -> dict[str, str]:
+        return {
+            name: " ".join((field.description or "").split())
+            for name, field in model.model_fields.items()
+        }
+
+    return describe
+
+
+def _datasets() -> dict[str, str]:
+    return DATASETS.describe() | {"folder:PATH": "Any folder of images, resized to image_size"}
+
+
+def _metrics() -> dict[str, str]:
+    return {
+        "fid": "Frechet distance of features (Heusel et al. 2017), lower is better",
+        "kid": "Kernel distance of features (Binkowski et al. 2018), unbiased, lower is better",
+        "feature_spread": "Variance of the samples' features over that of real images",
+        "fid_floor": "FID of real training images at the same number of samples",
+        "kid_floor": "KID of real training images at the same number of samples",
+    }
+
+
+CATALOGUE: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
+    "losses": ("values of loss, and variants by themselves", LOSSES.describe),
+    "penalties": ("values of penalty", PENALTIES.describe),
+    "architectures": ("values of architecture", ARCHITECTURES.describe),
+    "norms": ("values of g_norm and d_norm", NORMS.describe),
+    "activations": ("values of g_activation and d_activation", ACTIVATIONS.describe),
+    "datasets": ("values of dataset", _datasets),
+    "presets": ("values of preset", list_presets),
+    "metrics": ("what runs are scored by", _metrics),
+    "settings": ("keys of [fixed], [compare] and [space]", _fields(TrainConfig)),
+    "study": ("tables and keys of a study file", _fields(StudyConfig)),
+    "search": ("keys of [search]", _fields(SearchConfig)),
+    "confirm": ("keys of [confirm]", _fields(ConfirmConfig)),
+    "budget": ("keys of [budget]", _fields(Budget)),
+    "evaluate": ("keys of [evaluate]", _fields(EvaluateConfig)),
+}

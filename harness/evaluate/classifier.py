@@ -1,0 +1,125 @@
+"""The small classifier whose penultimate layer is a ruler, and the one recipe that trains it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, relu
+
+from harness.data import Part, to_unit_range
+from harness.randomness import derive_seed, seeded
+
+# The version enters every ruler's hash: a change of anything below, or of the network, raises it.
+RECIPE = "v1"
+BATCH_SIZE = 128
+EPOCHS = 40
+MIN_STEPS = 200
+MAX_STEPS = 2000
+PEAK_LR = 3e-3
+WEIGHT_DECAY = 1e-2
+
+
+class Classifier(nn.Module):
+    """Three convolutions, a linear embedding (the features) and a linear layer to the classes.
+
+    Args:
+        sample_shape: (C, H, W) of the images.
+        num_features: Size d of the embedding.
+        num_classes: Number of logits.
+    """
+
+    def __init__(
+        self, sample_shape: tuple[int, int, int], *, num_features: int, num_classes: int
+    ) -> None:
+        super().__init__()
+        self.sample_shape = sample_shape
+        self.num_features = num_features
+        self.num_classes = num_classes
+        self.embed = nn.Sequential(
+            *_block(sample_shape[0], 32, stride=1),
+            *_block(32, 64, stride=2),
+            *_block(64, 64, stride=2),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(64 * 4 * 4, num_features),
+            # Features of unit variance, whatever the data: KID's kernel (xᵀy / d + 1)³ has a scale.
+            nn.BatchNorm1d(num_features, affine=False),
+        )
+        self.classify = nn.Linear(num_features, num_classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the embedding of uint8 images: (N, C, H, W) -> (N, d), before its activation.
+
+        A ReLU's zeros would hide differences among images that the classes do not need.
+        """
+        embedding: Tensor = self.embed(to_unit_range(images))
+        return embedding
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of uint8 images: (N, C, H, W) -> (N, num_classes)."""
+        logits: Tensor = self.classify(relu(self.features(images)))
+        return logits
+
+
+def _block(in_channels: int, out_channels: int, *, stride: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
+    ]
+
+
+def train_classifier(part: Part, num_features: int, seed: int) -> Classifier:
+    """Train a classifier on a labelled part, on the CPU so that the device changes nothing.
+
+    AdamW with a one-cycle learning rate on cross-entropy, no augmentation and no dropout. The same
+    part, seed and thread count give the same bits; the global random state is left alone.
+
+    Args:
+        part: Training images and their labels.
+        num_features: Size of the embedding.
+        seed: Root of the initialisation and of the data order.
+
+    Returns:
+        The classifier in eval mode.
+    """
+    if part.labels is None:
+        raise ValueError("a classifier needs labels")
+    channels, height, width = part.images.shape[1:]
+    with seeded(derive_seed(seed, "initialisation")):
+        network = Classifier(
+            (channels, height, width),
+            num_features=num_features,
+            num_classes=int(part.labels.max()) + 1,
+        )
+    batches = _batches(len(part), torch.Generator().manual_seed(derive_seed(seed, "order")))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_LR, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LR, total_steps=len(batches))
+    with torch.enable_grad():
+        for indices in batches:
+            loss = cross_entropy(network(part.images[indices]), part.labels[indices])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return network.eval()
+
+
+def _batches(num_images: int, generator: torch.Generator) -> Tensor:
+    """Return the indices of every step's batch, (steps, batch size); an epoch visits each once."""
+    batch_size = min(BATCH_SIZE, num_images)
+    steps = min(MAX_STEPS, max(MIN_STEPS, EPOCHS * num_images // batch_size))
+    epochs = math.ceil(steps * batch_size / num_images)
+    order = torch.cat([torch.randperm(num_images, generator=generator) for _ in range(epochs)])
+    return order[: steps * batch_size].view(steps, batch_size)
+
+
+@torch.no_grad()
+def accuracy(network: Classifier, part: Part) -> float:
+    """Return the share of a labelled part that the classifier, in eval mode, gets right."""
+    if part.labels is None:
+        raise ValueError("accuracy needs labels")
+    predicted = torch.cat([network(chunk).argmax(dim=1) for chunk in part.images.split(500)])
+    return float((predicted == part.labels).double().mean())

@@ -1,0 +1,203 @@
+"""Ruler files: a trained classifier with the facts about it, as safetensors.
+
+Two rulers ship with the package (docs/rulers.md); any other labelled dataset gets one of its own,
+trained once and kept in the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from harness.data import Dataset, Part
+from harness.errors import HarnessError
+from harness.evaluate import classifier
+from harness.evaluate.classifier import Classifier, train_classifier
+from harness.evaluate.features import Extractor
+from harness.evaluate.files import write_once
+from harness.randomness import seeded
+
+FOLDER = Path(__file__).with_name("rulers")
+SEED = 0
+
+# A shipped ruler is versioned and never overwritten: every published score depends on its bytes.
+SHIPPED = {
+    "digits_cnn_v1": "",
+    "mnist_cnn_v1": "",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RulerFacts:
+    """What a ruler file says about itself, in its safetensors header.
+
+    Attributes:
+        dataset: Name of the dataset whose training part it was trained on.
+        sample_shape: (C, H, W) it measures.
+        num_features: Size of its embedding.
+        num_classes: Classes it tells apart.
+        recipe: Version of the training recipe.
+        train_digest: SHA-256 of the training images and labels, 16 hex digits.
+        validation_accuracy: Share of the validation part it gets right.
+        test_accuracy: The same on the test part; neither part was used in training.
+    """
+
+    dataset: str
+    sample_shape: tuple[int, int, int]
+    num_features: int
+    num_classes: int
+    recipe: str
+    train_digest: str
+    validation_accuracy: float
+    test_accuracy: float
+
+
+def make_ruler(dataset: Dataset, num_features: int) -> tuple[Classifier, RulerFacts]:
+    """Train a ruler on the training part of a labelled dataset and measure its accuracy."""
+    network = train_classifier(dataset.train, num_features, SEED)
+    facts = RulerFacts(
+        dataset=key_safe(dataset.name),
+        sample_shape=network.sample_shape,
+        num_features=num_features,
+        num_classes=network.num_classes,
+        recipe=classifier.RECIPE,
+        train_digest=train_digest(dataset.train),
+        validation_accuracy=classifier.accuracy(network, dataset.validation),
+        test_accuracy=classifier.accuracy(network, dataset.test),
+    )
+    return network, facts
+
+
+def dump_ruler(network: Classifier, facts: RulerFacts) -> bytes:
+    """Return the contents of a ruler file; equal rulers give equal bytes."""
+    # One sorted JSON string, for safetensors writes several header entries in random order.
+    header = {"ruler": json.dumps(asdict(facts), sort_keys=True)}
+    return safetensors.torch.save(network.state_dict(), header)
+
+
+def load_ruler(path: Path) -> tuple[Classifier, RulerFacts, str]:
+    """Read a ruler file.
+
+    Returns:
+        The classifier in eval mode, its facts, and the file's SHA-256.
+
+    Raises:
+        OSError, SafetensorError, ValueError, RuntimeError: The file is missing or no ruler.
+    """
+    contents = path.read_bytes()
+    weights = safetensors.torch.load(contents)
+    # The format: eight bytes of header length, then the header as JSON.
+    header = json.loads(contents[8 : 8 + int.from_bytes(contents[:8], "little")])
+    try:
+        said = json.loads(header["__metadata__"]["ruler"])
+        facts = RulerFacts(**{**said, "sample_shape": tuple(said["sample_shape"])})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a ruler file") from error
+    with seeded(SEED):  # a network is initialised before it is loaded
+        network = Classifier(
+            facts.sample_shape, num_features=facts.num_features, num_classes=facts.num_classes
+        )
+    network.load_state_dict(weights)
+    return network.eval(), facts, hashlib.sha256(contents).hexdigest()
+
+
+def shipped_ruler(name: str, dataset: Dataset, device: torch.device) -> Extractor:
+    """Return a ruler that ships with the package.
+
+    Raises:
+        HarnessError: Its file is damaged, or it measures images of another shape than the data's.
+    """
+    try:
+        network, facts, sha256 = load_ruler(FOLDER / f"{name}.safetensors")
+    except (OSError, SafetensorError, ValueError, RuntimeError):
+        sha256 = "unreadable"
+    if sha256 != SHIPPED[name]:
+        raise HarnessError(
+            f"the shipped ruler {name!r} is damaged (sha256 {sha256[:16]}, expected "
+            f"{SHIPPED[name][:16]}): install the package again"
+        )
+    if facts.sample_shape != dataset.sample_shape:
+        raise HarnessError(
+            f"evaluate.extractor = {name!r} measures {_by(facts.sample_shape)} images, dataset "
+            f"{dataset.name!r} has {_by(dataset.sample_shape)}; omit it for the dataset's own, or "
+            "set 'inception'"
+        )
+    return _extractor(name, network, facts, sha256, device)
+
+
+def trained_ruler(dataset: Dataset, cache_dir: Path, device: torch.device) -> Extractor:
+    """Return the ruler of any labelled dataset: trained once, then read from the cache.
+
+    The first file wins: processes that train at the same time all go on with the same weights.
+
+    Raises:
+        HarnessError: The data carry no labels.
+    """
+    if dataset.num_classes < 2:
+        raise HarnessError(
+            f"evaluate.extractor is not set and dataset {dataset.name!r} has no labels to train a "
+            'ruler on: set evaluate.extractor = "inception"'
+        )
+    # FID's bias grows with d / n: few features where the held-out parts are small.
+    held_out = min(len(dataset.validation), len(dataset.test))
+    num_features = 64 if held_out >= 2000 else 32
+    recipe = f"{dataset.digest}/{classifier.RECIPE}/{num_features}/{SEED}"
+    hash8 = hashlib.sha256(recipe.encode()).hexdigest()[:8]
+    name = f"{key_safe(dataset.name)}_cnn_{hash8}"
+    path = cache_dir / f"{name}.safetensors"
+    network, facts, sha256 = _read_or_make(path, lambda: make_ruler(dataset, num_features))
+    return _extractor(name, network, facts, sha256, device)
+
+
+def train_digest(part: Part) -> str:
+    """Return the first 16 hex digits of a SHA-256 over a part's images and labels."""
+    digest = hashlib.sha256(part.images.contiguous().numpy().tobytes())
+    if part.labels is not None:
+        digest.update(part.labels.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def key_safe(dataset_name: str) -> str:
+    """Return a dataset's name as a metric key may hold it: `folder:/x/cats` -> `folder_cats`."""
+    kind, colon, path = dataset_name.partition(":")
+    name = f"{kind}_{Path(path).name}" if colon else kind
+    return re.sub(r"[^A-Za-z0-9]+", "_", name)[:40].strip("_")
+
+
+def _read_or_make(
+    path: Path, make: Callable[[], tuple[Classifier, RulerFacts]]
+) -> tuple[Classifier, RulerFacts, str]:
+    try:
+        return load_ruler(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, SafetensorError, ValueError, RuntimeError):
+        path.unlink(missing_ok=True)
+    write_once(path, dump_ruler(*make()))
+    return load_ruler(path)
+
+
+def _extractor(
+    name: str, network: Classifier, facts: RulerFacts, sha256: str, device: torch.device
+) -> Extractor:
+    return Extractor(
+        name=name,
+        sha256=sha256,
+        num_features=facts.num_features,
+        network=network,
+        extract=network.features,
+        device=device,
+        accuracy=f"{facts.validation_accuracy:.4f} validation, {facts.test_accuracy:.4f} test",
+    )
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(str(size) for size in shape)

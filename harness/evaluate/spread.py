@@ -1,0 +1,27 @@
+"""Spread of fake features relative to real ones: the collapse indicator.
+
+tr(Σ_f) / tr(Σ_r): near 1 for samples as varied as the data, near 0 for a generator that makes one
+image. Unlike FID it does not move when samples are merely displaced.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from harness.evaluate.features import as_exact
+
+
+def feature_spread(real_features: Tensor, fake_features: Tensor) -> float:
+    """Return the ratio of the traces of the two feature covariances.
+
+    Args:
+        real_features: (N, d) floats.
+        fake_features: (M, d) floats.
+
+    Raises:
+        ValueError: A feature is not finite, or all real features are equal.
+    """
+    real_variance = float(as_exact(real_features).var(dim=0).sum())
+    if real_variance == 0:
+        raise ValueError("all real features are equal: there is no spread to compare with")
+    return float(as_exact(fake_features).var(dim=0).sum()) / real_variance

@@ -1,0 +1,275 @@
+"""Launching: a study from file to answer, and a single run by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+
+from harness.board import Board
+from harness.config import EvaluateConfig, TrainConfig, parse
+from harness.errors import HarnessError
+from harness.estimate import estimate_seconds
+from harness.progress import Display, Event, silent
+from harness.runner import Bench, RunResult, run
+from harness.search import Storage
+from harness.study import StudyConfig
+from harness.study_file import check_extension
+from harness.summary import StudySummary, summarise
+from harness.tracking import Tracker
+from harness.train import Progress
+from harness.worker import Execution, Plan, cpu_threads, run_params, set_up_bench, work_side_by_side
+from harness.workspace import Workspace
+
+
+def resolve_device(device: str) -> str:
+    """Return `cpu` or `cuda` for `auto`, and check that what is asked for exists."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise HarnessError(f"--device {device!r}: allowed are auto, cpu, cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise HarnessError("--device 'cuda': torch finds no CUDA device here; use cpu or auto")
+    return device
+
+
+def run_study(
+    name: str,
+    study: StudyConfig,
+    workspace: Workspace,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    workers: int = 1,
+    retry_failed: bool = False,
+    source: str | None = None,
+    display: Callable[[str], Display] = silent,
+) -> StudySummary:
+    """Run a study to its end, or continue it: the same call picks up what an earlier one left.
+
+    Args:
+        name: The study's name; an experiment in MLflow.
+        study: Its file.
+        workspace: Where things live.
+        device: `auto`, `cpu` or `cuda`; `auto` keeps what the study was started with.
+        threads: CPU threads per run; None keeps what it was started with, or divides the cores.
+        workers: Processes that train side by side.
+        retry_failed: Whether to run cells again that failed with an error.
+        source: The study file's text, for the record.
+        display: Given the validation metric's key, makes what shows the progress.
+
+    Raises:
+        HarnessError: Before anything is written, whatever is wrong with the request.
+        KeyboardInterrupt: After all states have been recorded; the same call goes on.
+    """
+    arms = study.arms()
+    known = _known_definition(name, workspace)
+    execution = plan_execution(name, workspace, device, threads, workers)
+    if known is not None:
+        old = parse(StudyConfig, known["study"], f"the record of study {name!r}")
+        check_extension(name, old, study)
+    with cpu_threads(execution.threads):
+        bench = set_up_bench(study, arms, execution, workspace)
+
+    storage = Storage(workspace)
+    tracker = Tracker(workspace)
+    experiment = tracker.open_experiment(name)
+    tags = {"question": study.question, "baseline": study.baseline_arm, **_text(asdict(execution))}
+    parent = tracker.open_parent(experiment, name, {"mlflow.note.content": study.question, **tags})
+    definition = study.model_dump(mode="json")
+    tracker.log_file(parent, "study.json", json.dumps(definition, indent=2))
+    if source is not None:
+        tracker.log_file(parent, "study.toml", source)
+    metric = bench.evaluator.key("test", "fid")
+    floor = bench.floors[bench.evaluator.key("test", "fid_floor")]
+    record = {
+        "study": definition,
+        "execution": asdict(execution),
+        "experiment_id": experiment,
+        "parent_run_id": parent,
+        "metric": metric,
+        "objective": bench.objective,
+        "floor": floor,
+        "dataset_digest": bench.dataset.digest,
+        "created": time.time(),
+    }
+    storage.write_definition(name, {**record, "created": (known or record)["created"]})
+    board = Board(storage, name, study)
+    board.prepare(retry_failed=retry_failed)
+    plan = Plan(
+        name=name,
+        study=study,
+        execution=execution,
+        workspace=workspace,
+        experiment_id=experiment,
+        parent_run_id=parent,
+    )
+    try:
+        with display(bench.objective) as shown:
+            if not board.is_complete:
+                work_side_by_side(plan, bench, workers, shown)
+    finally:
+        summary = summarise(name, study, board.states(), metric=metric, floor=floor)
+        tracker.log_file(parent, "summary.json", json.dumps(summary.to_json(), indent=2))
+        tracker.close_parent(
+            parent,
+            summary.complete,
+            _summary_metrics(summary) | dict(bench.floors),
+            {"state": "complete" if summary.complete else "incomplete"},
+        )
+    return summary
+
+
+def _known_definition(name: str, workspace: Workspace) -> dict[str, Any] | None:
+    """Read an existing study without creating a database for a new one."""
+    try:
+        return Storage(workspace, create=False).read_definition(name)
+    except HarnessError:
+        return None
+
+
+def plan_execution(
+    name: str, workspace: Workspace, device: str, threads: int | None, workers: int
+) -> Execution:
+    """Return how a study is, or would be, executed.
+
+    Raises:
+        HarnessError: The device does not exist, or the study was started in another way.
+    """
+    known = _known_definition(name, workspace)
+    if known is None:
+        threads = threads or max(1, (os.cpu_count() or 1) // workers)
+        return Execution(device=resolve_device(device), threads=threads)
+    execution = Execution(**known["execution"])
+    for key, asked in (("device", None if device == "auto" else device), ("threads", threads)):
+        started = getattr(execution, key)
+        if asked is not None and asked != started:
+            raise HarnessError(
+                f"--{key} {asked}: study {name!r} was started with {started} and keeps it; give a "
+                "new study a name of its own with --name"
+            )
+    resolve_device(execution.device)
+    return execution
+
+
+def preview(
+    study: StudyConfig, workspace: Workspace, execution: Execution, workers: int
+) -> dict[str, Any]:
+    """Return what a study would run, as JSON values: arms, runs, refusals and estimated hours.
+
+    Nothing is trained or recorded; a few steps of every arm are timed.
+    """
+    arms, refused = study.possible_arms()
+    with cpu_threads(execution.threads):
+        bench = set_up_bench(study, arms, execution, workspace)
+        rows: list[dict[str, Any]] = [
+            {
+                "name": arm.name,
+                "search_runs": len(study.points(arm)) * study.search.seeds if arm.space else 0,
+                "confirm_runs": study.confirm.seeds,
+                "tuned": list(arm.space),
+                "hours": estimate_seconds(study, arm, bench) / 3600,
+            }
+            for arm in arms
+        ]
+    return {
+        "arms": rows,
+        "refused": refused,
+        "runs": sum(row["search_runs"] + row["confirm_runs"] for row in rows),
+        "hours": sum(row["hours"] for row in rows) / workers,
+        "metric": bench.evaluator.key("test", "fid"),
+    }
+
+
+def train_once(
+    config: TrainConfig,
+    evaluate: EvaluateConfig,
+    workspace: Workspace,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    experiment: str = "train",
+    display: Callable[[str], Display] = silent,
+) -> tuple[str, RunResult]:
+    """Train one run by hand, recorded like any other, and return its MLflow run id and result.
+
+    Raises:
+        HarnessError: Before anything is written, whatever is wrong with the request.
+    """
+    execution = Execution(device=resolve_device(device), threads=threads or os.cpu_count() or 1)
+    with cpu_threads(execution.threads):
+        bench = Bench.set_up(
+            config.dataset,
+            config.image_size,
+            evaluate,
+            data_dir=workspace.data_dir,
+            cache_dir=workspace.cache,
+            device=torch.device(execution.device),
+        )
+        config.check_shape(bench.dataset.sample_shape)
+        tracker = Tracker(workspace)
+        name = f"{config.architecture} {config.loss} seed {config.seed}"
+        recorder = tracker.start_run(
+            tracker.open_experiment(experiment),
+            name,
+            config,
+            bench.dataset,
+            tags={"phase": "train", "seed": config.seed},
+            params=run_params(execution, bench),
+        )
+        event = Event(kind="started", run=name)
+        with display(bench.objective) as shown:
+            shown.show(Event(kind="total", done=0, total=1))
+            shown.show(event)
+
+            def on_progress(progress: Progress, values: Mapping[str, float]) -> None:
+                share = progress.share(config.budget)
+                shown.show(replace(event, kind="progress", share=share, values=values))
+
+            try:
+                result = run(
+                    config,
+                    bench,
+                    recorder,
+                    checkpoint=workspace.checkpoints / f"{recorder.run_id}.pt",
+                    final_splits=("validation", "test"),
+                    on_progress=on_progress,
+                )
+            except BaseException:
+                recorder.interrupt()
+                raise
+            recorder.finish(result)
+            shown.show(
+                replace(
+                    event,
+                    kind="ended",
+                    outcome=result.outcome,
+                    reason=result.reason,
+                    values=result.scores,
+                )
+            )
+    return recorder.run_id, result
+
+
+def _summary_metrics(summary: StudySummary) -> dict[str, float]:
+    """Return the study's figures under names that MLflow can list."""
+    metrics: dict[str, float] = {}
+    for arm in summary.arms:
+        figures = {"mean": arm.mean, "sd": arm.sd, "median": arm.median}
+        for key, value in figures.items():
+            if value is not None:
+                metrics[f"arm/{arm.name}/{key}"] = value
+    for comparison in summary.comparisons:
+        metrics[f"compare/{comparison.arm}/p_value"] = comparison.p_value
+        metrics[f"compare/{comparison.arm}/p_holm"] = comparison.p_holm
+        metrics[f"compare/{comparison.arm}/superiority"] = comparison.superiority
+    return metrics
+
+
+def _text(values: Mapping[str, object]) -> dict[str, str]:
+    return {key: str(value) for key, value in values.items()}

@@ -1,0 +1,167 @@
+"""What a person sees of a study that runs: bars on a terminal, one line per run elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Literal, Protocol, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One piece of news from a worker.
+
+    Attributes:
+        kind: `started`, `progress` or `ended` for a run; `total` for the study's number of runs.
+        worker: Which worker it comes from.
+        run: What the run is called, e.g. "dc, search trial 3".
+        share: Spent share of the run's budget (`progress`), in [0, 1].
+        values: Current scores or losses (`progress`), final scores (`ended`).
+        outcome: How the run ended.
+        reason: Why it did not finish.
+        done: Runs of the study that have ended (`total`).
+        total: Runs that are known to be needed (`total`).
+    """
+
+    kind: Literal["started", "progress", "ended", "total"]
+    worker: int = 0
+    run: str = ""
+    share: float = 0.0
+    values: Mapping[str, float] = field(default_factory=dict)
+    outcome: str = ""
+    reason: str | None = None
+    done: int = 0
+    total: int = 0
+
+
+class Display(Protocol):
+    """Shows events while used as a context manager."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+
+
+def display(console: Console, metric: str, *, quiet: bool = False) -> Display:
+    """Return bars for a terminal, lines for anything else, nothing if `quiet`.
+
+    Args:
+        console: Where to show.
+        metric: The key whose current value stands beside a bar.
+        quiet: Whether to show nothing at all.
+    """
+    if quiet:
+        return silent(metric)
+    return _Bars(console, metric) if console.is_terminal else _Lines(console, metric)
+
+
+def silent(metric: str) -> Display:
+    """Return a display that shows nothing."""
+    return _Silence()
+
+
+class _Silence:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, event: Event) -> None:
+        pass
+
+
+class _Lines(_Silence):
+    """One line per run that ends."""
+
+    def __init__(self, console: Console, metric: str) -> None:
+        self._console = console
+        self._metric = metric
+        self._started: dict[int, float] = {}
+        self._count = (0, 0)
+
+    def show(self, event: Event) -> None:
+        if event.kind == "total":
+            self._count = (event.done, event.total)
+        elif event.kind == "started":
+            self._started[event.worker] = time.monotonic()
+        elif event.kind == "ended":
+            seconds = time.monotonic() - self._started.get(event.worker, time.monotonic())
+            done, total = self._count
+            self._console.print(
+                f"[{done + 1}/{total}] {_ended(event, self._metric)} ({seconds:.0f} s)",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+class _Bars(_Silence):
+    """A bar for the study and one per worker."""
+
+    def __init__(self, console: Console, metric: str) -> None:
+        self._metric = metric
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+        )
+        self._study = self._progress.add_task("study", total=None, note="")
+        self._runs: dict[int, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def show(self, event: Event) -> None:
+        if event.kind == "total":
+            note = f"{event.done}/{event.total} runs"
+            self._progress.update(self._study, completed=event.done, total=event.total, note=note)
+            return
+        if event.worker not in self._runs:
+            self._runs[event.worker] = self._progress.add_task("", total=1.0, note="")
+        task = self._runs[event.worker]
+        if event.kind == "started":
+            self._progress.reset(task, description=event.run, total=1.0)
+        elif event.kind == "progress":
+            if self._metric in event.values:
+                self._progress.update(task, note=f"FID {event.values[self._metric]:.4g}")
+            self._progress.update(task, completed=event.share)
+        else:
+            self._progress.update(task, completed=1.0)
+            self._progress.console.print(_ended(event, self._metric), markup=False, highlight=False)
+
+
+def _ended(event: Event, metric: str) -> str:
+    score = event.values.get(metric)
+    result = f"FID {score:.4g}" if score is not None else ""
+    reason = f": {event.reason}" if event.reason else ""
+    return f"{event.run}: {event.outcome}{reason} {result}".rstrip()

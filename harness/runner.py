@@ -1,0 +1,267 @@
+"""One run: train, evaluate at milestones, record, checkpoint, stop when told."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from harness.checkpoint import draw_latents, generate, load_checkpoint, save_checkpoint
+from harness.config import EvaluateConfig, TrainConfig
+from harness.data import Dataset, Split, load_dataset
+from harness.evaluate import Evaluator
+from harness.pictures import image_grid
+from harness.systems import GAN
+from harness.train import Measured, Milestone, Progress, train
+
+Outcome = Literal["finished", "collapsed", "diverged", "pruned", "failed", "interrupted"]
+
+GRID_SAMPLES = 64
+GRID_SEED = 0  # the same latents in every run of a study, so grids compare across arms
+CHECKPOINT_SECONDS = 15.0
+COLLAPSED_BELOW = 0.05
+"""A run is collapsed when its samples' features spread less than this share of the real ones'."""
+
+
+class Recorder(Protocol):
+    """Where a run's results go. Writes may be held back until `flush`."""
+
+    def log_metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Record finite scalars at `step` images seen."""
+
+    def log_grid(self, key: str, picture: npt.NDArray[np.uint8], step: int) -> None:
+        """Record a picture (H, W, 3) at `step` images seen."""
+
+    def log_generator(
+        self, generator: nn.Module, config: TrainConfig, sample_shape: tuple[int, int, int]
+    ) -> None:
+        """Record the final generator, in eval mode."""
+
+    def flush(self) -> None:
+        """Write all that was held back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What became of a run.
+
+    Attributes:
+        outcome: `finished` or `collapsed` have final scores; the others have none.
+        reason: Why it did not finish, one line.
+        scores: The last evaluation's values at the full budget, by protocol key.
+        last_scores: The last evaluation that took place, whatever the outcome.
+        progress: How far training came.
+    """
+
+    outcome: Outcome
+    progress: Progress
+    reason: str | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    last_scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What all runs of a study share: data, metric and device.
+
+    Attributes:
+        dataset: The data; `images` is its training part on the device.
+        evaluator: Scores samples by the study's one protocol.
+        times: Evaluations per run.
+        device: Where runs train.
+        floors: Real-vs-real scores, by protocol key, recorded beside every run's own.
+    """
+
+    dataset: Dataset
+    images: torch.Tensor
+    evaluator: Evaluator
+    times: int
+    device: torch.device
+    floors: Mapping[str, float]
+
+    @classmethod
+    def set_up(
+        cls,
+        name: str,
+        image_size: int | None,
+        evaluate: EvaluateConfig,
+        *,
+        data_dir: Path,
+        cache_dir: Path,
+        device: torch.device,
+    ) -> Bench:
+        """Load a dataset and its evaluator; raises HarnessError where either is impossible."""
+        dataset = load_dataset(name, data_dir, image_size)
+        evaluator = Evaluator(dataset, evaluate, cache_dir=cache_dir, device=device)
+        return cls(
+            dataset=dataset,
+            images=dataset.train.images.to(device),
+            evaluator=evaluator,
+            times=evaluate.times,
+            device=device,
+            floors=evaluator.floor("validation") | evaluator.floor("test"),
+        )
+
+    @property
+    def objective(self) -> str:
+        """The key of the validation FID."""
+        return self.evaluator.key("validation", "fid")
+
+
+class Stop(Exception):  # noqa: N818 - not an error: the watcher's way to end a run
+    """Raised by `on_progress` to abandon a run that is no longer ours."""
+
+
+def run(
+    config: TrainConfig,
+    bench: Bench,
+    recorder: Recorder,
+    *,
+    checkpoint: Path,
+    final_splits: tuple[Split, ...] = ("validation",),
+    on_evaluation: Callable[[int, float], bool] = lambda index, fid: False,
+    on_progress: Callable[[Progress, Mapping[str, float]], None] = lambda progress, values: None,
+) -> RunResult:
+    """Train one generator to the end of its budget, or as far as it gets.
+
+    Args:
+        config: The run's settings.
+        bench: Data, metric and device.
+        recorder: Where results go.
+        checkpoint: File to continue from and to keep up to date; removed when the run has ended.
+        final_splits: What the last evaluation scores against; earlier ones see validation only.
+        on_evaluation: Told (index, validation FID), index from 1; True prunes the run. After an
+            interruption it is told again of the evaluations before it.
+        on_progress: Told of every measurement; may raise `Stop`: the run's checkpoint stays.
+
+    Returns:
+        The result. Exceptions from training itself become the outcome `failed`; KeyboardInterrupt
+        and what `on_progress` raises pass through.
+    """
+    system = GAN(config, bench.dataset.sample_shape, bench.device)
+    saved = _matching_checkpoint(checkpoint, config)
+    evaluations: list[dict[str, float]] = saved["evaluations"] if saved else []
+    for index, values in enumerate(evaluations, start=1):
+        on_evaluation(index, values[bench.objective])
+    progress = Progress()
+    saved_at = time.monotonic()
+    resume = saved["train"] if saved else None
+    events = train(system, bench.images, milestones=bench.times, resume=resume)
+    outcome: Outcome = "finished"
+    reason: str | None = None
+    try:
+        for event in events:
+            progress = event.progress
+            if isinstance(event, Measured):
+                recorder.log_metrics(_metrics(event, bench), progress.images_seen)
+                on_progress(progress, event.values)
+                _check_finite(event)
+            elif scores := _evaluate(event, system, bench, recorder, final_splits):
+                evaluations.append(scores)
+                on_progress(progress, scores)
+                if on_evaluation(event.index, scores[bench.objective]) and not event.is_last:
+                    raise _Pruned(f"validation FID {scores[bench.objective]:.4g}")
+            if time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+                recorder.flush()  # first the curve, then the point from which it goes on
+                content = {
+                    "train": event.snapshot(),
+                    "evaluations": evaluations,
+                    "config": config.model_dump_json(),
+                }
+                save_checkpoint(checkpoint, content)
+                saved_at = time.monotonic()
+        spread = evaluations[-1][bench.evaluator.key("validation", "feature_spread")]
+        if spread < COLLAPSED_BELOW:
+            outcome, reason = (
+                "collapsed",
+                f"samples' features spread {spread:.3g} of the real ones'",
+            )
+    except FloatingPointError as error:
+        outcome, reason = "diverged", f"{error} at images_seen = {progress.images_seen}"
+    except _Pruned as error:
+        outcome, reason = "pruned", f"{error} at images_seen = {progress.images_seen}"
+    except Stop:
+        raise
+    except Exception as error:  # whatever it is, it is this run's result, not the study's end
+        outcome = "failed"
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    finally:
+        events.close()
+    recorder.flush()
+    checkpoint.unlink(missing_ok=True)
+    last = evaluations[-1] if evaluations else {}
+    return RunResult(
+        outcome=outcome,
+        reason=reason,
+        progress=progress,
+        scores=last if outcome in ("finished", "collapsed") else {},
+        last_scores=last,
+    )
+
+
+class _Pruned(Exception):  # noqa: N818 - a decision, not an error
+    """The watcher has seen enough."""
+
+
+def _check_finite(event: Measured) -> None:
+    bad = [key for key, value in event.values.items() if not math.isfinite(value)]
+    if bad:
+        raise FloatingPointError(f"{bad[0]} is not finite")
+
+
+def _matching_checkpoint(path: Path, config: TrainConfig) -> dict[str, Any] | None:
+    saved = load_checkpoint(path)
+    return saved if saved and saved["config"] == config.model_dump_json() else None
+
+
+def _metrics(event: Measured, bench: Bench) -> dict[str, float]:
+    progress = event.progress
+    return {f"train/{key}": value for key, value in event.values.items()} | {
+        "progress/d_steps": progress.d_steps_total,
+        "progress/g_steps": progress.g_steps_total,
+        "progress/epochs": progress.images_seen / len(bench.images),
+        "progress/train_seconds": progress.train_seconds,
+    }
+
+
+def _evaluate(
+    milestone: Milestone,
+    system: GAN,
+    bench: Bench,
+    recorder: Recorder,
+    final_splits: tuple[Split, ...],
+) -> dict[str, float]:
+    """Draw the grid, score the samples and record both; before training there is only the grid.
+
+    Everything random comes from seeds of its own, and the generator's mode is put back: training
+    does not notice.
+    """
+    if not system.is_finite(milestone.state):
+        raise FloatingPointError("weights are not finite")
+    config, generator = system.config, milestone.state.generator
+    step = milestone.progress.images_seen
+    scores: dict[str, float] = {}
+    generator.eval()
+    try:
+        latents = draw_latents(GRID_SAMPLES, config.latent_dim, GRID_SEED)
+        recorder.log_grid("samples", image_grid(generate(generator, latents)), step)
+        if milestone.index > 0:
+            num_samples = bench.evaluator.num_samples
+            fakes = generate(generator, draw_latents(num_samples, config.latent_dim, config.seed))
+            for split in final_splits if milestone.is_last else ("validation",):
+                scores |= bench.evaluator.score(fakes, split)
+            recorder.log_metrics(scores, step)
+        if milestone.is_last:
+            recorder.log_metrics(bench.floors, step)
+            recorder.log_generator(generator, config, system.sample_shape)
+    finally:
+        generator.train()
+    return scores
