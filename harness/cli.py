@@ -320,7 +320,9 @@ def _display(quiet: bool) -> Callable[[str], Display]:
 def _stdout() -> Console:
     from rich.console import Console
 
-    return Console()
+    console = Console()
+    # Where nobody looks on, there is no width to fit into.
+    return console if console.is_terminal else Console(width=160)
 
 
 def _print_json(value: object) -> None:

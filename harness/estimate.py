@@ -11,11 +11,13 @@ from harness.checkpoint import draw_latents, generate
 from harness.data import Batches
 from harness.runner import Bench
 from harness.space import default_point
+from harness.statistics import median
 from harness.study import Arm, StudyConfig
 from harness.systems import GAN
 from harness.train import num_iterations
 
-TIMED_STEPS = 4
+WARM_UP_STEPS = 3
+TIMED_STEPS = 5
 TIMED_SAMPLES = 500
 
 
@@ -40,7 +42,8 @@ def estimate_seconds(study: StudyConfig, arm: Arm, bench: Bench) -> float:
     def score() -> None:
         bench.evaluator.score(bench.dataset.test.images[: bench.evaluator.num_samples], "test")
 
-    step()
+    for _ in range(WARM_UP_STEPS):
+        step()
     iterations = num_iterations(config)
     if iterations is None:
         training = config.budget.amount
@@ -54,7 +57,10 @@ def estimate_seconds(study: StudyConfig, arm: Arm, bench: Bench) -> float:
 
 
 def _seconds(work: Callable[[], None], times: int) -> float:
-    started = time.perf_counter()
+    """Return the median over `times` calls, which one hiccup of the machine does not move."""
+    durations = []
     for _ in range(times):
+        started = time.perf_counter()
         work()
-    return (time.perf_counter() - started) / times
+        durations.append(time.perf_counter() - started)
+    return median(durations)

@@ -73,8 +73,16 @@ def run_study(
     if known is not None:
         old = parse(StudyConfig, known["study"], f"the record of study {name!r}")
         check_extension(name, old, study)
+        board = Board(Storage(workspace), name, study)
+        if old == study and board.is_complete and not retry_failed:
+            return _summarise(name, study, board, known)
     with cpu_threads(execution.threads):
         bench = set_up_bench(study, arms, execution, workspace)
+    if known is not None and known["dataset_digest"] != bench.dataset.digest:
+        raise HarnessError(
+            f"dataset {study.dataset!r} has digest {bench.dataset.digest}, study {name!r} was "
+            f"started on {known['dataset_digest']}: data have changed; use --name for a new study"
+        )
 
     storage = Storage(workspace)
     tracker = Tracker(workspace)
@@ -85,16 +93,14 @@ def run_study(
     tracker.log_file(parent, "study.json", json.dumps(definition, indent=2))
     if source is not None:
         tracker.log_file(parent, "study.toml", source)
-    metric = bench.evaluator.key("test", "fid")
-    floor = bench.floors[bench.evaluator.key("test", "fid_floor")]
     record = {
         "study": definition,
         "execution": asdict(execution),
         "experiment_id": experiment,
         "parent_run_id": parent,
-        "metric": metric,
+        "metric": bench.evaluator.key("test", "fid"),
         "objective": bench.objective,
-        "floor": floor,
+        "floor": bench.floors[bench.evaluator.key("test", "fid_floor")],
         "dataset_digest": bench.dataset.digest,
         "created": time.time(),
     }
@@ -114,7 +120,7 @@ def run_study(
             if not board.is_complete:
                 work_side_by_side(plan, bench, workers, shown)
     finally:
-        summary = summarise(name, study, board.states(), metric=metric, floor=floor)
+        summary = _summarise(name, study, board, record)
         tracker.log_file(parent, "summary.json", json.dumps(summary.to_json(), indent=2))
         tracker.close_parent(
             parent,
@@ -123,6 +129,13 @@ def run_study(
             {"state": "complete" if summary.complete else "incomplete"},
         )
     return summary
+
+
+def _summarise(
+    name: str, study: StudyConfig, board: Board, definition: Mapping[str, Any]
+) -> StudySummary:
+    metric, floor = definition["metric"], definition["floor"]
+    return summarise(name, study, board.states(), metric=metric, floor=floor)
 
 
 def _known_definition(name: str, workspace: Workspace) -> dict[str, Any] | None:

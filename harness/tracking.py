@@ -20,6 +20,7 @@ from typing import Any
 # Before mlflow is imported: no telemetry, no chatter, no job processes behind the UI.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 
 import math
@@ -51,7 +52,7 @@ STATUS: dict[Outcome, str] = {
 }
 METRICS_PER_BATCH = 1000  # MLflow's limit
 SYSTEM_METRICS_SECONDS = 5.0
-GENERATOR_ARTIFACT = "generator"
+WEIGHTS_ARTIFACT = "generator_weights"
 VERSIONED = ("torch", "torchvision", "torchmetrics", "mlflow", "optuna", "numpy", "scipy")
 
 
@@ -200,7 +201,7 @@ class Tracker:
         """Yield a folder with the run's generator files, fetched if they lie on a server."""
         with tempfile.TemporaryDirectory() as target:
             try:
-                yield Path(self._client.download_artifacts(run_id, GENERATOR_ARTIFACT, target))
+                yield Path(self._client.download_artifacts(run_id, WEIGHTS_ARTIFACT, target))
             except MlflowException as error:
                 reason = str(error).splitlines()[0]
                 raise HarnessError(f"run {run_id} has no generator to export: {reason}") from None
@@ -236,7 +237,7 @@ class RunRecorder:
         """Store the generator twice: as plain weights, and as a model for `mlflow.pytorch`."""
         with tempfile.TemporaryDirectory() as folder:
             save_generator(Path(folder), generator, config, sample_shape)
-            self._client.log_artifacts(self.run_id, folder, GENERATOR_ARTIFACT)
+            self._client.log_artifacts(self.run_id, folder, WEIGHTS_ARTIFACT)
         # A batch of 1 would freeze the exported program's batch size.
         example = np.zeros((2, config.latent_dim), np.float32)
         with warnings.catch_warnings():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +55,7 @@ class GAN:
         # Where no layer of D mixes samples, real and fake images pass together: the same logits,
         # larger matrix products.
         self._joint_pass = config.d_norm != "batch"
+        _keep_freed_memory()
 
     def init(self) -> GANState:
         """Return a freshly initialised state; depends on the config's seed only."""
@@ -183,6 +187,22 @@ class GAN:
         norm = _update(state.g_optimizer, loss, state.generator)
         state.g_steps_total += 1
         return {"g_loss": loss.detach(), "g_grad_norm": norm}
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Let this process keep the memory that tensors on the CPU free, instead of returning it.
+
+    Every step frees and asks for the same megabytes; pages that went back to the system come back
+    one fault at a time: 18,000 per DC step of batch 128, a fifth of its time. GPU memory is cached
+    by torch itself. Does nothing where the C library is not glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    mmap_threshold, trim_threshold = -3, -1  # names of glibc's malloc.h
+    # Below the first threshold blocks come from the heap; a second one of -1 never shrinks it.
+    # Without the first the second would do harm: old versions refuse more than 32 MiB.
+    if mallopt is not None and mallopt(mmap_threshold, 256 * 2**20):
+        mallopt(trim_threshold, -1)
 
 
 def _update(optimizer: torch.optim.Optimizer, loss: Tensor, module: nn.Module) -> Tensor:
