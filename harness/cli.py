@@ -334,7 +334,8 @@ def _print_summary(summary: StudySummary) -> None:
 
     from harness.summary import describe
 
-    table = Table(title=f"{summary.name}: {summary.question}", title_justify="left")
+    print(f"{summary.name}: {summary.question}")
+    table = Table()
     for column in ("arm", "search", "confirm", "best settings", "test FID", "median"):
         table.add_column(column)
     for arm in summary.arms:

@@ -85,7 +85,9 @@ class Tracker:
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
             location = (self._artifacts / name).absolute().as_uri() if self._local else None
-            return str(self._client.create_experiment(name, artifact_location=location))
+            # The kind opens the UI on training runs rather than on traces of language models.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return str(self._client.create_experiment(name, location, tags=kind))
         if experiment.lifecycle_stage != "active":
             raise HarnessError(
                 f"experiment {name!r} was deleted in MLflow: restore it or choose another --name"
@@ -334,8 +336,10 @@ def serve_ui(workspace: Workspace, port: int) -> int:
     """Run MLflow's own UI on 127.0.0.1 until it is ended, and return its exit status."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--backend-store-uri", workspace.tracking_uri]
-    command += ["--default-artifact-root", str(workspace.artifacts)]
-    process = subprocess.Popen(command)
+    command += ["--default-artifact-root", str(workspace.artifacts), "--workers", "1"]
+    command += ["--uvicorn-opts", "--log-level warning"]
+    # The server warns of its own dependencies' deprecations, which are not its user's.
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONWARNINGS": "ignore"})
     try:
         return process.wait()
     except KeyboardInterrupt:

@@ -77,8 +77,8 @@ def generator(settings: NetworkSettings, latent_dim: int, sample_shape: SampleSh
 def discriminator(settings: NetworkSettings, sample_shape: SampleShape) -> nn.Module:
     """Return images -> `depth` strided convolutions -> logits (N, 1).
 
-    The first has `width` channels, each further one twice as many. As in the original, it has no
-    normalisation.
+    The first has `width` channels, each further one twice as many. As in the
+    original, the first convolution has no normalisation.
     """
     num_inputs, height, width = sample_shape
     num_outputs = settings.width

@@ -1,0 +1,49 @@
+# Everything on a fresh machine: `make demo` and `make test`.
+
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+READY   := $(VENV)/.ready
+UV      := $(shell command -v uv 2>/dev/null)
+WORKERS ?= 2
+
+.PHONY: demo test test-slow lint format benchmark clean
+
+demo: $(READY)
+	$(BIN)/harness run studies/demo.toml --workers $(WORKERS)
+	$(BIN)/harness export demo --output best
+	@echo "Browse every run in MLflow's UI: $(BIN)/harness ui"
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(READY)
+	$(BIN)/python benchmarks/training_step.py
+
+clean:
+	rm -rf $(VENV)
+
+# The environment, through uv where it is there, else pip; made anew when its inputs change.
+$(READY): pyproject.toml constraints.txt
+ifneq ($(UV),)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev --editable .
+else
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .
+endif
+	@touch $@
