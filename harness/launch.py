@@ -237,7 +237,7 @@ def train_once(
         )
         event = Event(kind="started", run=name)
         with display(bench.objective) as shown:
-            shown.show(Event(kind="total", done=0, total=1))
+            shown.show(Event(kind="counts", counts={"train": (0, 1)}))
             shown.show(event)
 
             def on_progress(progress: Progress, values: Mapping[str, float]) -> None:

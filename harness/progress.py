@@ -24,26 +24,24 @@ class Event:
     """One piece of news from a worker.
 
     Attributes:
-        kind: `started`, `progress` or `ended` for a run; `total` for the study's number of runs.
+        kind: `started`, `progress` or `ended` for a run; `counts` for how far the study is.
         worker: Which worker it comes from.
         run: What the run is called, e.g. "dc, search trial 3".
         share: Spent share of the run's budget (`progress`), in [0, 1].
         values: Current scores or losses (`progress`), final scores (`ended`).
         outcome: How the run ended.
         reason: Why it did not finish.
-        done: Runs of the study that have ended (`total`).
-        total: Runs that are known to be needed (`total`).
+        counts: Phase -> (cells that have ended, cells that are needed) (`counts`).
     """
 
-    kind: Literal["started", "progress", "ended", "total"]
+    kind: Literal["started", "progress", "ended", "counts"]
     worker: int = 0
     run: str = ""
     share: float = 0.0
     values: Mapping[str, float] = field(default_factory=dict)
     outcome: str = ""
     reason: str | None = None
-    done: int = 0
-    total: int = 0
+    counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class Display(Protocol):
@@ -101,8 +99,8 @@ class _Lines(_Silence):
         self._count = (0, 0)
 
     def show(self, event: Event) -> None:
-        if event.kind == "total":
-            self._count = (event.done, event.total)
+        if event.kind == "counts":
+            self._count = _sum(event.counts)
         elif event.kind == "started":
             self._started[event.worker] = time.monotonic()
         elif event.kind == "ended":
@@ -117,7 +115,7 @@ class _Lines(_Silence):
 
 
 class _Bars(_Silence):
-    """A bar for the study and one per worker."""
+    """Bars for the study, for each phase's trials, and for every worker's steps."""
 
     def __init__(self, console: Console, metric: str) -> None:
         self._metric = metric
@@ -132,6 +130,7 @@ class _Bars(_Silence):
             console=console,
         )
         self._study = self._progress.add_task("study", total=None, note="")
+        self._phases: dict[str, TaskID] = {}
         self._runs: dict[int, TaskID] = {}
 
     def __enter__(self) -> Self:
@@ -142,15 +141,18 @@ class _Bars(_Silence):
         self._progress.stop()
 
     def show(self, event: Event) -> None:
-        if event.kind == "total":
-            note = f"{event.done}/{event.total} runs"
-            self._progress.update(self._study, completed=event.done, total=event.total, note=note)
+        if event.kind == "counts":
+            self._count(self._study, *_sum(event.counts))
+            for phase, (done, total) in event.counts.items():
+                if phase not in self._phases:
+                    self._phases[phase] = self._progress.add_task(f"  {phase}", note="")
+                self._count(self._phases[phase], done, total)
             return
         if event.worker not in self._runs:
             self._runs[event.worker] = self._progress.add_task("", total=1.0, note="")
         task = self._runs[event.worker]
         if event.kind == "started":
-            self._progress.reset(task, description=event.run, total=1.0)
+            self._progress.reset(task, description=f"    {event.run}", total=1.0, note="")
         elif event.kind == "progress":
             if self._metric in event.values:
                 self._progress.update(task, note=f"FID {event.values[self._metric]:.4g}")
@@ -158,6 +160,13 @@ class _Bars(_Silence):
         else:
             self._progress.update(task, completed=1.0)
             self._progress.console.print(_ended(event, self._metric), markup=False, highlight=False)
+
+    def _count(self, task: TaskID, done: int, total: int) -> None:
+        self._progress.update(task, completed=done, total=total, note=f"{done}/{total}")
+
+
+def _sum(counts: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    return sum(done for done, _ in counts.values()), sum(total for _, total in counts.values())
 
 
 def _ended(event: Event, metric: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import queue
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,12 +37,15 @@ class Execution:
     Attributes:
         device: `cpu` or `cuda`.
         threads: CPU threads per run; another number changes the last digits of every result.
-        precision: Of all arithmetic in training.
     """
 
     device: str
     threads: int
-    precision: str = "float32"
+
+    @property
+    def precision(self) -> str:
+        """Of the arithmetic in training; on CUDA torch rounds convolutions' inputs to TF32."""
+        return "float32" if self.device == "cpu" else "float32, convolutions tf32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +100,9 @@ def work_side_by_side(plan: Plan, bench: Bench, workers: int, shown: Display) ->
         for index in range(workers)
     ]
     try:
-        for process in processes:
-            process.start()
+        with _deaf_to_interrupts():  # children inherit it: only this process answers Ctrl-C
+            for process in processes:
+                process.start()
         while any(process.is_alive() for process in processes):
             try:
                 shown.show(events.get(timeout=IDLE_SECONDS))
@@ -120,8 +125,7 @@ def work_side_by_side(plan: Plan, bench: Bench, workers: int, shown: Display) ->
 
 
 def _worker_process(plan: Plan, index: int, events: Any) -> None:
-    """Work as one of several processes. The parent alone answers Ctrl-C and ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Work as one of several processes, until done or told to end by the parent."""
     signal.signal(signal.SIGTERM, _interrupt)
     torch.set_num_threads(plan.execution.threads)
     try:
@@ -129,6 +133,18 @@ def _worker_process(plan: Plan, index: int, events: Any) -> None:
         Worker(plan, bench, events.put, index).work()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are not ours to handle here
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _interrupt(*_: object) -> None:
@@ -159,7 +175,7 @@ class Worker:
         """Run cells; where none is free but others still run, wait to take over or to confirm."""
         while True:
             self._board.prepare()
-            self._tell_total()
+            self._tell_counts()
             work = self._board.claim()
             if work is not None:
                 self._settle(*work)
@@ -169,13 +185,18 @@ class Worker:
                 _check_parent()
                 time.sleep(IDLE_SECONDS)
 
-    def _tell_total(self) -> None:
-        done = total = 0
+    def _tell_counts(self) -> None:
+        search = [0, 0]
+        confirm = [0, 0]
         for state in self._board.states():
-            confirm = len(state.confirm) if state.search_done else self._plan.study.confirm.seeds
-            total += len(state.search) + confirm
-            done += sum(record.is_done for record in (*state.search, *state.confirm))
-        self._tell(Event(kind="total", worker=self._index, done=done, total=total))
+            search[0] += sum(record.is_done for record in state.search)
+            search[1] += len(state.search)
+            confirm[0] += sum(record.is_done for record in state.confirm)
+            # Which cells these will be is known once the search is done.
+            expected = self._plan.study.confirm.seeds
+            confirm[1] += len(state.confirm) if state.search_done else expected
+        counts = {"search": (search[0], search[1]), "confirm": (confirm[0], confirm[1])}
+        self._tell(Event(kind="counts", worker=self._index, counts=counts))
 
     def _settle(self, claim: Claim, arm: Arm, phase: Phase) -> None:
         """Run a claimed cell's seeds and settle the claim with their mean."""
@@ -300,7 +321,8 @@ class Worker:
 def run_params(execution: Execution, bench: Bench) -> dict[str, Any]:
     """Return what is recorded of a run beside its config: device, threads and protocol."""
     protocol = {f"evaluate.{key}": value for key, value in bench.evaluator.describe().items()}
-    return asdict(execution) | {"evaluate.times": bench.times} | protocol
+    facts = asdict(execution) | {"precision": execution.precision}
+    return facts | {"evaluate.times": bench.times} | protocol
 
 
 def _means(scores: list[Mapping[str, float]]) -> dict[str, float]:

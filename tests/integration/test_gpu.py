@@ -1,0 +1,77 @@
+"""The same code on a CUDA device; skipped where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.config import EvaluateConfig, TrainConfig, parse
+from harness.data import load_dataset
+from harness.launch import train_once
+from harness.systems import GAN
+from harness.train import Measured, train
+from harness.workspace import Workspace
+
+pytestmark = pytest.mark.gpu
+
+SETTINGS = {
+    "dataset": "digits",
+    "g_width": 8,
+    "d_width": 8,
+    "batch_size": 16,
+    "d_steps": 2,
+    "budget": {"images": 640},
+}
+
+
+def _config(**changes: object) -> TrainConfig:
+    return parse(TrainConfig, SETTINGS | changes, "test")
+
+
+@pytest.mark.parametrize("architecture", ["mlp", "dc"])
+@pytest.mark.parametrize("penalty", ["none", "gradient", "r1"])
+def test_a_step_never_waits_for_the_device(architecture: str, penalty: str) -> None:
+    device = torch.device("cuda")
+    config = _config(architecture=architecture, penalty=penalty)
+    system = GAN(config, (1, 16, 16), device)
+    state = system.init()
+    batch = torch.rand(2, 16, 1, 16, 16, device=device)
+    system.step(state, batch)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        system.step(state, batch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_both_devices_start_from_the_same_weights(tmp_path: Path) -> None:
+    config = _config()
+    on_cpu = GAN(config, (1, 16, 16), torch.device("cpu")).init()
+    on_gpu = GAN(config, (1, 16, 16), torch.device("cuda")).init()
+    for ours, theirs in zip(
+        on_cpu.generator.parameters(), on_gpu.generator.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs.cpu())
+
+
+def test_resuming_from_a_snapshot_trains_on(tmp_path: Path) -> None:
+    device = torch.device("cuda")
+    images = load_dataset("digits", tmp_path).train.images.to(device)
+    system = GAN(_config(), (1, 16, 16), device)
+    events = train(system, images, milestones=1)
+    snapshot = next(event for event in events if isinstance(event, Measured)).snapshot()
+    torch.save(snapshot, tmp_path / "snapshot.pt")
+    events.close()
+    saved = torch.load(tmp_path / "snapshot.pt", weights_only=True, map_location="cpu")
+    *_, last = train(system, images, milestones=1, resume=saved)
+    assert last.progress.images_seen == 640
+
+
+def test_a_run_trains_scores_and_records(tmp_path: Path) -> None:
+    workspace = Workspace.locate(root=tmp_path / "mlruns")
+    evaluate = EvaluateConfig(samples=64, times=2)
+    _, result = train_once(_config(), evaluate, workspace, device="cuda")
+    assert result.outcome in ("finished", "collapsed")
+    assert result.scores
