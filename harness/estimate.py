@@ -10,7 +10,6 @@ import torch
 from harness.checkpoint import draw_latents, generate
 from harness.data import Batches
 from harness.runner import Bench
-from harness.space import default_point
 from harness.statistics import median
 from harness.study import Arm, StudyConfig
 from harness.systems import GAN
@@ -26,7 +25,7 @@ def estimate_seconds(study: StudyConfig, arm: Arm, bench: Bench) -> float:
 
     Pruned and diverged runs take less; a tuned k or size can make it more or less.
     """
-    config = arm.config(default_point(arm.space), seed=0)
+    config = arm.config(arm.defaults, seed=0)
     system = GAN(config, bench.dataset.sample_shape, bench.device)
     state = system.init()
     order = torch.Generator(bench.device).manual_seed(0)

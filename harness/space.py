@@ -61,7 +61,7 @@ class Range(Config):
     integer: bool = False
     """Whether values are whole numbers; follows from the setting's type."""
     default: float | None = None
-    """The arm's default (its trial 0); omitted: TrainConfig's, if it lies inside."""
+    """The arm's trial 0; omitted: what the arm would use untuned, if it lies inside."""
     num: Annotated[int, Field(ge=2)] | None = None
     """Values that the grid sampler takes from low to high."""
 
@@ -130,15 +130,19 @@ def read_space(raw: Mapping[str, Any]) -> dict[str, Any]:
     return space
 
 
-def default_point(space: Space) -> Point:
+def default_point(space: Space, settings: Mapping[str, Any]) -> Point:
     """Return the defaults of all tuned parameters: trial 0 of every arm.
 
+    Args:
+        space: What is tuned.
+        settings: The arm's complete settings as they would be if nothing were tuned.
+
     Raises:
-        HarnessError: TrainConfig's default lies outside a range that names none itself.
+        HarnessError: A default lies outside a range that names none itself.
     """
     point: Point = {}
     for key, parameter in space.items():
-        default = TrainConfig.model_fields[key].default
+        default = settings[key]
         if isinstance(parameter, Range):
             default = default if parameter.default is None else parameter.default
             if not parameter.contains(default):
@@ -159,13 +163,16 @@ def corner_points(space: Space, limit: int = 1024) -> list[Point]:
     return [dict(zip(space, point, strict=True)) for point in product]
 
 
-def draw_points(space: Space, sampler: Sampler, count: int | None, seed: int) -> list[Point | None]:
-    """Return the points of one arm's search, the defaults first.
+def draw_points(
+    space: Space, first: Point, sampler: Sampler, count: int | None, seed: int
+) -> list[Point | None]:
+    """Return the points of one arm's search.
 
     A longer list of the same seed starts with the shorter one, so a study can be extended.
 
     Args:
-        space: What is tuned; empty: the defaults are the only point.
+        space: What is tuned; empty: `first` is the only point.
+        first: The arm's defaults.
         sampler: How; for `tpe` all but the first are None, to be suggested when they are run.
         count: Number of points; None for `grid`, whose cells are its count.
         seed: Source of random and quasi-random points.
@@ -173,7 +180,6 @@ def draw_points(space: Space, sampler: Sampler, count: int | None, seed: int) ->
     Raises:
         HarnessError: `count` is not the grid's number of points.
     """
-    first = default_point(space)
     if not space:
         return [first]
     if sampler == "grid":

@@ -92,6 +92,13 @@ class Arm:
     settings: Mapping[str, Any]
     space: Mapping[str, Parameter]
 
+    @property
+    def defaults(self) -> Point:
+        """The point that is every search's trial 0: what the settings say if nothing is tuned."""
+        if not self.space:
+            return {}
+        return default_point(self.space, self.config({}, seed=0).model_dump())
+
     def config(self, point: Point, seed: int, budget_share: float = 1.0) -> TrainConfig:
         """Return the complete config of one run."""
         config = parse(TrainConfig, {**self.settings, **point, "seed": seed}, f"arm {self.name!r}")
@@ -211,7 +218,7 @@ class StudyConfig(Config):
         for levels in self._combinations():
             arm = self._arm(levels)
             try:
-                for point in (default_point(arm.space), *corner_points(arm.space)):
+                for point in (arm.defaults, *corner_points(arm.space)):
                     arm.config(point, seed=0)
                 arms.append(arm)
             except HarnessError as error:
@@ -229,7 +236,7 @@ class StudyConfig(Config):
         if count is None and self.search.sampler != "grid":
             count = 20
         seed = derive_seed(self.seed, "search", arm.name)
-        return draw_points(arm.space, self.search.sampler, count, seed)
+        return draw_points(arm.space, arm.defaults, self.search.sampler, count, seed)
 
     def search_seeds(self, trial: int) -> list[int]:
         """Return the training seeds of a search trial."""
