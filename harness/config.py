@@ -190,8 +190,9 @@ class TrainConfig(Config):
         if not isinstance(data, dict):
             return data
         architecture = data.get("architecture", cls.model_fields["architecture"].default)
-        if architecture in ARCHITECTURES:
-            data = {**ARCHITECTURES[architecture].defaults, **data}
+        # An unknown one gets defaults too, so that its name is the only complaint.
+        known = isinstance(architecture, str) and architecture in ARCHITECTURES
+        data = {**ARCHITECTURES[architecture if known else "dc"].defaults, **data}
         if data.get("penalty", "none") != "none" and data.get("penalty_weight") is None:
             data = {**data, "penalty_weight": DEFAULT_PENALTY_WEIGHT}
         return data

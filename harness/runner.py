@@ -151,7 +151,7 @@ def run(
     evaluations: list[dict[str, float]] = saved["evaluations"] if saved else []
     for index, values in enumerate(evaluations, start=1):
         on_evaluation(index, values[bench.objective])
-    progress = Progress()
+    progress = Progress(**saved["train"]["progress"]) if saved else Progress()
     saved_at = time.monotonic()
     resume = saved["train"] if saved else None
     events = train(system, bench.images, milestones=bench.times, resume=resume)

@@ -5,6 +5,7 @@ Nothing here writes, evaluates or prints. To prune or to interrupt a run is to c
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Generator
@@ -112,7 +113,7 @@ def train(
 
     def snapshot() -> dict[str, Any]:
         return {
-            "system": system.state_dict(state),
+            "system": copy.deepcopy(system.state_dict(state)),
             "order": order.state_dict(),
             "batches": batches.state_dict(),
             "progress": asdict(progress),
@@ -131,11 +132,10 @@ def train(
     schedule = _Schedule(config, milestones)
     sums = _Sums(progress)
     clock = _Clock(progress.train_seconds)
-    while True:
+    while reached < milestones:
         # First, so that a run resumed between a measurement and its milestone still has both.
         if schedule.milestone_due(progress, clock, reached):
             reached += 1
-            clock.pause()
             yield Milestone(
                 progress=progress,
                 index=reached,
@@ -143,11 +143,10 @@ def train(
                 state=state,
                 snapshot=snapshot,
             )
-            if reached == milestones:
-                return
             clock.start()
             continue
         sums.add(system.step(state, batches.take(config.d_steps)))
+        clock.look()
         progress = replace(
             progress,
             iterations=progress.iterations + 1,
@@ -158,7 +157,7 @@ def train(
         if not schedule.measurement_due(progress, clock, reached):
             continue
         means = sums.read()  # waits for the device, so the clock has seen all the work
-        seconds = clock.pause()
+        seconds = clock.look()
         rate = (progress.images_seen - sums.images_at_start) / max(
             seconds - sums.seconds_at_start, 1e-9
         )
@@ -171,21 +170,23 @@ def train(
 
 
 class _Clock:
-    """Seconds of training: paused while whoever iterates evaluates or writes."""
+    """Seconds of training: paused while whoever iterates evaluates or writes.
+
+    `seconds` changes only when the clock is told to look, so all decisions about one step agree.
+    """
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self.start()
 
     def start(self) -> None:
         self._started = time.perf_counter()
 
-    def read(self) -> float:
-        return self._seconds + time.perf_counter() - self._started
-
-    def pause(self) -> float:
-        self._seconds = self.read()
-        return self._seconds
+    def look(self) -> float:
+        now = time.perf_counter()
+        self.seconds += now - self._started
+        self._started = now
+        return self.seconds
 
 
 class _Sums:
@@ -226,7 +227,7 @@ class _Schedule:
         """Return whether milestone `reached` + 1 lies at or before this point."""
         share = (reached + 1) / self._milestones
         if self._seconds is not None:
-            return clock.read() >= share * self._seconds
+            return clock.seconds >= share * self._seconds
         assert self.iterations is not None
         return progress.iterations >= math.ceil(share * self.iterations - 1e-9)
 
@@ -236,9 +237,9 @@ class _Schedule:
             return True
         if self._seconds is None:
             return progress.iterations % self._interval == 0
-        if clock.read() - self._last_measured < SECONDS_BETWEEN_MEASUREMENTS:
+        if clock.seconds - self._last_measured < SECONDS_BETWEEN_MEASUREMENTS:
             return False
-        self._last_measured = clock.read()
+        self._last_measured = clock.seconds
         return True
 
 

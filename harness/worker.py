@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from harness.errors import HarnessError
 from harness.progress import Display, Event
 from harness.runner import Bench, RunResult, Stop, run
 from harness.search import Claim, Phase, Storage
+from harness.space import corner_points
 from harness.statistics import mean_and_sd
 from harness.study import Arm, StudyConfig
 from harness.tracking import RunRecorder, Tracker, flatten
@@ -82,7 +84,7 @@ def set_up_bench(
         device=torch.device(execution.device),
     )
     for arm in arms:
-        for point in study.points(arm):
+        for point in (*study.points(arm), *corner_points(arm.space)):
             arm.config(point or {}, seed=0).check_shape(bench.dataset.sample_shape)
     return bench
 
@@ -103,25 +105,26 @@ def work_side_by_side(plan: Plan, bench: Bench, workers: int, shown: Display) ->
         with _deaf_to_interrupts():  # children inherit it: only this process answers Ctrl-C
             for process in processes:
                 process.start()
-        while any(process.is_alive() for process in processes):
-            try:
-                shown.show(events.get(timeout=IDLE_SECONDS))
-            except queue.Empty:
-                continue
-    except KeyboardInterrupt:
+        _show_until_ended(processes, events, shown)
+    except BaseException:
         for process in processes:
             process.terminate()
+        _show_until_ended(processes, events, shown)
         raise
-    finally:
-        for process in processes:
-            process.join()
-        while not events.empty():
-            shown.show(events.get())
     codes = [process.exitcode for process in processes]
     if all(codes):
         raise HarnessError(
             f"all workers stopped early (exit codes {codes}); the same command goes on"
         )
+
+
+def _show_until_ended(processes: Sequence[BaseProcess], events: Any, shown: Display) -> None:
+    """Show news until every process has ended; one with unread news could not."""
+    while any(process.is_alive() for process in processes) or not events.empty():
+        try:
+            shown.show(events.get(timeout=IDLE_SECONDS))
+        except queue.Empty:
+            continue
 
 
 def _worker_process(plan: Plan, index: int, events: Any) -> None:

@@ -1,0 +1,181 @@
+"""Small studies on embedded data, and databases that are made once and copied."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import harness.tracking
+from harness.config import TrainConfig, parse
+from harness.launch import run_study
+from harness.runner import Bench, RunResult
+from harness.search import Storage
+from harness.study import StudyConfig
+from harness.summary import StudySummary
+from harness.tracking import Tracker
+from harness.train import Progress
+from harness.workspace import Workspace
+
+TINY: dict[str, Any] = {
+    "architecture": "mlp",
+    "latent_dim": 4,
+    "batch_size": 16,
+    "g_width": 4,
+    "d_width": 4,
+    "g_depth": 1,
+    "d_depth": 1,
+}
+STUDY: dict[str, Any] = {
+    "question": "Is the hinge loss better?",
+    "dataset": "digits",
+    "fixed": TINY,
+    "compare": {"loss": ["non_saturating", "hinge"]},
+    "space": {"g_lr": {"low": 1e-4, "high": 1e-1, "log": True}},
+    "search": {"trials_per_arm": 2},
+    "confirm": {"seeds": 2},
+    "budget": {"images": 320},
+    "evaluate": {"times": 2, "samples": 64, "kid_subsets": 2},
+}
+NAME = "tiny"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A study that has been run to its end."""
+
+    name: str
+    study: StudyConfig
+    workspace: Workspace
+    summary: StudySummary
+
+
+def _make_study(**changes: Any) -> StudyConfig:
+    """Return the tiny study with other tables; a dict is merged into the table of its name."""
+    raw = dict(STUDY)
+    for key, value in changes.items():
+        raw[key] = {**raw[key], **value} if isinstance(raw.get(key), dict) else value
+    return parse(StudyConfig, raw, "test")
+
+
+def _launch(workspace: Workspace, study: StudyConfig, **options: Any) -> StudySummary:
+    """Run or continue a study on one thread of the CPU."""
+    return run_study(
+        options.pop("name", NAME), study, workspace, **{"device": "cpu", "threads": 1} | options
+    )
+
+
+@pytest.fixture(autouse=True)
+def _local_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no setting of the caller's environment lead a test to another store."""
+    for key in ("HARNESS_HOME", "HARNESS_STORAGE", "HARNESS_DATA", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(key, raising=False)
+
+
+def _locate(root: Path) -> Workspace:
+    """Return the workspace under a folder, whatever the environment says."""
+    return Workspace(
+        root=root,
+        tracking_uri=f"sqlite:///{(root / 'mlflow.db').as_posix()}",
+        storage_url=f"sqlite:///{(root / 'optuna.db').as_posix()}",
+        data_dir=root / "no-data",
+    )
+
+
+@pytest.fixture(scope="session")
+def make_study() -> Callable[..., StudyConfig]:
+    """Return the function that makes tiny studies."""
+    return _make_study
+
+
+@pytest.fixture(scope="session")
+def launch() -> Callable[..., StudySummary]:
+    """Return the function that runs or continues them."""
+    return _launch
+
+
+@pytest.fixture(scope="session")
+def locate() -> Callable[[Path], Workspace]:
+    """Return the function that makes a workspace of a folder."""
+    return _locate
+
+
+@pytest.fixture(scope="session")
+def empty_stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with both databases, created but empty: MLflow's migrations take seconds."""
+    workspace = _locate(tmp_path_factory.mktemp("empty") / "mlruns")
+    Tracker(workspace)
+    Storage(workspace)
+    for name in ("mlflow.db", "optuna.db"):
+        with sqlite3.connect(workspace.root / name) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+    return workspace.root
+
+
+@pytest.fixture
+def workspace(empty_stores: Path, tmp_path: Path) -> Workspace:
+    """Return a workspace of its own with empty databases."""
+    root = tmp_path / "mlruns"
+    root.mkdir()
+    for name in ("mlflow.db", "optuna.db"):
+        shutil.copy(empty_stores / name, root / name)
+    return _locate(root)
+
+
+@pytest.fixture
+def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do without MLflow's model of each generator, which takes longer than a tiny run."""
+    monkeypatch.setattr(harness.tracking.mlflow.pytorch, "log_model", lambda *_, **__: None)
+
+
+@pytest.fixture(scope="session")
+def finished(empty_stores: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Return the tiny study, run without any interruption; only to be read."""
+    root = tmp_path_factory.mktemp("finished") / "mlruns"
+    shutil.copytree(empty_stores, root)
+    workspace, study = _locate(root), _make_study()
+    summary = _launch(workspace, study, source="question = 'as in the file'\n")
+    return Finished(name=NAME, study=study, workspace=workspace, summary=summary)
+
+
+@dataclass
+class Trained:
+    """A record of the configs that were trained."""
+
+    configs: list[TrainConfig]
+
+    def clear(self) -> list[TrainConfig]:
+        """Return what was trained and start anew."""
+        configs, self.configs = self.configs, []
+        return configs
+
+
+Score = Callable[[TrainConfig], float]
+
+
+@pytest.fixture
+def fake_runs(monkeypatch: pytest.MonkeyPatch, no_models: None) -> tuple[Trained, Any]:
+    """Replace training by a formula: a run's FID is what `scoring["fid"]` makes of its config."""
+    trained = Trained([])
+    scoring: dict[str, Score] = {"fid": lambda config: abs(math.log10(config.g_lr) + 2)}
+
+    def fake(config: TrainConfig, bench: Bench, recorder: Any, **options: Any) -> RunResult:
+        trained.configs.append(config)
+        value = scoring["fid"](config)
+        scores: Mapping[str, float] = {
+            bench.evaluator.key(split, "fid"): value + (split == "test") * config.seed / 1e3
+            for split in options["final_splits"]
+        }
+        recorder.log_metrics(scores, 320)
+        progress = Progress(images_seen=320)
+        return RunResult(outcome="finished", progress=progress, scores=scores, last_scores=scores)
+
+    monkeypatch.setattr("harness.worker.run", fake)
+    return trained, scoring

@@ -1,0 +1,564 @@
+"""A whole study: two honest phases, and the same answer however often it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import harness.runner
+import harness.worker
+from harness.board import Board
+from harness.config import TrainConfig
+from harness.errors import HarnessError
+from harness.runner import run
+from harness.search import CellRecord, Storage
+from harness.statistics import mean_and_sd, median
+from harness.status import read_status
+from harness.study import StudyConfig
+from harness.systems import GAN
+from harness.tracking import RunRecorder, Tracker
+from harness.workspace import Workspace
+
+if TYPE_CHECKING:
+    from conftest import Finished, Trained
+
+NAME = "tiny"
+ARMS = ("non_saturating", "hinge")
+
+
+def runs(workspace: Workspace) -> list[Any]:
+    """Return the study's training runs in MLflow."""
+    tracker = Tracker(workspace)
+    return [
+        each
+        for each in tracker.runs(tracker.open_experiment(NAME))
+        if each.data.tags["phase"] != "study"
+    ]
+
+
+def parent(workspace: Workspace) -> Any:
+    tracker = Tracker(workspace)
+    found = [
+        each
+        for each in tracker.runs(tracker.open_experiment(NAME))
+        if each.data.tags["phase"] == "study"
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def cell_of(run: Any) -> tuple[str, str, int, int]:
+    tags = run.data.tags
+    return tags["arm"], tags["phase"], int(tags["trial"]), int(tags["seed"])
+
+
+def records(workspace: Workspace, study: StudyConfig) -> dict[tuple[str, str, int], CellRecord]:
+    states = Board(Storage(workspace), NAME, study).states()
+    return {
+        (state.arm.name, phase, record.cell.trial): record
+        for state in states
+        for phase, found in (("search", state.search), ("confirm", state.confirm))
+        for record in found
+    }
+
+
+def scores(workspace: Workspace, study: StudyConfig) -> dict[tuple[str, str, int], Any]:
+    found = records(workspace, study)
+    return {key: (found[key].cell.point, dict(found[key].scores)) for key in found}
+
+
+def dump(workspace: Workspace) -> list[str]:
+    """Return both databases as SQL."""
+    lines: list[str] = []
+    for name in ("mlflow.db", "optuna.db"):
+        with sqlite3.connect(workspace.root / name) as connection:
+            lines += connection.iterdump()
+        connection.close()
+    return lines
+
+
+EXPECTED = {
+    (arm, phase, trial, seed)
+    for arm in ARMS
+    for phase, trial, seed in (
+        ("search", 0, 1_000_000),
+        ("search", 1, 1_000_001),
+        ("confirm", 0, 1),
+        ("confirm", 1, 2),
+    )
+}
+
+
+def test_every_arm_gets_the_same_trials_and_fresh_seeds(finished: Finished) -> None:
+    found = runs(finished.workspace)
+    assert sorted(map(cell_of, found)) == sorted(EXPECTED)
+    seeds = {
+        phase: {int(run.data.tags["seed"]) for run in found if run.data.tags["phase"] == phase}
+        for phase in ("search", "confirm")
+    }
+    assert seeds["search"].isdisjoint(seeds["confirm"])
+    assert finished.summary.complete
+    assert [arm.search_outcomes for arm in finished.summary.arms] == [{"finished": 2}] * 2
+    assert [arm.confirm_outcomes for arm in finished.summary.arms] == [{"finished": 2}] * 2
+
+
+def test_an_arms_defaults_are_its_trial_0(finished: Finished) -> None:
+    for run_ in runs(finished.workspace):
+        if run_.data.tags["phase"] == "search":
+            is_default = float(run_.data.params["g_lr"]) == TrainConfig.model_fields["g_lr"].default
+            assert is_default is (run_.data.tags["trial"] == "0")
+
+
+def test_confirm_runs_take_the_settings_that_were_best_on_validation(finished: Finished) -> None:
+    found = records(finished.workspace, finished.study)
+    objective = finished.summary.metric.replace("test/", "val/")
+    for arm in finished.summary.arms:
+        search = [found[arm.name, "search", trial] for trial in (0, 1)]
+        assert [each.value for each in search] == [each.scores[objective] for each in search]
+        best = min(search, key=lambda each: each.value or math.inf)
+        assert arm.settings == best.cell.point
+        assert arm.best_validation == best.value
+        for run_ in runs(finished.workspace):
+            tags = run_.data.tags
+            if (tags["arm"], tags["phase"]) == (arm.name, "confirm"):
+                assert float(run_.data.params["g_lr"]) == best.cell.point["g_lr"]  # type: ignore[index]
+
+
+def test_only_confirm_runs_see_the_test_split(finished: Finished) -> None:
+    for run_ in runs(finished.workspace):
+        is_confirm = run_.data.tags["phase"] == "confirm"
+        assert (finished.summary.metric in run_.data.metrics) is is_confirm
+    for (_, phase, _), record in records(finished.workspace, finished.study).items():
+        assert (finished.summary.metric in record.scores) is (phase == "confirm")
+
+
+def test_the_summary_is_what_mlflow_holds(finished: Finished) -> None:
+    summary = finished.summary
+    values: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    for run_ in sorted(runs(finished.workspace), key=cell_of):
+        if run_.data.tags["phase"] == "confirm":
+            values[run_.data.tags["arm"]].append(run_.data.metrics[summary.metric])
+    for arm in summary.arms:
+        assert list(arm.scores) == values[arm.name]
+        assert (arm.mean, arm.sd) == mean_and_sd(values[arm.name])
+        assert arm.median == median(values[arm.name])
+    (comparison,) = summary.comparisons
+    assert (comparison.arm, comparison.baseline) == ("hinge", "non_saturating")
+    difference = sum(values["hinge"]) / 2 - sum(values["non_saturating"]) / 2
+    assert comparison.difference == pytest.approx(difference)
+    wins = sum(a < b for a in values["hinge"] for b in values["non_saturating"])
+    assert comparison.superiority == wins / 4
+    metrics = parent(finished.workspace).data.metrics
+    assert metrics["arm/hinge/mean"] == summary.arm("hinge").mean
+    assert metrics["compare/hinge/p_value"] == comparison.p_value
+    assert summary.floor == metrics[summary.metric.replace("fid", "fid_floor")]
+
+
+def test_status_says_what_the_study_returned(finished: Finished) -> None:
+    status = read_status(NAME, finished.workspace)
+    assert status.summary == finished.summary
+    assert status.running == ()
+    assert status.remaining_seconds is None
+    json.dumps(status.to_json(), allow_nan=False)
+
+
+def test_a_complete_study_answers_at_once(
+    finished: Finished, monkeypatch: pytest.MonkeyPatch, launch: Any
+) -> None:
+    before = dump(finished.workspace)
+    monkeypatch.setattr(harness.worker, "run", lambda *_, **__: pytest.fail("it trained"))
+    assert launch(finished.workspace, finished.study) == finished.summary
+    assert dump(finished.workspace) == before
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "fixed": {"fixed": {"g_width": 5}},
+    "budget": {"budget": {"images": 640}},
+    "samples": {"evaluate": {"samples": 65}},
+    "times": {"evaluate": {"times": 3}},
+    "space": {"space": {"g_lr": {"low": 1e-4, "high": 1.0, "log": True}}},
+    "tuned too": {"space": {"d_lr": {"low": 1e-5, "high": 1e-1}}},
+    "sampler": {"search": {"sampler": "tpe"}},
+    "pruner": {"search": {"pruner": "median"}},
+    "share": {"search": {"budget_share": 0.5}},
+    "seed": {"seed": 1},
+    "fewer trials": {"search": {"trials_per_arm": 1}},
+    "fewer seeds": {"confirm": {"seeds": 1}},
+    "an arm less": {"compare": {"loss": ["non_saturating", "minimax"]}},
+    "baseline": {"baseline": {"loss": "hinge"}},
+}
+
+
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
+def test_a_changed_file_is_refused_and_nothing_is_touched(
+    finished: Finished,
+    changes: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    make_study: Any,
+    launch: Any,
+) -> None:
+    before = dump(finished.workspace)
+    monkeypatch.setattr(harness.worker, "run", lambda *_, **__: pytest.fail("it trained"))
+    with pytest.raises(HarnessError, match="--name") as refusal:
+        launch(finished.workspace, make_study(**changes))
+    assert "\n" not in str(refusal.value)
+    assert dump(finished.workspace) == before
+
+
+def test_other_threads_are_refused_and_auto_keeps_what_there_was(
+    finished: Finished, launch: Any
+) -> None:
+    with pytest.raises(HarnessError, match=r"--threads 2: .* was started with 1"):
+        launch(finished.workspace, finished.study, threads=2)
+    summary = launch(finished.workspace, finished.study, threads=None, device="auto", workers=2)
+    assert summary == finished.summary
+
+
+def test_fewer_trials_than_the_default_number_are_refused(
+    workspace: Workspace, fake_runs: tuple[Trained, Any], make_study: Any, launch: Any
+) -> None:
+    tables: dict[str, Any] = {"compare": {"loss": ["hinge"]}, "confirm": {"seeds": 1}}
+    study = make_study(**tables).model_copy(update={"search": {}})
+    study = StudyConfig.model_validate(study.model_dump())
+    launch(workspace, study)
+    assert len(fake_runs[0].clear()) == 20 + 1
+    with pytest.raises(HarnessError, match="trials_per_arm"):
+        launch(workspace, make_study(**tables, search={"trials_per_arm": 5}))
+
+
+def test_extending_a_study_only_adds_what_is_missing(
+    workspace: Workspace, fake_runs: tuple[Trained, Any], make_study: Any, launch: Any
+) -> None:
+    trained, scoring = fake_runs
+    first = launch(workspace, make_study())
+    assert len(trained.clear()) == 8
+    best = {arm.name: arm.settings for arm in first.arms}
+
+    # A new trial that is the best in one arm and poor in the other.
+    def fid(config: TrainConfig) -> float:
+        is_new = config.seed == 1_000_002
+        poor = 50.0 if config.loss == "hinge" else 0.001
+        return poor if is_new else 1.0 + abs(math.log10(config.g_lr) + 2)
+
+    scoring["fid"] = fid
+    larger = make_study(
+        search={"trials_per_arm": 3},
+        confirm={"seeds": 3},
+        compare={"loss": [*ARMS, "least_squares"]},
+    )
+    second = launch(workspace, larger)
+    assert second.complete
+    new = trained.clear()
+    counts = Counter(
+        (config.loss, "search" if config.seed >= 1_000_000 else "confirm") for config in new
+    )
+    assert counts == {
+        ("non_saturating", "search"): 1,
+        ("non_saturating", "confirm"): 3,  # its best settings have changed: all anew
+        ("hinge", "search"): 1,
+        ("hinge", "confirm"): 1,  # they have not: the third seed only
+        ("least_squares", "search"): 3,
+        ("least_squares", "confirm"): 3,
+    }
+    assert second.arm("hinge").settings == best["hinge"]
+    assert second.arm("non_saturating").settings != best["non_saturating"]
+    assert [len(arm.scores) for arm in second.arms] == [3, 3, 3]
+    confirmed = {
+        config.g_lr for config in new if config.loss == "non_saturating" and config.seed < 1_000_000
+    }
+    assert confirmed == {second.arm("non_saturating").settings["g_lr"]}  # type: ignore[index]
+
+    assert launch(workspace, larger) == second
+    assert trained.clear() == []
+
+
+def test_trials_of_several_seeds_are_judged_by_their_mean(
+    workspace: Workspace, fake_runs: tuple[Trained, Any], make_study: Any, launch: Any
+) -> None:
+    trained, scoring = fake_runs
+    scoring["fid"] = lambda config: float(config.seed % 7)
+    study = make_study(
+        compare={"loss": ["hinge"]}, search={"trials_per_arm": 2, "seeds": 3}, confirm={"seeds": 1}
+    )
+    launch(workspace, study)
+    found = records(workspace, study)
+    for trial in (0, 1):
+        seeds = study.search_seeds(trial)
+        assert list(found["hinge", "search", trial].run_ids) == seeds
+        assert found["hinge", "search", trial].value == sum(seed % 7 for seed in seeds) / 3
+    assert [config.seed for config in trained.configs] == [
+        *study.search_seeds(0),
+        *study.search_seeds(1),
+        1,
+    ]
+
+
+def test_search_runs_get_their_share_of_the_budget(
+    workspace: Workspace, fake_runs: tuple[Trained, Any], make_study: Any, launch: Any
+) -> None:
+    launch(workspace, make_study(search={"trials_per_arm": 1, "budget_share": 0.25}))
+    budgets = {(config.seed >= 1_000_000, config.budget.images) for config in fake_runs[0].configs}
+    assert budgets == {(True, 80), (False, 320)}
+
+
+def test_bad_trials_are_pruned_and_confirm_runs_never(
+    workspace: Workspace,
+    no_models: None,
+    monkeypatch: pytest.MonkeyPatch,
+    make_study: Any,
+    launch: Any,
+) -> None:
+    asked: list[str] = []
+
+    def spy(self: Any, step: int, value: float) -> bool:
+        asked.append(self.cell.key)
+        return True
+
+    monkeypatch.setattr(harness.search.Claim, "report", spy)
+    study = make_study(compare={"loss": ["hinge"]}, evaluate={"times": 1}, confirm={"seeds": 1})
+    assert launch(workspace, study).complete
+    assert asked == ["0", "1"]
+
+
+Interruption = Callable[[pytest.MonkeyPatch, int], None]
+
+
+def in_training(patch: pytest.MonkeyPatch, number: int) -> None:
+    """Press Ctrl-C in the middle of the n-th run."""
+    started = iter(range(1, 1000))
+
+    def interrupted(*args: Any, on_progress: Any, **options: Any) -> Any:
+        this, calls = next(started), iter(range(1, 1000))
+
+        def press(*news: Any) -> None:
+            on_progress(*news)
+            if this == number and next(calls) == 13:
+                raise KeyboardInterrupt
+
+        return run(*args, on_progress=press, **options)
+
+    patch.setattr(harness.worker, "run", interrupted)
+
+
+def at_the_end(patch: pytest.MonkeyPatch, number: int) -> None:
+    """Press Ctrl-C while the n-th run's result is written."""
+    finish, ended = RunRecorder.finish, iter(range(1, 1000))
+
+    def press(self: RunRecorder, result: Any) -> None:
+        if next(ended) == number:
+            raise KeyboardInterrupt
+        finish(self, result)
+
+    patch.setattr(RunRecorder, "finish", press)
+
+
+@pytest.mark.parametrize(
+    ("interrupt", "number"),
+    [(in_training, 2), (in_training, 6), (at_the_end, 3)],
+    ids=["search", "confirm", "end of a run"],
+)
+def test_an_interrupted_study_goes_on_to_the_same_answer(
+    finished: Finished,
+    workspace: Workspace,
+    no_models: None,
+    monkeypatch: pytest.MonkeyPatch,
+    interrupt: Interruption,
+    number: int,
+    launch: Any,
+) -> None:
+    monkeypatch.setattr(harness.runner, "CHECKPOINT_SECONDS", -1.0)
+    with monkeypatch.context() as patch:
+        interrupt(patch, number)
+        with pytest.raises(KeyboardInterrupt):
+            launch(workspace, finished.study)
+
+    stopped = runs(workspace)
+    assert len(stopped) == number
+    assert Counter(each.info.status for each in stopped) == {"FINISHED": number - 1, "KILLED": 1}
+    (killed,) = [each for each in stopped if each.info.status == "KILLED"]
+    assert killed.data.tags["outcome"] == "interrupted"
+    assert parent(workspace).info.status == "KILLED"
+    assert parent(workspace).data.tags["state"] == "incomplete"
+    status = read_status(NAME, workspace)
+    assert not status.summary.complete
+    assert status.running == ()
+
+    summary = launch(workspace, finished.study)
+    assert summary == finished.summary
+    assert scores(workspace, finished.study) == scores(finished.workspace, finished.study)
+    found = runs(workspace)
+    assert sorted(map(cell_of, found)) == sorted(EXPECTED)
+    assert {each.info.status for each in found} == {"FINISHED"}
+    assert {each.data.tags["outcome"] for each in found} == {"finished"}
+    assert parent(workspace).info.status == "FINISHED"
+    assert list(workspace.checkpoints.glob("*")) == []
+    client = Tracker(workspace)._client
+    for key in ("train/d_loss", summary.metric.replace("test/", "val/")):
+        steps = [point.step for point in client.get_metric_history(killed.info.run_id, key)]
+        assert len(steps) == len(set(steps))
+
+
+def test_a_killed_process_leaves_nothing_behind_for_good(
+    finished: Finished,
+    workspace: Workspace,
+    no_models: None,
+    monkeypatch: pytest.MonkeyPatch,
+    launch: Any,
+) -> None:
+    # SIGKILL: no handler runs, the trial and its MLflow run stay RUNNING and the lease's holder
+    # is gone.
+    monkeypatch.setattr(harness.runner, "CHECKPOINT_SECONDS", -1.0)
+    with monkeypatch.context() as patch:
+        in_training(patch, 2)
+        patch.setattr(RunRecorder, "interrupt", RunRecorder.abandon)
+        patch.setattr(harness.search.Claim, "release", harness.search.Claim._stop_renewing)
+        with pytest.raises(KeyboardInterrupt):
+            launch(workspace, finished.study)
+    assert "RUNNING" in {each.info.status for each in runs(workspace)}
+    assert len(read_status(NAME, workspace).running) == 1
+
+    monkeypatch.setattr(harness.search.psutil, "Process", _no_process)
+    summary = launch(workspace, finished.study)
+    assert summary == finished.summary
+    found = runs(workspace)
+    assert sorted(map(cell_of, found)) == sorted(EXPECTED)
+    assert {each.info.status for each in found} == {"FINISHED"}
+
+
+def _no_process(pid: int | None = None) -> Any:
+    import psutil
+
+    if pid is None:  # our own, asked for when a lease is written
+
+        class Own:
+            def create_time(self) -> float:
+                return 1.0
+
+        return Own()
+    raise psutil.NoSuchProcess(pid)
+
+
+def test_a_failing_arm_is_recorded_and_the_study_goes_on(
+    workspace: Workspace,
+    no_models: None,
+    monkeypatch: pytest.MonkeyPatch,
+    make_study: Any,
+    launch: Any,
+) -> None:
+    step = GAN.step
+    study = make_study()
+
+    def broken(self: GAN, *args: Any) -> Any:
+        if self.config.loss == "hinge":
+            raise RuntimeError("no kernel for hinges")
+        return step(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GAN, "step", broken)
+        summary = launch(workspace, study)
+    assert summary.complete
+    assert summary.arm("non_saturating").num_scored == 2
+    assert summary.arm("hinge").search_outcomes == {"failed": 2}
+    assert summary.arm("hinge").settings is None
+    assert summary.comparisons == ()
+    assert any("no setting survived" in sentence for sentence in summary.answer())
+    failed = [each for each in runs(workspace) if each.data.tags["arm"] == "hinge"]
+    assert len(failed) == 2
+    for each in failed:
+        assert each.info.status == "FAILED"
+        assert each.data.tags["outcome"] == "failed"
+        assert each.data.tags["reason"] == "RuntimeError: no kernel for hinges"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.worker, "run", lambda *_, **__: pytest.fail("not asked for"))
+        assert launch(workspace, study) == summary
+    again = launch(workspace, study, retry_failed=True)
+    assert again.complete
+    assert again.arm("hinge").search_outcomes == {"finished": 2}
+    assert again.arm("hinge").num_scored == 2
+    assert again.arm("non_saturating") == summary.arm("non_saturating")
+    statuses = Counter((cell_of(each)[0], each.info.status) for each in runs(workspace))
+    assert statuses == {
+        ("non_saturating", "FINISHED"): 4,
+        ("hinge", "FINISHED"): 4,
+        ("hinge", "FAILED"): 2,
+    }
+
+
+def test_a_diverging_arm_ranks_worst_and_is_never_averaged(
+    workspace: Workspace, no_models: None, make_study: Any, launch: Any
+) -> None:
+    study = make_study(
+        fixed={"optimizer": "sgd", "d_lr": 30.0},
+        compare={"loss": ["non_saturating", "wasserstein"]},
+        space={"g_lr": {"low": 20.0, "high": 40.0, "default": 30.0}},
+        search={"trials_per_arm": 1},
+        evaluate={"times": 1},
+    )
+    summary = launch(workspace, study)
+    assert summary.complete
+    assert summary.arm("wasserstein").search_outcomes == {"diverged": 1}
+    assert summary.arm("wasserstein").settings is None
+    (diverged,) = [each for each in runs(workspace) if each.data.tags["arm"] == "wasserstein"]
+    assert diverged.info.status == "FAILED"
+    assert "not finite" in diverged.data.tags["reason"]
+    assert all(math.isfinite(value) for value in diverged.data.metrics.values())
+
+
+def test_changed_data_are_refused(
+    finished: Finished,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_study: Any,
+    launch: Any,
+    locate: Any,
+) -> None:
+    shutil.copytree(finished.workspace.root, tmp_path / "mlruns")
+    workspace = locate(tmp_path / "mlruns")
+    storage = Storage(workspace)
+    definition = storage.require_definition(NAME)
+    storage.write_definition(NAME, definition | {"dataset_digest": "0123"})
+    monkeypatch.setattr(harness.worker, "run", lambda *_, **__: pytest.fail("it trained"))
+    before = dump(workspace)
+    with pytest.raises(HarnessError, match=r"digest .* 0123"):
+        launch(workspace, make_study(confirm={"seeds": 3}))
+    assert dump(workspace) == before
+
+
+def test_a_study_whose_mlflow_store_is_gone_says_so(
+    finished: Finished,
+    empty_stores: Path,
+    tmp_path: Path,
+    make_study: Any,
+    launch: Any,
+    locate: Any,
+) -> None:
+    root = tmp_path / "mlruns"
+    shutil.copytree(finished.workspace.root, root)
+    workspace = locate(root)
+    queue = Storage(workspace).queue(NAME, "hinge", "confirm")
+    study = make_study(confirm={"seeds": 3})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harness.worker, "run", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            launch(workspace, study)
+    assert queue.records()
+    for name in ("mlflow.db", "mlflow.db-wal", "mlflow.db-shm"):
+        (root / name).unlink(missing_ok=True)
+    moved = tmp_path / "moved"
+    shutil.copytree(root, moved)
+    shutil.copy(empty_stores / "mlflow.db", moved / "mlflow.db")
+    with pytest.raises(HarnessError, match="both databases belong together"):
+        launch(locate(moved), study)
+
+
+def _interrupted(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt

@@ -1,0 +1,129 @@
+"""Several processes work on one study, and any of them may die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.board import Board
+from harness.search import Storage
+from harness.status import read_status
+from harness.tracking import Tracker
+from harness.workspace import Workspace
+
+if TYPE_CHECKING:
+    from conftest import Finished
+
+STUDY = """
+question = "Does it survive?"
+dataset = "digits"
+[fixed]
+architecture = "mlp"
+latent_dim = 4
+batch_size = 16
+g_width = 4
+d_width = 4
+g_depth = 1
+d_depth = 1
+[compare]
+loss = ["non_saturating", "hinge"]
+[space]
+g_lr = { low = 1e-4, high = 1e-1, log = true }
+[search]
+trials_per_arm = 2
+[confirm]
+seeds = 2
+[budget]
+images = 32_000
+[evaluate]
+times = 2
+samples = 64
+kid_subsets = 2
+"""
+
+
+def cells(name: str, study: Any, workspace: Workspace) -> dict[tuple[str, str, int], Any]:
+    states = Board(Storage(workspace), name, study).states()
+    return {
+        (state.arm.name, record.cell.key, record.cell.trial): (record.outcome, dict(record.scores))
+        for state in states
+        for record in (*state.search, *state.confirm)
+    }
+
+
+def training_runs(name: str, workspace: Workspace) -> list[Any]:
+    tracker = Tracker(workspace)
+    found = tracker.runs(tracker.open_experiment(name))
+    return [run for run in found if run.data.tags["phase"] != "study"]
+
+
+def test_two_workers_find_what_one_finds(
+    finished: Finished, workspace: Workspace, launch: Any
+) -> None:
+    events: list[Any] = []
+
+    class Shown:
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def show(self, event: Any) -> None:
+            events.append(event)
+
+    summary = launch(workspace, finished.study, workers=2, display=lambda metric: Shown())
+    assert summary == finished.summary
+    expected = cells(finished.name, finished.study, finished.workspace)
+    assert cells(finished.name, finished.study, workspace) == expected
+    runs = training_runs(finished.name, workspace)
+    assert len(runs) == len(expected)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    ended = [event for event in events if event.kind == "ended"]
+    assert len(ended) == len(expected)
+    assert {event.worker for event in events} <= {0, 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_study_is_finished_by_the_same_command(tmp_path: Path, workers: int) -> None:
+    file = tmp_path / "survival.toml"
+    file.write_text(STUDY)
+    workspace = Workspace.locate(root=tmp_path / "mlruns")
+    command = [sys.executable, "-m", "harness.cli", "run", str(file), "--threads", "1"]
+    command += ["--device", "cpu", "--workers", str(workers), "--quiet"]
+    environment = os.environ | {"HARNESS_HOME": str(workspace.root)}
+    process = subprocess.Popen(command, env=environment, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while True:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.2)
+        if (workspace.root / "optuna.db").exists() and Storage(workspace).names():
+            status = read_status("survival", workspace)
+            arms = status.summary.arms
+            if status.running and any(arm.search_outcomes.get("finished") for arm in arms):
+                break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not read_status("survival", workspace).summary.complete
+
+    again = subprocess.run(command, env=environment, cwd=tmp_path, check=False, timeout=300)
+    assert again.returncode == 0
+    status = read_status("survival", workspace)
+    assert status.summary.complete
+    assert status.running == ()
+    runs = training_runs("survival", workspace)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    done = Counter(tuple(run.data.tags[k] for k in ("arm", "phase", "trial")) for run in runs)
+    assert len(done) == 8
+    assert set(done.values()) == {1}
+    assert list(workspace.checkpoints.glob("*")) == []
