@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import functools
 import sys
@@ -131,8 +132,9 @@ class GAN:
         """Restore what `state_dict` returned."""
         state.generator.load_state_dict(saved["generator"])
         state.discriminator.load_state_dict(saved["discriminator"])
-        state.g_optimizer.load_state_dict(saved["g_optimizer"])
-        state.d_optimizer.load_state_dict(saved["d_optimizer"])
+        # Optimisers keep and change the tensors that they are given.
+        state.g_optimizer.load_state_dict(copy.deepcopy(saved["g_optimizer"]))
+        state.d_optimizer.load_state_dict(copy.deepcopy(saved["d_optimizer"]))
         state.streams.load_state_dict(saved["streams"])
         state.d_steps_total = saved["d_steps_total"]
         state.g_steps_total = saved["g_steps_total"]
