@@ -135,18 +135,20 @@ def test_what_is_running_or_done_is_not_enqueued_again(workspace: Workspace, que
 
 
 def test_simultaneous_claims_never_get_the_same_cell(workspace: Workspace, queue: Queue) -> None:
-    queue.prepare(cells(8))
+    number = 16
+    queue.prepare(cells(number))
     queues = [queue_of(workspace) for _ in range(THREADS)]
+    together = threading.Barrier(THREADS)
 
     def drain(mine: Queue) -> list[str]:
-        keys = []
-        while "waiting" in {record.state for record in mine.records().values()}:
-            if claim := mine.claim():
-                keys.append(claim.cell.key)
-        return keys
+        claims = []
+        for _ in range(number):  # who loses a race gets None and asks again
+            together.wait()
+            claims.append(mine.claim())
+        return [claim.cell.key for claim in claims if claim]
 
     taken = at_once([lambda mine=mine: drain(mine) for mine in queues])
-    assert Counter(key for keys in taken for key in keys) == Counter(str(n) for n in range(8))
+    assert Counter(key for keys in taken for key in keys) == Counter(map(str, range(number)))
 
 
 def test_an_expired_lease_is_taken_over_with_all_that_is_remembered(

@@ -223,15 +223,14 @@ def test_other_threads_are_refused_and_auto_keeps_what_there_was(
 
 
 def test_fewer_trials_than_the_default_number_are_refused(
-    workspace: Workspace, fake_runs: tuple[Trained, Any], make_study: Any, launch: Any
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, make_study: Any, launch: Any
 ) -> None:
-    tables: dict[str, Any] = {"compare": {"loss": ["hinge"]}, "confirm": {"seeds": 1}}
-    study = make_study(**tables).model_copy(update={"search": {}})
-    study = StudyConfig.model_validate(study.model_dump())
-    launch(workspace, study)
-    assert len(fake_runs[0].clear()) == 20 + 1
+    monkeypatch.setattr(harness.worker, "run", _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        launch(workspace, make_study(search={"trials_per_arm": None}))
+    assert read_status(NAME, workspace).summary.arm("hinge").search_outcomes == {"waiting": 20}
     with pytest.raises(HarnessError, match="trials_per_arm"):
-        launch(workspace, make_study(**tables, search={"trials_per_arm": 5}))
+        launch(workspace, make_study(search={"trials_per_arm": 5}))
 
 
 def test_extending_a_study_only_adds_what_is_missing(

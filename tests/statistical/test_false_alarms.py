@@ -1,0 +1,113 @@
+"""How often the comparison of arms cries wolf, by simulation with fixed seeds.
+
+Every test below states the chance that a correct implementation would fail it with a fresh seed:
+`ALARM` for each bound.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.stats import binom, rankdata
+
+from harness.statistics import holm, mann_whitney
+
+LEVEL = 0.05
+ALARM = 1e-6
+NUM_STUDIES = 1500
+
+Draw = Callable[[np.random.Generator, int], list[float]]
+
+
+def rejections(n: int, m: int, draw: Draw, shift: float = 0.0) -> int:
+    generator = np.random.default_rng([n, m])
+    rejected = 0
+    for _ in range(NUM_STUDIES):
+        a = draw(generator, n)
+        b = [score + shift for score in draw(generator, m)]
+        rejected += mann_whitney(a, b).p_value <= LEVEL
+    return rejected
+
+
+def normal(generator: np.random.Generator, size: int) -> list[float]:
+    return generator.normal(size=size).tolist()
+
+
+def coarse(generator: np.random.Generator, size: int) -> list[float]:
+    """Scores with many ties."""
+    return generator.integers(0, 4, size).astype(float).tolist()
+
+
+def failing(generator: np.random.Generator, size: int) -> list[float]:
+    """Scores of runs that diverge in two of five cases."""
+    scores = generator.normal(size=size)
+    scores[generator.random(size) < 0.4] = math.inf
+    return scores.tolist()
+
+
+def size_without_ties(n: int, m: int) -> float:
+    """Return the exact probability of p <= LEVEL when all dealings of 1 … n + m are equally likely.
+
+    Counted here from scratch: dealings by their rank sum, tails from the outside in.
+    """
+    sums = [sum(deal) for deal in itertools.combinations(range(1, n + m + 1), n)]
+    distances = sorted((abs(total - n * (n + m + 1) / 2) for total in sums), reverse=True)
+    largest = 0.0
+    for distance in set(distances):
+        tail = sum(d >= distance for d in distances) / len(sums)
+        if tail <= LEVEL:
+            largest = max(largest, tail)
+    return largest
+
+
+@pytest.mark.parametrize(("n", "m"), [(3, 3), (5, 5), (4, 6)])
+def test_without_a_difference_the_rate_is_the_exact_one(n: int, m: int) -> None:
+    rate = size_without_ties(n, m)
+    assert rate <= LEVEL
+    low, high = binom.ppf([ALARM / 2, 1 - ALARM / 2], NUM_STUDIES, rate)
+    assert low <= rejections(n, m, normal) <= high
+
+
+@pytest.mark.parametrize("draw", [coarse, failing])
+@pytest.mark.parametrize(("n", "m"), [(5, 5), (6, 4)])
+def test_with_ties_and_failures_the_rate_stays_below_the_level(n: int, m: int, draw: Draw) -> None:
+    assert rejections(n, m, draw) <= binom.ppf(1 - ALARM, NUM_STUDIES, LEVEL)
+
+
+def test_a_real_difference_is_found() -> None:
+    """At a shift of three standard deviations, five seeds a side see it nearly always."""
+    assert rejections(5, 5, normal, shift=3.0) > 0.9 * NUM_STUDIES
+
+
+@pytest.mark.parametrize("pool", [[1, 1, 2, 2, 2, 3, math.inf], [0, 0, 0, 1, 1, 5, 5, 6]])
+def test_dealing_the_same_scores_in_every_way_rejects_no_more_than_p_says(
+    pool: list[float],
+) -> None:
+    """No chance here: over all dealings of one pool, P(p <= c) <= c for every c."""
+    n = 3
+    p_values = []
+    for chosen in itertools.combinations(range(len(pool)), n):
+        rest = [pool[i] for i in range(len(pool)) if i not in chosen]
+        p_values.append(mann_whitney([pool[i] for i in chosen], rest).p_value)
+    for p_value in set(p_values):
+        share = np.mean([other <= p_value + 1e-12 for other in p_values])
+        assert share == pytest.approx(p_value, abs=1e-12)
+    assert len(set(rankdata(p_values))) > 1
+
+
+def test_holm_keeps_the_chance_of_any_false_alarm_below_the_level() -> None:
+    """Four arms against one baseline, all alike, six seeds each."""
+    generator = np.random.default_rng(0)
+    alarms = plain = 0
+    num_studies = 500
+    for _ in range(num_studies):
+        baseline, *arms = generator.normal(size=(5, 6)).tolist()
+        p_values = [mann_whitney(arm, baseline).p_value for arm in arms]
+        alarms += min(holm(p_values)) <= LEVEL
+        plain += min(p_values) <= LEVEL
+    assert alarms <= binom.ppf(1 - ALARM, num_studies, LEVEL)
+    assert plain > alarms  # without Holm some arm stands out more often
