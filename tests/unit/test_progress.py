@@ -99,9 +99,14 @@ def test_bars_show_the_current_score() -> None:
 
 def test_bars_end_when_the_work_is_broken_off() -> None:
     shown = console(terminal=True)
-    with pytest.raises(KeyboardInterrupt), display(shown, METRIC) as entered:
-        entered.show(Event(kind="started", run="mlp, search trial 0"))
-        raise KeyboardInterrupt
+
+    def work() -> None:
+        with display(shown, METRIC) as entered:
+            entered.show(Event(kind="started", run="mlp, search trial 0"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert text(shown).endswith("\x1b[?25h")  # the cursor is back
 
 
