@@ -15,7 +15,7 @@ demo: $(READY)
 	@echo "Browse every run in MLflow's UI: $(BIN)/harness ui"
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

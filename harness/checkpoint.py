@@ -17,8 +17,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from harness.architectures import ARCHITECTURES, NetworkSettings
-from harness.config import Config, TrainConfig, parse
+from harness.architectures import ARCHITECTURES, NORMS, NetworkSettings
+from harness.config import Config, Count, Fraction, TrainConfig, parse
 from harness.data import to_uint8
 from harness.errors import HarnessError
 from harness.randomness import derive_seed
@@ -33,15 +33,15 @@ class GeneratorSpec(Config):
 
     format: Literal["gan-ablation-harness generator v1"] = "gan-ablation-harness generator v1"
     architecture: str
-    latent_dim: int
-    channels: int
-    height: int
-    width: int
-    g_width: int
-    g_depth: int
+    latent_dim: Count
+    channels: Count
+    height: Count
+    width: Count
+    g_width: Count
+    g_depth: Count
     g_norm: str
     g_activation: str
-    g_dropout: float
+    g_dropout: Fraction
     weights_sha256: str
     """Of the weights file beside it."""
 
@@ -98,6 +98,7 @@ def load_generator(folder: Path) -> tuple[nn.Module, GeneratorSpec]:
     payload = weights_file.read_bytes()
     if hashlib.sha256(payload).hexdigest() != spec.weights_sha256:
         raise HarnessError(f"{weights_file} is damaged: its SHA-256 is not that in {SPEC_FILE}")
+    NORMS[spec.g_norm]  # an unknown one would pass for none
     settings = NetworkSettings(
         width=spec.g_width,
         depth=spec.g_depth,

@@ -389,8 +389,9 @@ def _dry_run(
         print(f"  refused: {refused}: {reason}")
     print(
         f"{plan['runs']} runs, about {plan['hours']:.2g} h with {workers} worker(s) on "
-        f"{execution.device} with {execution.threads} thread(s) each; metric {plan['metric']}"
+        f"{execution.device} with {execution.threads} thread(s) each"
     )
+    print(f"metric {plan['metric']}, least attainable p {plan['smallest_p']:.2g}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from harness.estimate import estimate_seconds
 from harness.progress import Display, Event, silent
 from harness.runner import Bench, RunResult, run
 from harness.search import Storage
+from harness.statistics import smallest_p
 from harness.study import StudyConfig
 from harness.study_file import check_extension
 from harness.summary import StudySummary, summarise
@@ -196,6 +197,7 @@ def preview(
         "runs": sum(row["search_runs"] + row["confirm_runs"] for row in rows),
         "hours": sum(row["hours"] for row in rows) / workers,
         "metric": bench.evaluator.key("test", "fid"),
+        "smallest_p": smallest_p(study.confirm.seeds, study.confirm.seeds),
     }
 
 

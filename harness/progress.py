@@ -104,7 +104,8 @@ class _Lines(_Silence):
         elif event.kind == "started":
             self._started[event.worker] = time.monotonic()
         elif event.kind == "ended":
-            seconds = time.monotonic() - self._started.get(event.worker, time.monotonic())
+            now = time.monotonic()
+            seconds = now - self._started.get(event.worker, now)
             done, total = self._count
             self._console.print(
                 f"[{done + 1}/{total}] {_ended(event, self._metric)} ({seconds:.0f} s)",

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from harness.pictures import image_grid
 from harness.systems import GAN
 from harness.train import Measured, Milestone, Progress, train
 
+T = TypeVar("T")
 Outcome = Literal["finished", "collapsed", "diverged", "pruned", "failed", "interrupted"]
 
 GRID_SAMPLES = 64
@@ -154,6 +155,13 @@ def run(
     progress = Progress(**saved["train"]["progress"]) if saved else Progress()
     saved_at = time.monotonic()
     resume = saved["train"] if saved else None
+
+    def tell(watcher: Callable[..., T], *news: object) -> T:
+        try:
+            return watcher(*news)
+        except Exception as error:
+            raise _FromOutsideError from error
+
     events = train(system, bench.images, milestones=bench.times, resume=resume)
     outcome: Outcome = "finished"
     reason: str | None = None
@@ -162,12 +170,13 @@ def run(
             progress = event.progress
             if isinstance(event, Measured):
                 recorder.log_metrics(_metrics(event, bench), progress.images_seen)
-                on_progress(progress, event.values)
+                tell(on_progress, progress, event.values)
                 _check_finite(event)
             elif scores := _evaluate(event, system, bench, recorder, final_splits):
                 evaluations.append(scores)
-                on_progress(progress, scores)
-                if on_evaluation(event.index, scores[bench.objective]) and not event.is_last:
+                tell(on_progress, progress, scores)
+                prune = tell(on_evaluation, event.index, scores[bench.objective])
+                if prune and not event.is_last:
                     raise _Pruned(f"validation FID {scores[bench.objective]:.4g}")
             if time.monotonic() - saved_at > CHECKPOINT_SECONDS:
                 recorder.flush()  # first the curve, then the point from which it goes on
@@ -188,8 +197,9 @@ def run(
         outcome, reason = "diverged", f"{error} at images_seen = {progress.images_seen}"
     except _Pruned as error:
         outcome, reason = "pruned", f"{error} at images_seen = {progress.images_seen}"
-    except Stop:
-        raise
+    except _FromOutsideError as wrapped:
+        assert wrapped.__cause__ is not None
+        raise wrapped.__cause__ from None
     except Exception as error:  # whatever it is, it is this run's result, not the study's end
         outcome = "failed"
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
@@ -205,6 +215,10 @@ def run(
         scores=last if outcome in ("finished", "collapsed") else {},
         last_scores=last,
     )
+
+
+class _FromOutsideError(Exception):
+    """Carries what a watcher raised past the handling of the run's own errors."""
 
 
 class _Pruned(Exception):  # noqa: N818 - a decision, not an error

@@ -16,7 +16,7 @@ import platform
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -123,8 +123,7 @@ class Storage:
             reason = str(error).splitlines()[0]
             raise HarnessError(f"Optuna's database {url} cannot be used: {reason}") from None
         if file is not None:
-            sqlalchemy.event.listen(self._storage.engine, "connect", _relax_synchronous)
-            self._storage.engine.dispose()  # connections from before the line above
+            _make_sqlite_safe(self._storage.engine)
 
     def names(self) -> list[str]:
         """Return the studies' names."""
@@ -197,7 +196,8 @@ class Queue:
         """Take a waiting cell, or one whose holder has gone silent; None if there is none."""
         self._take_over_expired()
         while self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            started = len(self._study.get_trials(deepcopy=False)) - 1
+            trials = self._study.get_trials(deepcopy=False)
+            started = sum(trial.state != TrialState.WAITING for trial in trials)
             # Seeded by what has been started: one worker's search is reproducible, two workers
             # that ask at once differ.
             seed = derive_seed(self._seed, "tpe", started, os.getpid() if _in_worker() else 0)
@@ -269,8 +269,8 @@ class Claim:
 
     def remember(self, key: str, value: Any) -> None:
         """Store a JSON value with the cell."""
-        self.check()
-        self._trial.set_user_attr(key, value)
+        with self._while_ours():
+            self._trial.set_user_attr(key, value)
 
     def check(self) -> None:
         """Raise Stop if the cell has been taken over by somebody else."""
@@ -279,11 +279,10 @@ class Claim:
 
     def report(self, step: int, value: float) -> bool:
         """Tell Optuna an intermediate value and return whether the pruner would stop here."""
-        self.check()
-        with warnings.catch_warnings():
+        with self._while_ours(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a step reported twice, after a continuation
             self._trial.report(value, step)
-        return self._trial.should_prune()
+            return self._trial.should_prune()
 
     def complete(self, outcome: Outcome, value: float, scores: Mapping[str, float]) -> None:
         """Settle with a score."""
@@ -313,7 +312,18 @@ class Claim:
 
     def _settle(self, state: TrialState, value: float | None = None) -> None:
         self._stop_renewing()
-        self._queue._study.tell(self._trial, value, state=state)
+        with self._while_ours():
+            self._queue._study.tell(self._trial, value, state=state)
+
+    @contextlib.contextmanager
+    def _while_ours(self) -> Iterator[None]:
+        """Turn Optuna's word that the trial has ended into Stop: only a take-over ends it early."""
+        self.check()
+        try:
+            yield
+        except optuna.exceptions.UpdateFinishedTrialError:
+            self._lost.set()
+            self.check()
 
     def _stop_renewing(self) -> None:
         self._settled.set()
@@ -339,9 +349,24 @@ class Claim:
                 continue
 
 
-def _relax_synchronous(connection: Any, _record: Any) -> None:
-    """With WAL, NORMAL loses no committed state when a process dies, and saves a sync per write."""
-    connection.execute("PRAGMA synchronous=NORMAL")
+def _make_sqlite_safe(engine: sqlalchemy.Engine) -> None:
+    """Let every transaction take SQLite's write lock at its start.
+
+    Otherwise reading a trial's state and writing a new one are two steps, between which another
+    worker may do the same, and both believe that the trial is theirs.
+    """
+
+    def connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver would begin transactions later, by itself
+        # With WAL, NORMAL loses no commit when a process dies, and saves a sync per write.
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    def begin(connection: sqlalchemy.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    sqlalchemy.event.listen(engine, "connect", connect)
+    sqlalchemy.event.listen(engine, "begin", begin)
+    engine.dispose()  # connections from before the lines above
 
 
 def _distribution(parameter: Any) -> BaseDistribution:

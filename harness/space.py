@@ -71,6 +71,9 @@ class Range(Config):
             raise ValueError(f"low = {self.low} must be below high = {self.high}")
         if self.log and self.low <= 0:
             raise ValueError(f"low = {self.low}: a log range must start above 0")
+        for end in (self.low, self.high, self.default):
+            if self.integer and end is not None and not float(end).is_integer():
+                raise ValueError(f"{end} is not a whole number, and this setting takes only those")
         if self.default is not None and not self.contains(self.default):
             raise ValueError(f"default = {self.default} is outside [{self.low}, {self.high}]")
         return self

@@ -21,7 +21,7 @@ class RankTest:
     Attributes:
         p_value: Probability, if both arms had the same distribution, of ranks at least as uneven.
         superiority: P(A < B) + ½ P(A = B), the share of pairs that A wins; ½ is no difference.
-        smallest_p: The least p that these sample sizes can yield at all.
+        smallest_p: The least p that these sample sizes, and ties such as these, can yield at all.
     """
 
     p_value: float
@@ -49,13 +49,18 @@ def mann_whitney(a: Sequence[float], b: Sequence[float]) -> RankTest:
     observed = int(doubled[: len(a)].sum())
     counts = _subset_sums(doubled, len(a))
     center = len(a) * (len(scores) + 1)  # twice the expected rank sum
-    distance = abs(observed - center)
-    extreme = counts[np.abs(np.arange(len(counts)) - center) >= distance].sum()
+    distances = np.abs(np.arange(len(counts)) - center)
+    farthest = distances[counts > 0].max()
+
+    def tail(distance: int) -> float:
+        ways = float(counts[distances >= distance].sum())
+        return min(1.0, ways / math.comb(len(scores), len(a)))
+
     u_doubled = observed - len(a) * (len(a) + 1)  # twice the pairs that A loses, ties half
     return RankTest(
-        p_value=min(1.0, float(extreme) / math.comb(len(scores), len(a))),
+        p_value=tail(abs(observed - center)),
         superiority=1 - u_doubled / (2 * len(a) * len(b)),
-        smallest_p=smallest_p(len(a), len(b)),
+        smallest_p=tail(farthest),
     )
 
 

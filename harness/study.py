@@ -27,7 +27,9 @@ from harness.space import (
 )
 
 NOT_SETTINGS = {"dataset", "seed", "budget"}  # these have places of their own in a study
+SELF_EXPLAINING = {"architecture", "variant", "loss"}  # factors whose levels name arms alone
 SAME_FOR_ALL = {"image_size"}  # arms on one dataset share one evaluation protocol
+DEFAULT_TRIALS = 20
 MIN_SCALED_SAMPLES = 250
 Listed = Field(strict=False, min_length=1)
 SEARCH_SEEDS_FROM = 1_000_000  # confirm seeds count from 1: tuning never sees them
@@ -67,7 +69,9 @@ class Variant(Config):
         if not isinstance(data, dict) or set(data) == {"settings", "space"}:
             return data
         settings = {key: value for key, value in data.items() if key != "space"}
-        return {"settings": settings, "space": read_space(data.get("space", {}))}
+        space = data.get("space", {})
+        space = read_space(space) if isinstance(space, dict) else space
+        return {"settings": settings, "space": space}
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -83,7 +87,7 @@ class Arm:
     Attributes:
         name: Short and unique within the study, e.g. "dc" or "dc,wgan_gp".
         levels: Factor -> level.
-        settings: What a study file says of this arm, everything but the tuned parameters and seed.
+        settings: What a study file says of this arm; tuned parameters go over it.
         space: What is tuned.
     """
 
@@ -124,7 +128,9 @@ class StudyConfig(Config):
     variants: dict[str, Variant] = {}
     """Named bundles, legal levels of the factor `variant`."""
     compare: Annotated[
-        Annotated[dict[str, Annotated[tuple[Setting, ...], Listed]], Tag("(product)")]
+        Annotated[
+            dict[str, Annotated[tuple[Setting, ...], Listed]], Field(min_length=1), Tag("(product)")
+        ]
         | Annotated[tuple[dict[str, Setting], ...], Listed, Tag("(changes)")],
         Discriminator(lambda raw: "(product)" if isinstance(raw, dict) else "(changes)"),
     ]
@@ -132,10 +138,13 @@ class StudyConfig(Config):
     space: dict[str, Parameter] = {}
     """What is tuned inside every arm."""
     search: SearchConfig = SearchConfig()
+    """How each arm's best settings are found."""
     confirm: ConfirmConfig = ConfirmConfig()
+    """How the arms are compared."""
     budget: Budget
     """The full budget of a run."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    """How every run is scored."""
 
     @field_validator("dataset")
     @classmethod
@@ -232,11 +241,15 @@ class StudyConfig(Config):
 
     def points(self, arm: Arm) -> list[Point | None]:
         """Return the points of the arm's search (see `draw_points`)."""
-        count = self.search.trials_per_arm
-        if count is None and self.search.sampler != "grid":
-            count = 20
         seed = derive_seed(self.seed, "search", arm.name)
-        return draw_points(arm.space, arm.defaults, self.search.sampler, count, seed)
+        return draw_points(arm.space, arm.defaults, self.search.sampler, self.num_trials, seed)
+
+    @property
+    def num_trials(self) -> int | None:
+        """Search trials per arm; None for a grid that is left to its own number."""
+        if self.search.trials_per_arm is None and self.search.sampler != "grid":
+            return DEFAULT_TRIALS
+        return self.search.trials_per_arm
 
     def search_seeds(self, trial: int) -> list[int]:
         """Return the training seeds of a search trial."""
@@ -291,18 +304,17 @@ class StudyConfig(Config):
             else:
                 settings["loss"] = name
         settings |= {factor: level for factor, level in levels.items() if factor != "variant"}
-        for key in space:
-            settings.pop(key, None)
         return Arm(name=self._name(levels), levels=levels, settings=settings, space=space)
 
     def _name(self, levels: Mapping[str, Setting]) -> str:
-        """Join the levels; a word that names itself stands alone, all else as `key=value`."""
-        all_levels = [level for levels in self.factors.values() for level in levels]
-        parts = []
-        for factor, level in levels.items():
-            alone = isinstance(level, str) and all_levels.count(level) == 1
-            parts.append(str(level) if alone else f"{factor}={_spell(level)}")
-        return ",".join(parts)
+        """Join the levels: words that say what they are stand alone, all else as `key=value`.
+
+        A name depends on the arm alone, so that it stays when a study is extended.
+        """
+        return ",".join(
+            str(level) if factor in SELF_EXPLAINING else f"{factor}={_spell(level)}"
+            for factor, level in levels.items()
+        )
 
 
 def _spell(level: Setting) -> str:
@@ -328,8 +340,13 @@ def _check_factor(study: StudyConfig, factor: str, levels: tuple[Setting, ...]) 
     for level in levels:
         if level not in study.variants and level not in LOSSES:
             raise ValueError(str(unknown_name("variant", str(level), [*study.variants, *LOSSES])))
+        if level in LOSSES and ("loss" in study.factors or "loss" in study.space):
+            raise ValueError(
+                f"'loss' is set by variant = {level!r} and stands in compare or space too; keep one"
+            )
     for name, variant in study.variants.items():
-        if both := sorted(set(variant.settings) & (set(study.factors) | set(variant.space))):
+        settings, own = set(variant.settings), set(variant.space)
+        if both := sorted((settings & own) | ((settings | own) & set(study.factors))):
             raise ValueError(
                 f"{both[0]!r} stands in variants.{name} and in compare or its own space; keep one"
             )

@@ -87,7 +87,7 @@ def check_extension(name: str, old: StudyConfig, new: StudyConfig) -> None:
             "give the new study a name of its own with --name"
         )
     counts = {
-        "search.trials_per_arm": (old.search.trials_per_arm, new.search.trials_per_arm),
+        "search.trials_per_arm": (old.num_trials, new.num_trials),
         "confirm.seeds": (old.confirm.seeds, new.confirm.seeds),
     }
     for key, (had, has) in counts.items():

@@ -108,7 +108,8 @@ class StudySummary:
             for arm in self.arms
             if arm.settings is None and arm.search_outcomes and self.complete
         ]
-        sentences = [self._sentence(comparison) for comparison in self.comparisons]
+        so_far = "" if self.complete else "so far, "
+        sentences = [so_far + self._sentence(comparison) for comparison in self.comparisons]
         return sentences + lost or ["no arm has been compared with the baseline yet"]
 
     def _sentence(self, comparison: Comparison) -> str:
@@ -189,7 +190,9 @@ def describe(arm: ArmSummary) -> str:
 
 
 def _summarise_arm(state: ArmState, metric: str) -> ArmSummary:
-    scores = tuple(record.scores.get(metric) for record in state.confirm if record.is_done)
+    scores = tuple(
+        _finite(record.scores.get(metric, math.nan)) for record in state.confirm if record.is_done
+    )
     ranks = [math.inf if score is None else score for score in scores]
     mean, sd = mean_and_sd(ranks)
     values = [record.value for record in state.search if record.value is not None]

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.errors import HarnessError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
@@ -79,6 +81,10 @@ def prepare_sqlite(url: str) -> None:
     if (file := sqlite_file(url)) is None:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    with sqlite3.connect(file) as connection:
+    connection = sqlite3.connect(file)
+    try:
         connection.execute("PRAGMA journal_mode=WAL")
-    connection.close()
+    except sqlite3.DatabaseError as error:
+        raise HarnessError(f"{file} cannot be used as a database: {error}") from None
+    finally:
+        connection.close()

@@ -533,30 +533,23 @@ def test_changed_data_are_refused(
 
 
 def test_a_study_whose_mlflow_store_is_gone_says_so(
-    finished: Finished,
     empty_stores: Path,
+    workspace: Workspace,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     make_study: Any,
     launch: Any,
     locate: Any,
 ) -> None:
-    root = tmp_path / "mlruns"
-    shutil.copytree(finished.workspace.root, root)
-    workspace = locate(root)
-    queue = Storage(workspace).queue(NAME, "hinge", "confirm")
-    study = make_study(confirm={"seeds": 3})
-    with pytest.MonkeyPatch.context() as patch:
+    with monkeypatch.context() as patch:
         patch.setattr(harness.worker, "run", _interrupted)
         with pytest.raises(KeyboardInterrupt):
-            launch(workspace, study)
-    assert queue.records()
-    for name in ("mlflow.db", "mlflow.db-wal", "mlflow.db-shm"):
-        (root / name).unlink(missing_ok=True)
+            launch(workspace, make_study())
     moved = tmp_path / "moved"
-    shutil.copytree(root, moved)
+    shutil.copytree(workspace.root, moved, ignore=shutil.ignore_patterns("mlflow.db*"))
     shutil.copy(empty_stores / "mlflow.db", moved / "mlflow.db")
     with pytest.raises(HarnessError, match="both databases belong together"):
-        launch(locate(moved), study)
+        launch(locate(moved), make_study())
 
 
 def _interrupted(*_: Any, **__: Any) -> Any:
