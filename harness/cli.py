@@ -62,7 +62,8 @@ def run(
     threads: Threads = None,
     settings: Settings = None,
     scale: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Shorten budgets and samples by this factor.")
+        float,
+        typer.Option(min=0.0, max=1.0, help="Shorten budgets (and given samples) by this."),
     ] = 1.0,
     name: Annotated[
         str | None, typer.Option(help="The study's name [default: the file's].")
@@ -184,6 +185,8 @@ def status(
         _print_json(state.to_json())
         return
     _print_summary(state.summary)
+    for run in state.running:
+        print(f"Running: {run}")
     if state.remaining_seconds is not None:
         print(f"About {state.remaining_seconds / 60:.0f} minutes of single-worker time remain.")
 
@@ -287,6 +290,9 @@ def main() -> NoReturn:
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:  # a file that cannot be read or written names itself
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(0)
 
 
@@ -336,13 +342,14 @@ def _print_summary(summary: StudySummary) -> None:
 
     print(f"{summary.name}: {summary.question}")
     table = Table()
-    for column in ("arm", "search", "confirm", "best settings", "test FID", "median"):
+    for column in ("arm", "search", "best validation", "confirm", "settings", "test FID", "median"):
         table.add_column(column)
     for arm in summary.arms:
         settings = arm.settings or {}
         table.add_row(
             arm.name,
             ", ".join(f"{count} {state}" for state, count in arm.search_outcomes.items()) or "-",
+            "-" if arm.best_validation is None else f"{arm.best_validation:.3g}",
             ", ".join(f"{count} {state}" for state, count in arm.confirm_outcomes.items()) or "-",
             ", ".join(f"{key} = {_short(value)}" for key, value in settings.items()) or "-",
             describe(arm) if arm.scores else "-",
@@ -354,7 +361,9 @@ def _print_summary(summary: StudySummary) -> None:
     print(f"Metric: {summary.metric}, lower is better{floor}.")
     for sentence in summary.answer():
         print(sentence[:1].upper() + sentence[1:] if sentence.startswith("no ") else sentence)
-    if not summary.complete:
+    if summary.complete:
+        print("The study is complete.")
+    else:
         print("The study is not complete; the same `harness run` command goes on.")
 
 

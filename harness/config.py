@@ -275,7 +275,7 @@ class EvaluateConfig(Config):
     """How every run of a study is scored: one protocol for all arms."""
 
     samples: Annotated[int, Field(ge=16)] | None = None
-    """Generated and real samples per score; omitted: what both splits have, at most 10,000."""
+    """Generated and real samples per score; omitted: what every part has, at most 10,000."""
     times: Count = 5
     """Evaluations per run, evenly spaced over the budget, the last at its end."""
     extractor: str | None = None

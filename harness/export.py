@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from harness.board import Board
-from harness.checkpoint import SPEC_FILE, draw_latents, generate, load_generator
+from harness.checkpoint import SPEC_FILE, WEIGHTS_FILE, draw_latents, generate, load_generator
 from harness.config import parse
 from harness.errors import HarnessError, unknown_name
 from harness.pictures import image_grid, png
@@ -123,10 +123,14 @@ def write_samples(images: torch.Tensor, file: Path) -> None:
 def _check_target(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise HarnessError(f"--output {folder}: a file of this name is in the way")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / SPEC_FILE).is_file():
-        raise HarnessError(
-            f"--output {folder}: the folder holds other files; name a new or empty one"
-        )
+    ours = {SPEC_FILE, WEIGHTS_FILE, CARD_FILE, GRID_FILE, RECORD_FILE}
+    if folder.is_dir():
+        if others := sorted({file.name for file in folder.iterdir()} - ours):
+            raise HarnessError(
+                f"--output {folder}: the folder holds {others[0]!r}; name a new or empty one"
+            )
+        if any(folder.iterdir()) and not (folder / SPEC_FILE).is_file():
+            raise HarnessError(f"--output {folder}: the folder is not an earlier export")
 
 
 def _write(

@@ -141,10 +141,7 @@ def _summarise(
 
 def _known_definition(name: str, workspace: Workspace) -> dict[str, Any] | None:
     """Read an existing study without creating a database for a new one."""
-    try:
-        return Storage(workspace, create=False).read_definition(name)
-    except HarnessError:
-        return None
+    return Storage(workspace).read_definition(name) if Storage.exists(workspace) else None
 
 
 def plan_execution(
@@ -176,7 +173,7 @@ def preview(
 ) -> dict[str, Any]:
     """Return what a study would run, as JSON values: arms, runs, refusals and estimated hours.
 
-    Nothing is trained or recorded; a few steps of every arm are timed.
+    No run is trained or recorded; a few steps of every arm are timed.
     """
     arms, refused = study.possible_arms()
     with cpu_threads(execution.threads):
@@ -237,6 +234,7 @@ def train_once(
             tags={"phase": "train", "seed": config.seed},
             params=run_params(execution, bench),
         )
+        checkpoint = workspace.checkpoints / f"{recorder.run_id}.pt"
         event = Event(kind="started", run=name)
         with display(bench.objective) as shown:
             shown.show(Event(kind="counts", counts={"train": (0, 1)}))
@@ -251,14 +249,16 @@ def train_once(
                     config,
                     bench,
                     recorder,
-                    checkpoint=workspace.checkpoints / f"{recorder.run_id}.pt",
+                    checkpoint=checkpoint,
                     final_splits=("validation", "test"),
                     on_progress=on_progress,
                 )
+                recorder.finish(result)
             except BaseException:
                 recorder.interrupt()
                 raise
-            recorder.finish(result)
+            finally:
+                checkpoint.unlink(missing_ok=True)
             shown.show(
                 replace(
                     event,

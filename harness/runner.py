@@ -137,7 +137,8 @@ def run(
         config: The run's settings.
         bench: Data, metric and device.
         recorder: Where results go.
-        checkpoint: File to continue from and to keep up to date; removed when the run has ended.
+        checkpoint: File to continue from and to keep up to date; the caller removes it once the
+            result is noted.
         final_splits: What the last evaluation scores against; earlier ones see validation only.
         on_evaluation: Told (index, validation FID), index from 1; True prunes the run. After an
             interruption it is told again of the evaluations before it.
@@ -160,7 +161,7 @@ def run(
         try:
             return watcher(*news)
         except Exception as error:
-            raise _FromOutsideError from error
+            raise _FromOutsideError(error) from error
 
     events = train(system, bench.images, milestones=bench.times, resume=resume)
     outcome: Outcome = "finished"
@@ -178,7 +179,9 @@ def run(
                 prune = tell(on_evaluation, event.index, scores[bench.objective])
                 if prune and not event.is_last:
                     raise _Pruned(f"validation FID {scores[bench.objective]:.4g}")
-            if time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+            # The last one makes sure that a result that nobody could note is not trained again.
+            ended = isinstance(event, Milestone) and event.is_last
+            if ended or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
                 recorder.flush()  # first the curve, then the point from which it goes on
                 content = {
                     "train": event.snapshot(),
@@ -198,15 +201,13 @@ def run(
     except _Pruned as error:
         outcome, reason = "pruned", f"{error} at images_seen = {progress.images_seen}"
     except _FromOutsideError as wrapped:
-        assert wrapped.__cause__ is not None
-        raise wrapped.__cause__ from None
+        raise wrapped.error from None
     except Exception as error:  # whatever it is, it is this run's result, not the study's end
         outcome = "failed"
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     finally:
         events.close()
     recorder.flush()
-    checkpoint.unlink(missing_ok=True)
     last = evaluations[-1] if evaluations else {}
     return RunResult(
         outcome=outcome,
@@ -219,6 +220,9 @@ def run(
 
 class _FromOutsideError(Exception):
     """Carries what a watcher raised past the handling of the run's own errors."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
 
 class _Pruned(Exception):  # noqa: N818 - a decision, not an error

@@ -108,7 +108,7 @@ class Storage:
 
     def __init__(self, workspace: Workspace, *, create: bool = True) -> None:
         url = workspace.storage_url
-        if url == workspace.tracking_uri:
+        if _place(url) == _place(workspace.tracking_uri):
             raise HarnessError(f"--storage {url}: Optuna and MLflow must not share one database")
         file = sqlite_file(url)
         if file is not None and not file.exists() and not create:
@@ -124,6 +124,12 @@ class Storage:
             raise HarnessError(f"Optuna's database {url} cannot be used: {reason}") from None
         if file is not None:
             _make_sqlite_safe(self._storage.engine)
+
+    @staticmethod
+    def exists(workspace: Workspace) -> bool:
+        """Return whether there is a database: a server's is taken to be there."""
+        file = sqlite_file(workspace.storage_url)
+        return file is None or file.exists()
 
     def names(self) -> list[str]:
         """Return the studies' names."""
@@ -166,12 +172,15 @@ class Storage:
             "median": optuna.pruners.MedianPruner(n_startup_trials=4),
             "halving": optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
         }
-        optuna_study = optuna.create_study(
-            study_name=SEPARATOR.join((study, arm, phase)),
-            storage=self._storage,
-            pruner=pruners[pruner],
-            load_if_exists=True,
-        )
+        place: dict[str, Any] = {
+            "study_name": SEPARATOR.join((study, arm, phase)),
+            "storage": self._storage,
+            "pruner": pruners[pruner],
+        }
+        try:  # so that looking at a study writes nothing
+            optuna_study = optuna.load_study(**place)
+        except KeyError:
+            optuna_study = optuna.create_study(**place, load_if_exists=True)
         return Queue(optuna_study, space or {}, derive_seed(sampler_seed, arm))
 
 
@@ -347,6 +356,11 @@ class Claim:
                 return
             except Exception:  # a busy or briefly unreachable database is no reason to give up
                 continue
+
+
+def _place(url: str) -> str:
+    file = sqlite_file(url)
+    return url if file is None else str(file.resolve())
 
 
 def _make_sqlite_safe(engine: sqlalchemy.Engine) -> None:

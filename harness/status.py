@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.board import Board
+from harness.board import ArmState, Board
 from harness.config import parse
-from harness.errors import HarnessError
 from harness.search import Storage
 from harness.study import StudyConfig
 from harness.summary import StudySummary, summarise
@@ -21,8 +21,8 @@ class StudyStatus:
     Attributes:
         summary: Arms, outcomes and comparisons.
         running: Runs that are being trained now, "arm phase trial".
-        remaining_seconds: What the waiting and running cells will take one after another, judged by
-            the mean of those that have ended in the same arm and phase; None if nothing has.
+        remaining_seconds: What searches and confirm runs that have not ended will take one after
+            another, judged by the same arm's that have; None if none has or nothing is left.
     """
 
     summary: StudySummary
@@ -39,10 +39,7 @@ class StudyStatus:
 
 def list_studies(workspace: Workspace) -> list[str]:
     """Return the studies' names; none where there is no database yet."""
-    try:
-        return Storage(workspace, create=False).names()
-    except HarnessError:
-        return []
+    return Storage(workspace, create=False).names() if Storage.exists(workspace) else []
 
 
 def read_status(name: str, workspace: Workspace) -> StudyStatus:
@@ -63,11 +60,27 @@ def read_status(name: str, workspace: Workspace) -> StudyStatus:
         for record in records
         if record.state == "running"
     )
-    remaining = 0.0
+    remaining = _remaining_seconds(study, states)
+    return StudyStatus(summary=summary, running=running, remaining_seconds=remaining)
+
+
+def _remaining_seconds(study: StudyConfig, states: Sequence[ArmState]) -> float | None:
+    """Judge what is left by what has ended, in units of a full budget: None if nothing has."""
+    share = study.search.budget_share * study.search.seeds
+    per_arm = []
     for state in states:
-        for records in (state.search, state.confirm):
-            ended = [record.seconds for record in records if record.is_done and record.seconds]
-            left = sum(not record.is_done for record in records)
-            if left and ended:
-                remaining += left * sum(ended) / len(ended)
-    return StudyStatus(summary=summary, running=running, remaining_seconds=remaining or None)
+        search = [record.seconds / share for record in state.search if record.seconds]
+        confirm = [record.seconds for record in state.confirm if record.seconds]
+        per_arm.append(confirm or search)
+    ended = [seconds for arm in per_arm for seconds in arm]
+    if not ended:
+        return None
+    remaining = 0.0
+    for state, own in zip(states, per_arm, strict=True):
+        known = own or ended
+        search_left = sum(not record.is_done for record in state.search)
+        confirm_left = sum(not record.is_done for record in state.confirm)
+        if not state.search_done:
+            confirm_left = study.confirm.seeds
+        remaining += (search_left * share + confirm_left) * sum(known) / len(known)
+    return remaining or None

@@ -173,6 +173,8 @@ class StudyConfig(Config):
                 raise ValueError(f"variants.{name}: a loss of this name is a variant by itself")
         for factor, levels in self.factors.items():
             _check_factor(self, factor, levels)
+        if unused := sorted(set(self.variants) - set(self.factors.get("variant", ()))):
+            raise ValueError(f"variants.{unused[0]} is not a level of the factor 'variant'")
         self._check_baseline()
         return self
 
@@ -219,6 +221,12 @@ class StudyConfig(Config):
         if refused:
             more = f" (and {len(refused) - 1} more arms)" if len(refused) > 1 else ""
             raise HarnessError(next(iter(refused.values())) + more)
+        counts = {arm.name: len(self.points(arm)) for arm in arms if arm.space}
+        if len(set(counts.values())) > 1:
+            raise HarnessError(
+                f"search.sampler = 'grid' gives arms unequal numbers of trials ({counts}); give "
+                "every arm's space as many points, its defaults among them, or use another sampler"
+            )
         return arms
 
     def possible_arms(self) -> tuple[tuple[Arm, ...], dict[str, str]]:

@@ -183,7 +183,12 @@ class Tracker:
 
     def params(self, run_id: str) -> dict[str, str]:
         """Return a run's settings as recorded."""
-        return dict(self._client.get_run(run_id).data.params)
+        try:
+            return dict(self._client.get_run(run_id).data.params)
+        except MlflowException:
+            raise HarnessError(
+                f"MLflow's store {self._uri} does not have the run {run_id}"
+            ) from None
 
     def runs(self, experiment_id: str) -> list[Run]:
         """Return all runs of an experiment, parents included."""
@@ -269,6 +274,8 @@ class RunRecorder:
         tags: dict[str, str] = {"outcome": result.outcome}
         if result.reason:
             tags["reason"] = result.reason[:5000]
+        if not result.scores and result.last_scores:
+            tags["last_scores"] = json.dumps(dict(result.last_scores))[:5000]
         self._client.log_batch(self.run_id, tags=[RunTag(*item) for item in tags.items()])
         self._close(STATUS[result.outcome])
 
@@ -315,16 +322,22 @@ def environment() -> dict[str, str]:
     tags["version.python"] = platform.python_version()
     tags["command"] = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     tags["host"] = platform.node()
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if commit.returncode == 0:
-        tags["mlflow.source.git.commit"] = commit.stdout.strip()
+    if commit := _commit():
+        tags["mlflow.source.git.commit"] = commit
     return tags
+
+
+def _commit() -> str | None:
+    """Return the checkout's commit, `-dirty` where it was edited; None without a checkout."""
+    checkout = Path(__file__).parent.parent
+    if not (checkout / ".git").exists():  # installed elsewhere, perhaps inside another repository
+        return None
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _safe(key: str) -> str:

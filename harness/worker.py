@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from harness.config import TrainConfig
 from harness.errors import HarnessError
 from harness.progress import Display, Event
 from harness.runner import Bench, RunResult, Stop, run
-from harness.search import Claim, Phase, Storage
+from harness.search import Claim, Phase, Storage, settings_hash
 from harness.space import corner_points
 from harness.statistics import mean_and_sd
 from harness.study import Arm, StudyConfig
@@ -136,6 +137,8 @@ def _worker_process(plan: Plan, index: int, events: Any) -> None:
         Worker(plan, bench, events.put, index).work()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except HarnessError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 @contextmanager
@@ -205,6 +208,8 @@ class Worker:
         """Run a claimed cell's seeds and settle the claim with their mean."""
         try:
             self._run_seeds(claim, arm, phase)
+            for run_id in dict(claim.recall("runs") or {}).values():
+                self._checkpoint(run_id).unlink(missing_ok=True)
         except Stop:
             return  # the cell has another holder now
         except BaseException:
@@ -273,18 +278,18 @@ class Worker:
                 config,
                 bench,
                 recorder,
-                checkpoint=self._plan.workspace.checkpoints / f"{recorder.run_id}.pt",
+                checkpoint=self._checkpoint(recorder.run_id),
                 final_splits=("validation",) if phase == "search" else ("validation", "test"),
                 on_evaluation=on_evaluation,
                 on_progress=on_progress,
             )
+            recorder.finish(result)
         except Stop:
             recorder.abandon()
             raise
         except BaseException:
             recorder.interrupt()
             raise
-        recorder.finish(result)
         self._tell(
             replace(
                 event,
@@ -295,6 +300,9 @@ class Worker:
             )
         )
         return result
+
+    def _checkpoint(self, run_id: str) -> Path:
+        return self._plan.workspace.checkpoints / f"{run_id}.pt"
 
     def _recorder(self, claim: Claim, arm: Arm, phase: Phase, config: TrainConfig) -> RunRecorder:
         runs: dict[str, str] = dict(claim.recall("runs") or {})
@@ -312,12 +320,17 @@ class Worker:
                 "phase": phase,
                 "trial": claim.cell.trial,
                 "seed": seed,
+                "settings": settings_hash(claim.cell.point or {}),
             },
             params=flatten({"level": dict(arm.levels)})
             | run_params(self._plan.execution, self._bench),
             parent=self._plan.parent_run_id,
         )
-        claim.remember("runs", runs | {seed: recorder.run_id})
+        try:
+            claim.remember("runs", runs | {seed: recorder.run_id})
+        except BaseException:
+            recorder.interrupt()
+            raise
         return recorder
 
 

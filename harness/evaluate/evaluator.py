@@ -22,6 +22,7 @@ from harness.randomness import derive_seed
 SUBSET_SEED = 0  # the same real images for every run of every study
 MIN_SAMPLES = 16
 MAX_DEFAULT_SAMPLES = 10_000
+DEFAULT_KID_SUBSETS: int = EvaluateConfig.model_fields["kid_subsets"].default
 
 
 class Evaluator:
@@ -59,7 +60,10 @@ class Evaluator:
     def key(self, split: Split, metric: str) -> str:
         """Return a metric's full name, e.g. `val/fid_mnist_cnn_v1_10k`."""
         prefix = "val" if split == "validation" else split
-        return f"{prefix}/{metric}_{self.protocol}"
+        protocol = self.protocol
+        if metric.startswith("kid") and self._kid_subsets != DEFAULT_KID_SUBSETS:
+            protocol += f"_{self._kid_subsets}_subsets"
+        return f"{prefix}/{metric}_{protocol}"
 
     def score(self, fake_images: Tensor, split: Split) -> dict[str, float]:
         """Return FID, KID and relative feature spread of samples against a split.

@@ -176,8 +176,8 @@ def test_names_are_short_and_say_which_factor_where_a_level_does_not() -> None:
     assert list(arms_of(compare={"g_lr": [1e-4, 2e-3]})) == ["g_lr=0.0001", "g_lr=0.002"]
     shared = {"g_activation": ["relu", "elu"], "d_activation": ["relu", "silu"]}
     assert list(arms_of(compare=shared)) == [
-        "g_activation=relu,d_activation=relu", "g_activation=relu,silu",
-        "elu,d_activation=relu", "elu,silu",
+        "g_activation=relu,d_activation=relu", "g_activation=relu,d_activation=silu",
+        "g_activation=elu,d_activation=relu", "g_activation=elu,d_activation=silu",
     ]  # fmt: skip
     numbers = {"d_steps": [1, 2], "penalty_interval": [1, 2]}
     assert all(name.count("=") == 2 for name in arms_of(compare=numbers))
@@ -412,8 +412,8 @@ def test_a_question_and_a_budget_are_required() -> None:
     [
         (
             {"fixed": {"d_norm": "batch"}, "compare": {"penalty": ["none", "r1"]}},
-            ["none"],
-            "r1",
+            ["penalty=none"],
+            "penalty=r1",
             ["d_norm = 'batch'", "penalty = 'r1'", "'none', 'layer' or 'spectral'"],
         ),
         (
@@ -424,15 +424,15 @@ def test_a_question_and_a_budget_are_required() -> None:
         ),
         (
             {"compare": {"penalty": ["none", "r1"]}, "space": {"penalty_weight": [1.0, 10.0]}},
-            ["r1"],
-            "none",
+            ["penalty=r1"],
+            "penalty=none",
             ["penalty_weight = 1.0", "gradient", "r1"],
         ),
         (
             # Only a corner of the space is impossible.
             {"compare": {"penalty": ["none", "r1"]}, "space": {"d_norm": ["none", "batch"]}},
-            ["none"],
-            "r1",
+            ["penalty=none"],
+            "penalty=r1",
             ["d_norm = 'batch'"],
         ),
         (
