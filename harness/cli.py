@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from harness.study import StudyConfig
     from harness.summary import StudySummary
 
+# What every wrong option or argument raises; typer gives only this subclass a public name.
+_UsageError: Any = typer.BadParameter.__base__
+
 app = typer.Typer(
     help="GAN ablation studies that end with a trustworthy answer.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -286,14 +288,19 @@ def list_(
 def main() -> NoReturn:
     """Run the command line: problems a user can solve are one line and exit code 2."""
     try:
-        app()
-    except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:  # a file that cannot be read or written names itself
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(0)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except (HarnessError, OSError) as error:  # an OSError names its file
+        code = _complain(str(error))
+    except _UsageError as error:
+        code = _complain(error.format_message())
+    except typer.Abort:
+        code = 130
+    sys.exit(code)
+
+
+def _complain(problem: str) -> int:
+    print(f"error: {' '.join(problem.split())}", file=sys.stderr)
+    return 2
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def _check_target(folder: Path) -> None:
     if folder.is_dir():
         if others := sorted({file.name for file in folder.iterdir()} - ours):
             raise HarnessError(
-                f"--output {folder}: the folder holds {others[0]!r}; name a new or empty one"
+                f"--output {folder}: the folder holds other files ({others[0]}); name a new one"
             )
         if any(folder.iterdir()) and not (folder / SPEC_FILE).is_file():
             raise HarnessError(f"--output {folder}: the folder is not an earlier export")

@@ -108,8 +108,6 @@ class Storage:
 
     def __init__(self, workspace: Workspace, *, create: bool = True) -> None:
         url = workspace.storage_url
-        if _place(url) == _place(workspace.tracking_uri):
-            raise HarnessError(f"--storage {url}: Optuna and MLflow must not share one database")
         file = sqlite_file(url)
         if file is not None and not file.exists() and not create:
             raise HarnessError(
@@ -356,11 +354,6 @@ class Claim:
                 return
             except Exception:  # a busy or briefly unreachable database is no reason to give up
                 continue
-
-
-def _place(url: str) -> str:
-    file = sqlite_file(url)
-    return url if file is None else str(file.resolve())
 
 
 def _make_sqlite_safe(engine: sqlalchemy.Engine) -> None:

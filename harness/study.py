@@ -173,8 +173,6 @@ class StudyConfig(Config):
                 raise ValueError(f"variants.{name}: a loss of this name is a variant by itself")
         for factor, levels in self.factors.items():
             _check_factor(self, factor, levels)
-        if unused := sorted(set(self.variants) - set(self.factors.get("variant", ()))):
-            raise ValueError(f"variants.{unused[0]} is not a level of the factor 'variant'")
         self._check_baseline()
         return self
 

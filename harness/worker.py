@@ -218,15 +218,19 @@ class Worker:
 
     def _run_seeds(self, claim: Claim, arm: Arm, phase: Phase) -> None:
         done: dict[str, dict[str, Any]] = dict(claim.recall("done") or {})
+        ended: list[Event] = []  # told when it is noted: what is told is never trained again
         for seed in claim.cell.seeds:
             if str(seed) in done:
                 continue
-            result = self._run(claim, arm, phase, seed, [each["scores"] for each in done.values()])
-            if result.outcome == "failed":
-                claim.fail(result.reason or "unknown")
-                return
+            earlier = [each["scores"] for each in done.values()]
+            result, event = self._run(claim, arm, phase, seed, earlier)
+            ended.append(event)
             if not result.scores:
-                claim.prune(result.outcome, result.reason)
+                if result.outcome == "failed":
+                    claim.fail(result.reason or "unknown")
+                else:
+                    claim.prune(result.outcome, result.reason)
+                self._tell_all(ended)
                 return
             done[str(seed)] = {"outcome": result.outcome, "scores": dict(result.scores)}
             claim.remember("done", done)
@@ -236,6 +240,11 @@ class Worker:
         claim.complete(
             "collapsed" if collapsed else "finished", scores[self._bench.objective], scores
         )
+        self._tell_all(ended)
+
+    def _tell_all(self, events: list[Event]) -> None:
+        for event in events:
+            self._tell(event)
 
     def _run(
         self,
@@ -244,8 +253,8 @@ class Worker:
         phase: Phase,
         seed: int,
         earlier: list[Mapping[str, float]],
-    ) -> RunResult:
-        """Train one seed of a cell under its MLflow run, continued if there is one."""
+    ) -> tuple[RunResult, Event]:
+        """Train one seed of a cell under its MLflow run; return the result and the news of it."""
         study, bench = self._plan.study, self._bench
         share = study.search.budget_share if phase == "search" else 1.0
         config = arm.config(claim.cell.point or {}, seed, share)
@@ -290,16 +299,14 @@ class Worker:
         except BaseException:
             recorder.interrupt()
             raise
-        self._tell(
-            replace(
-                event,
-                kind="ended",
-                outcome=result.outcome,
-                reason=result.reason,
-                values=result.scores,
-            )
+        news = replace(
+            event,
+            kind="ended",
+            outcome=result.outcome,
+            reason=result.reason,
+            values=result.scores,
         )
-        return result
+        return result, news
 
     def _checkpoint(self, run_id: str) -> Path:
         return self._plan.workspace.checkpoints / f"{run_id}.pt"

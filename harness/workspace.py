@@ -25,6 +25,13 @@ class Workspace:
     storage_url: str
     data_dir: Path
 
+    def __post_init__(self) -> None:
+        """Refuse one database for both stores: their migrations break each other."""
+        if _place(self.storage_url) == _place(self.tracking_uri):
+            raise HarnessError(
+                f"--storage {self.storage_url}: Optuna and MLflow must not share one database"
+            )
+
     @classmethod
     def locate(
         cls,
@@ -69,6 +76,11 @@ def sqlite_file(url: str) -> Path | None:
     """Return the file behind a `sqlite:///` address, or None for any other."""
     prefix = "sqlite:///"
     return Path(url.removeprefix(prefix)) if url.startswith(prefix) else None
+
+
+def _place(url: str) -> str:
+    file = sqlite_file(url)
+    return url if file is None else str(file.resolve())
 
 
 def prepare_sqlite(url: str) -> None:

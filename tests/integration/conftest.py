@@ -41,7 +41,7 @@ STUDY: dict[str, Any] = {
     "search": {"trials_per_arm": 2},
     "confirm": {"seeds": 2},
     "budget": {"images": 320},
-    "evaluate": {"times": 2, "samples": 64, "kid_subsets": 2},
+    "evaluate": {"times": 2, "samples": 64},
 }
 NAME = "tiny"
 

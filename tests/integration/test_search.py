@@ -464,9 +464,8 @@ def test_the_database_is_in_wal_mode(workspace: Workspace) -> None:
 
 def test_one_database_for_both_stores_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'one.db'}"
-    shared = Workspace.locate(root=tmp_path, storage_url=url, tracking_uri=url)
     with pytest.raises(HarnessError, match="must not share one database"):
-        Storage(shared)
+        Workspace.locate(root=tmp_path, storage_url=url, tracking_uri=url)
     assert list(tmp_path.iterdir()) == []
 
 
