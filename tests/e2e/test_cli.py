@@ -509,6 +509,8 @@ def start(study: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
     with ExitStack() as stack:
 
         def start() -> subprocess.Popen[str]:
+            # The children of a job in the background would inherit that it ignores Ctrl-C.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             process = stack.enter_context(
                 subprocess.Popen(
                     [*command, "--threads", "1"],
