@@ -148,7 +148,9 @@ class Tracker:
         run_tags = {key: str(value) for key, value in tags.items()} | environment()
         if parent is not None:
             run_tags["mlflow.parentRunId"] = parent
-        run = self._client.create_run(experiment_id, run_name=name, tags=run_tags)
+        run = self._orphan(experiment_id, tags) if parent is not None else None
+        if run is None:
+            run = self._client.create_run(experiment_id, run_name=name, tags=run_tags)
         run_id = str(run.info.run_id)
         settings = flatten(config.model_dump(mode="json")) | dict(params)
         self._client.log_batch(run_id, params=[Param(k, str(v)) for k, v in settings.items()])
@@ -169,6 +171,13 @@ class Tracker:
         tag = InputTag("mlflow.data.context", "training")
         self._client.log_inputs(run_id, datasets=[DatasetInput(record, tags=[tag])])
         return RunRecorder(self._client, run_id)
+
+    def _orphan(self, experiment_id: str, tags: Mapping[str, Any]) -> Run | None:
+        """Return the run that a process made for the same cell and died before noting it."""
+        same = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
+        query = " and ".join(["attributes.status = 'RUNNING'", *same])
+        found = self._client.search_runs([experiment_id], query, max_results=1)
+        return found[0] if found else None
 
     def resume_run(self, run_id: str) -> RunRecorder:
         """Take up an interrupted run again; raises HarnessError if MLflow does not know it."""
