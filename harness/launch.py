@@ -15,7 +15,7 @@ from harness.board import Board
 from harness.config import EvaluateConfig, TrainConfig, parse
 from harness.errors import HarnessError
 from harness.estimate import estimate_seconds
-from harness.progress import Display, Event, silent
+from harness.progress import Display, Event, ended, silent
 from harness.runner import Bench, RunResult, run
 from harness.search import Storage
 from harness.statistics import smallest_p
@@ -259,15 +259,7 @@ def train_once(
                 raise
             finally:
                 checkpoint.unlink(missing_ok=True)
-            shown.show(
-                replace(
-                    event,
-                    kind="ended",
-                    outcome=result.outcome,
-                    reason=result.reason,
-                    values=result.scores,
-                )
-            )
+            shown.show(ended(event, result))
     return recorder.run_id, result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
@@ -17,6 +17,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from harness.runner import RunResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,17 @@ class Event:
     outcome: str = ""
     reason: str | None = None
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def ended(event: Event, result: RunResult) -> Event:
+    """Return the news that the run of `event` has ended with `result`."""
+    return replace(
+        event,
+        kind="ended",
+        outcome=result.outcome,
+        reason=result.reason,
+        values=result.scores,
+    )
 
 
 class Display(Protocol):

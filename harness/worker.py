@@ -19,7 +19,7 @@ import torch
 from harness.board import Board
 from harness.config import TrainConfig
 from harness.errors import HarnessError
-from harness.progress import Display, Event
+from harness.progress import Display, Event, ended
 from harness.runner import Bench, RunResult, Stop, run
 from harness.search import Claim, Phase, Storage, settings_hash
 from harness.space import corner_points
@@ -218,19 +218,19 @@ class Worker:
 
     def _run_seeds(self, claim: Claim, arm: Arm, phase: Phase) -> None:
         done: dict[str, dict[str, Any]] = dict(claim.recall("done") or {})
-        ended: list[Event] = []  # told when it is noted: what is told is never trained again
+        news: list[Event] = []  # told when it is noted: what is told is never trained again
         for seed in claim.cell.seeds:
             if str(seed) in done:
                 continue
             earlier = [each["scores"] for each in done.values()]
             result, event = self._run(claim, arm, phase, seed, earlier)
-            ended.append(event)
+            news.append(event)
             if not result.scores:
                 if result.outcome == "failed":
                     claim.fail(result.reason or "unknown")
                 else:
                     claim.prune(result.outcome, result.reason)
-                self._tell_all(ended)
+                self._tell_all(news)
                 return
             done[str(seed)] = {"outcome": result.outcome, "scores": dict(result.scores)}
             claim.remember("done", done)
@@ -240,7 +240,7 @@ class Worker:
         claim.complete(
             "collapsed" if collapsed else "finished", scores[self._bench.objective], scores
         )
-        self._tell_all(ended)
+        self._tell_all(news)
 
     def _tell_all(self, events: list[Event]) -> None:
         for event in events:
@@ -299,14 +299,7 @@ class Worker:
         except BaseException:
             recorder.interrupt()
             raise
-        news = replace(
-            event,
-            kind="ended",
-            outcome=result.outcome,
-            reason=result.reason,
-            values=result.scores,
-        )
-        return result, news
+        return result, ended(event, result)
 
     def _checkpoint(self, run_id: str) -> Path:
         return self._plan.workspace.checkpoints / f"{run_id}.pt"
