@@ -232,7 +232,7 @@ def train_once(
             config,
             bench.dataset,
             tags={"phase": "train", "seed": config.seed},
-            params=run_params(execution, bench),
+            params=run_params(config, execution, bench),
         )
         checkpoint = workspace.checkpoints / f"{recorder.run_id}.pt"
         event = Event(kind="started", run=name)

@@ -25,6 +25,7 @@ from harness.search import Claim, Phase, Storage, settings_hash
 from harness.space import corner_points
 from harness.statistics import mean_and_sd
 from harness.study import Arm, StudyConfig
+from harness.systems import GAN
 from harness.tracking import RunRecorder, Tracker, flatten
 from harness.train import Progress
 from harness.workspace import Workspace
@@ -323,7 +324,7 @@ class Worker:
                 "settings": settings_hash(claim.cell.point or {}),
             },
             params=flatten({"level": dict(arm.levels)})
-            | run_params(self._plan.execution, self._bench),
+            | run_params(config, self._plan.execution, self._bench),
             parent=self._plan.parent_run_id,
         )
         try:
@@ -334,10 +335,12 @@ class Worker:
         return recorder
 
 
-def run_params(execution: Execution, bench: Bench) -> dict[str, Any]:
-    """Return what is recorded of a run beside its config: device, threads and protocol."""
+def run_params(config: TrainConfig, execution: Execution, bench: Bench) -> dict[str, Any]:
+    """Return what is recorded of a run beside its config: size, device, threads and protocol."""
     protocol = {f"evaluate.{key}": value for key, value in bench.evaluator.describe().items()}
+    sizes = GAN(config, bench.dataset.sample_shape, bench.device).num_parameters()
     facts = asdict(execution) | {"precision": execution.precision}
+    facts |= {f"parameters.{network}": number for network, number in sizes.items()}
     return facts | {"evaluate.times": bench.times} | protocol
 
 

@@ -82,6 +82,21 @@ class GAN:
             streams=streams,
         )
 
+    def num_parameters(self) -> dict[str, int]:
+        """Return the numbers of trainable parameters of both networks, which are not allocated."""
+        config, architecture = self.config, ARCHITECTURES[self.config.architecture]
+        with torch.device("meta"):
+            networks = {
+                "generator": architecture.generator(
+                    config.g_settings, config.latent_dim, self.sample_shape
+                ),
+                "discriminator": architecture.discriminator(config.d_settings, self.sample_shape),
+            }
+        return {
+            name: sum(each.numel() for each in network.parameters())
+            for name, network in networks.items()
+        }
+
     def step(self, state: GANState, batch: Tensor) -> dict[str, Tensor]:
         """Run one iteration: `d_steps` discriminator updates, then one generator update.
 

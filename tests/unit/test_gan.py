@@ -529,3 +529,13 @@ def test_loading_a_state_leaves_the_saved_one_alone() -> None:
     gan.load_state_dict(resumed, saved)
     gan.step(resumed, real_batches(1))
     assert same(flat(saved), before)
+
+
+@pytest.mark.parametrize("architecture", ["mlp", "dc"])
+def test_parameters_are_counted_as_built(architecture: str) -> None:
+    system = make(architecture=architecture)
+    state = system.init()
+    built = {"generator": state.generator, "discriminator": state.discriminator}
+    assert system.num_parameters() == {
+        name: sum(each.numel() for each in network.parameters()) for name, network in built.items()
+    }
