@@ -19,9 +19,11 @@ _HOMES = {
     "load_study": "study_file",
     "preview": "launch",
     "read_status": "status",
+    "reproduce_run": "reproduce",
     "run_study": "launch",
     "sample": "export",
     "train_once": "launch",
+    "write_report": "report",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - the names above

@@ -85,6 +85,10 @@ class Board:
         """Return where every arm stands."""
         return [self._state(arm) for arm in self.arms]
 
+    def importances(self) -> dict[str, dict[str, float]]:
+        """Return arm -> tuned parameter -> importance (see `Queue.importances`)."""
+        return {arm.name: self._search[arm.name].importances() for arm in self.arms}
+
     @property
     def is_complete(self) -> bool:
         """Whether nothing is left to do."""

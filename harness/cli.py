@@ -245,6 +245,72 @@ def export(
 
 
 @app.command()
+def reproduce(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="A run's id in MLflow.")],
+    tolerance: Annotated[
+        float, typer.Option(help="Relative, of final FIDs, where equal bits are not expected.")
+    ] = 0.25,
+    data_dir: DataDir = None,
+    tracking_uri: TrackingUri = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train a recorded run again and compare; exit code 1 where it comes out otherwise."""
+    from harness.reproduce import reproduce_run
+
+    result = reproduce_run(
+        run_id,
+        _workspace(data_dir, tracking_uri, None),
+        tolerance=tolerance,
+        display=_display(quiet),
+        tell=(lambda line: None) if as_json else lambda line: print(line, flush=True),
+    )
+    if as_json:
+        _print_json(result.to_json())
+    else:
+        print("\n".join(result.describe()))
+    raise typer.Exit(0 if result.reproduced else 1)
+
+
+@app.command()
+def report(
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="One study or several.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder [default: reports/STUDY].")
+    ] = None,
+    tracking_uri: TrackingUri = None,
+    storage: StorageUrl = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write a study up: tables, figures, words; several studies where their protocols agree."""
+    from rich.console import Console
+
+    from harness.report import write_report
+
+    workspace = _workspace(None, tracking_uri, storage)
+    console = Console(stderr=True, quiet=quiet)
+    with console.status("reading") as shown:
+        written = write_report(
+            studies, workspace, output, tell=lambda stage: shown.update(f"{stage} …")
+        )
+    if as_json:
+        _print_json(
+            {
+                "folder": str(written.folder),
+                "answer": written.answer,
+                "notices": list(written.notices),
+                "runs": written.num_runs,
+            }
+        )
+        return
+    for notice in written.notices:
+        print(f"Note: {notice}")
+    print(written.answer)
+    print(f"Report on {written.num_runs} runs: {written.folder / 'report.html'}")
+
+
+@app.command()
 def sample(
     folder: Annotated[Path, typer.Argument(help="An exported generator.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A .png grid or .npz array.")],
@@ -367,7 +433,7 @@ def _print_summary(summary: StudySummary) -> None:
     floor = "" if summary.floor is None else f"; real against real scores {summary.floor:.3g}"
     print(f"Metric: {summary.metric}, lower is better{floor}.")
     for sentence in summary.answer():
-        print(sentence[:1].upper() + sentence[1:] if sentence.startswith("no ") else sentence)
+        print(sentence)
     if summary.complete:
         print("The study is complete.")
     else:

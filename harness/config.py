@@ -109,6 +109,16 @@ class Budget(Config):
         """Its value."""
         return float(getattr(self, self.unit))
 
+    def describe(self) -> str:
+        """Return it in words, e.g. "600,000 real images"."""
+        words = {
+            "images": "real images",
+            "g_steps": "generator updates",
+            "d_steps": "discriminator updates",
+            "seconds": "seconds of training",
+        }
+        return f"{self.amount:,.12g} {words[self.unit]}"
+
     def scaled(self, factor: float) -> Budget:
         """Return a budget `factor` times as long, at least one unit."""
         if self.seconds is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,12 @@ from harness.pictures import image_grid, png
 from harness.search import CellRecord, Storage
 from harness.study import StudyConfig
 from harness.tracking import Tracker
-from harness.workspace import Workspace
+from harness.workspace import Workspace, check_replaceable, replaced_folder
 
 CARD_FILE = "README.md"
 GRID_FILE = "samples.png"
 RECORD_FILE = "record.json"
+FILES = {SPEC_FILE, WEIGHTS_FILE, CARD_FILE, GRID_FILE, RECORD_FILE}
 GRID_SAMPLES = 64
 
 
@@ -63,7 +63,7 @@ def export_best(name: str, folder: Path, workspace: Workspace, arm: str | None =
     storage = Storage(workspace, create=False)
     definition = storage.require_definition(name)
     study = parse(StudyConfig, definition["study"], f"the record of study {name!r}")
-    _check_target(folder)
+    check_replaceable(folder, FILES, SPEC_FILE)
     states = Board(storage, name, study).states()
     if arm is not None and arm not in [state.arm.name for state in states]:
         raise unknown_name("arm", arm, [state.arm.name for state in states])
@@ -120,19 +120,6 @@ def write_samples(images: torch.Tensor, file: Path) -> None:
         np.savez_compressed(file, images=images.numpy())
 
 
-def _check_target(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise HarnessError(f"--output {folder}: a file of this name is in the way")
-    ours = {SPEC_FILE, WEIGHTS_FILE, CARD_FILE, GRID_FILE, RECORD_FILE}
-    if folder.is_dir():
-        if others := sorted({file.name for file in folder.iterdir()} - ours):
-            raise HarnessError(
-                f"--output {folder}: the folder holds other files ({others[0]}); name a new one"
-            )
-        if any(folder.iterdir()) and not (folder / SPEC_FILE).is_file():
-            raise HarnessError(f"--output {folder}: the folder is not an earlier export")
-
-
 def _write(
     folder: Path,
     files: Path,
@@ -140,18 +127,13 @@ def _write(
     definition: dict[str, Any],
     record: CellRecord,
 ) -> None:
-    """Build the folder beside its place and move it there: it is never half-written."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        new = Path(scratch) / "new"
-        shutil.copytree(files, new)
+    """Write the generator, its record, samples and card."""
+    with replaced_folder(folder) as new:
+        shutil.copytree(files, new, dirs_exist_ok=True)
         (new / RECORD_FILE).write_text(json.dumps(facts, indent=2) + "\n")
         images = sample(new, GRID_SAMPLES)
         png(image_grid(images)).save(new / GRID_FILE)
         (new / CARD_FILE).write_text(_card(facts, definition, record))
-        if folder.exists():
-            folder.rename(Path(scratch) / "old")
-        new.rename(folder)
 
 
 def _card(facts: dict[str, Any], definition: dict[str, Any], record: CellRecord) -> str:

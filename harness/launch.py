@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -15,16 +15,24 @@ from harness.board import Board
 from harness.config import EvaluateConfig, TrainConfig, parse
 from harness.errors import HarnessError
 from harness.estimate import estimate_seconds
-from harness.progress import Display, Event, ended, silent
-from harness.runner import Bench, RunResult, run
+from harness.progress import Display, ended, silent
+from harness.runner import RunResult, run
 from harness.search import Storage
 from harness.statistics import smallest_p
 from harness.study import StudyConfig
 from harness.study_file import check_extension
 from harness.summary import StudySummary, summarise
 from harness.tracking import Tracker
-from harness.train import Progress
-from harness.worker import Execution, Plan, cpu_threads, run_params, set_up_bench, work_side_by_side
+from harness.worker import (
+    Execution,
+    Plan,
+    cpu_threads,
+    run_params,
+    set_up_bench,
+    set_up_lone_bench,
+    show_lone_run,
+    work_side_by_side,
+)
 from harness.workspace import Workspace
 
 
@@ -215,15 +223,7 @@ def train_once(
     """
     execution = Execution(device=resolve_device(device), threads=threads or os.cpu_count() or 1)
     with cpu_threads(execution.threads):
-        bench = Bench.set_up(
-            config.dataset,
-            config.image_size,
-            evaluate,
-            data_dir=workspace.data_dir,
-            cache_dir=workspace.cache,
-            device=torch.device(execution.device),
-        )
-        config.check_shape(bench.dataset.sample_shape)
+        bench = set_up_lone_bench(config, evaluate, execution, workspace)
         tracker = Tracker(workspace)
         name = f"{config.architecture} {config.loss} seed {config.seed}"
         recorder = tracker.start_run(
@@ -235,15 +235,8 @@ def train_once(
             params=run_params(config, execution, bench),
         )
         checkpoint = workspace.checkpoints / f"{recorder.run_id}.pt"
-        event = Event(kind="started", run=name)
         with display(bench.objective) as shown:
-            shown.show(Event(kind="counts", counts={"train": (0, 1)}))
-            shown.show(event)
-
-            def on_progress(progress: Progress, values: Mapping[str, float]) -> None:
-                share = progress.share(config.budget)
-                shown.show(replace(event, kind="progress", share=share, values=values))
-
+            event, on_progress = show_lone_run(shown, "train", name, config)
             try:
                 result = run(
                     config,

@@ -25,6 +25,7 @@ from harness.train import Measured, Milestone, Progress, train
 T = TypeVar("T")
 Outcome = Literal["finished", "collapsed", "diverged", "pruned", "failed", "interrupted"]
 
+GRID_KEY = "samples"
 GRID_SAMPLES = 64
 GRID_SEED = 0  # the same latents in every run of a study, so grids compare across arms
 CHECKPOINT_SECONDS = 15.0
@@ -270,7 +271,7 @@ def _evaluate(
     generator.eval()
     try:
         latents = draw_latents(GRID_SAMPLES, config.latent_dim, GRID_SEED)
-        recorder.log_grid("samples", image_grid(generate(generator, latents)), step)
+        recorder.log_grid(GRID_KEY, image_grid(generate(generator, latents)), step)
         if milestone.index > 0:
             num_samples = bench.evaluator.num_samples
             fakes = generate(generator, draw_latents(num_samples, config.latent_dim, config.seed))

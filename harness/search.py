@@ -41,6 +41,7 @@ from harness.workspace import Workspace, prepare_sqlite, sqlite_file
 LEASE_SECONDS = 90.0
 RENEW_SECONDS = 15.0
 SEPARATOR = "/"
+FEWEST_FOR_IMPORTANCE = 8  # scored trials; below them a random forest fits anything
 
 Phase = Literal["search", "confirm"]
 CellState = Literal["waiting", "running", "complete", "failed"]
@@ -229,6 +230,28 @@ class Queue:
             if key is not None and rank > 0 and rank > best.get(key, (0, trial))[0]:
                 best[key] = (rank, trial)
         return {key: _record(trial) for key, (_, trial) in best.items()}
+
+    def importances(self) -> dict[str, float]:
+        """Return each tuned parameter's share of the variance of log FID, by fANOVA; or nothing.
+
+        fANOVA, since no parameter of an arm's space is conditional on another; on logarithms, so
+        that one very poor trial does not decide. It needs two parameters and a few scored trials.
+        """
+        scored = [
+            trial
+            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if trial.value is not None and trial.value > 0 and math.isfinite(trial.value)
+        ]
+        if len(self._distributions) < 2 or len(scored) < FEWEST_FOR_IMPORTANCE:
+            return {}
+        fixed = optuna.create_study()
+        fixed.add_trials(scored)
+        return optuna.importance.get_param_importances(
+            fixed,
+            evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
+            params=list(self._distributions),
+            target=lambda trial: math.log(trial.value or 1.0),
+        )
 
     def _enqueue(self, point: Mapping[str, Any] | None, attrs: Mapping[str, Any]) -> None:
         with warnings.catch_warnings():

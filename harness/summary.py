@@ -10,10 +10,19 @@ from typing import Any
 
 from harness.board import ArmState
 from harness.search import CellRecord
-from harness.statistics import holm, mann_whitney, mean_and_sd, median
+from harness.statistics import (
+    Interval,
+    holm,
+    mann_whitney,
+    mean_and_sd,
+    median,
+    superiority_interval,
+)
 from harness.study import StudyConfig
 
 SIGNIFICANCE = 0.05
+FEWEST_FOR_INTERVALS = 5
+"""Runs a side below which no interval is stated: points and range say all that there is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +71,7 @@ class Comparison:
         baseline: The baseline arm.
         difference: Mean FID of the arm minus that of the baseline, None if either is undefined.
         superiority: P(arm < baseline), ties half.
+        interval: Its 95 % interval (Newcombe); None with fewer than five runs a side.
         p_value: Exact two-sided Mann-Whitney.
         p_holm: Adjusted for all comparisons of the study.
         smallest_p: What these numbers of runs could attain at all.
@@ -71,6 +81,7 @@ class Comparison:
     baseline: str
     difference: float | None
     superiority: float
+    interval: Interval | None
     p_value: float
     p_holm: float
     smallest_p: float
@@ -108,9 +119,9 @@ class StudySummary:
             for arm in self.arms
             if arm.settings is None and arm.search_outcomes and self.complete
         ]
-        so_far = "" if self.complete else "so far, "
+        so_far = "" if self.complete else "So far, "
         sentences = [so_far + self._sentence(comparison) for comparison in self.comparisons]
-        return sentences + lost or ["no arm has been compared with the baseline yet"]
+        return sentences + lost or ["No arm has been compared with the baseline yet"]
 
     def _sentence(self, comparison: Comparison) -> str:
         arm, baseline = self.arm(comparison.arm), self.arm(comparison.baseline)
@@ -121,14 +132,19 @@ class StudySummary:
             verdict = f"{arm.name} beats {baseline.name}"
         else:
             verdict = f"{arm.name} loses to {baseline.name}"
-        by = "" if comparison.difference is None else f", difference {comparison.difference:+.3g}"
+        by = (
+            ""
+            if comparison.difference is None
+            else f", difference {comparison.difference:+.3g}".replace("-", "−")
+        )
         adjusted = ""
         if len(self.comparisons) > 1:
             adjusted = f", {comparison.p_holm:.4f} after Holm over {len(self.comparisons)}"
         return (
             f"{verdict}: test FID {describe(arm)} against {describe(baseline)}{by}; "
-            f"P({arm.name} < {baseline.name}) = {comparison.superiority:.2f}, exact Mann-Whitney "
-            f"p = {comparison.p_value:.4f}{adjusted} (least attainable {comparison.smallest_p:.4f})"
+            f"P({arm.name} < {baseline.name}) = {comparison.superiority:.2f}"
+            f"{_bracket(comparison.interval)}, exact Mann-Whitney p = {comparison.p_value:.4f}"
+            f"{adjusted} (least attainable {comparison.smallest_p:.4f})"
         )
 
 
@@ -139,6 +155,7 @@ def summarise(
     *,
     metric: str,
     floor: float | None = None,
+    baseline: str | None = None,
 ) -> StudySummary:
     """Condense a study's records.
 
@@ -148,19 +165,21 @@ def summarise(
         states: Where every arm stands.
         metric: The key of the test FID.
         floor: The real-vs-real value of that metric.
+        baseline: The arm that others are compared with; None: the study's own.
     """
     arms = tuple(_summarise_arm(state, metric) for state in states)
     by_name = {arm.name: arm for arm in arms}
-    baseline = by_name[study.baseline_arm]
-    others = [arm for arm in arms if arm is not baseline and arm.scores and baseline.scores]
-    tests = [mann_whitney(arm.ranks, baseline.ranks) for arm in others]
+    reference = by_name[baseline or study.baseline_arm]
+    others = [arm for arm in arms if arm is not reference and arm.scores and reference.scores]
+    tests = [mann_whitney(arm.ranks, reference.ranks) for arm in others]
     adjusted = holm([test.p_value for test in tests])
     comparisons = tuple(
         Comparison(
             arm=arm.name,
-            baseline=baseline.name,
-            difference=_minus(arm.mean, baseline.mean),
+            baseline=reference.name,
+            difference=_minus(arm.mean, reference.mean),
             superiority=test.superiority,
+            interval=win_interval(test.superiority, len(arm.scores), len(reference.scores)),
             p_value=test.p_value,
             p_holm=p_holm,
             smallest_p=test.smallest_p,
@@ -187,6 +206,16 @@ def describe(arm: ArmSummary) -> str:
         "" if arm.num_scored == len(arm.scores) else f" ({arm.num_scored}/{len(arm.scores)} runs)"
     )
     return f"{arm.mean:.3g}{spread}{share}"
+
+
+def win_interval(superiority: float, num_a: int, num_b: int) -> Interval | None:
+    """Return the interval of P(A < B), or None for too few runs."""
+    enough = min(num_a, num_b) >= FEWEST_FOR_INTERVALS
+    return superiority_interval(superiority, num_a, num_b) if enough else None
+
+
+def _bracket(interval: Interval | None) -> str:
+    return "" if interval is None else f" [{interval.low:.2f}, {interval.high:.2f}]"
 
 
 def _summarise_arm(state: ArmState, metric: str) -> ArmSummary:

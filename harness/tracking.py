@@ -33,13 +33,14 @@ from mlflow.entities import Dataset as DatasetRecord
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from PIL import Image
 from torch import nn
 
 from harness.checkpoint import save_generator
 from harness.config import TrainConfig
 from harness.data import Dataset
 from harness.errors import HarnessError
-from harness.runner import Outcome, RunResult
+from harness.runner import GRID_KEY, Outcome, RunResult
 from harness.workspace import Workspace, prepare_sqlite, sqlite_file
 
 STATUS: dict[Outcome, str] = {
@@ -53,6 +54,7 @@ STATUS: dict[Outcome, str] = {
 METRICS_PER_BATCH = 1000  # MLflow's limit
 SYSTEM_METRICS_SECONDS = 5.0
 WEIGHTS_ARTIFACT = "generator_weights"
+UI_PORT = 5000
 VERSIONED = ("torch", "torchvision", "torchmetrics", "mlflow", "optuna", "numpy", "scipy")
 
 
@@ -192,12 +194,7 @@ class Tracker:
 
     def params(self, run_id: str) -> dict[str, str]:
         """Return a run's settings as recorded."""
-        try:
-            return dict(self._client.get_run(run_id).data.params)
-        except MlflowException:
-            raise HarnessError(
-                f"MLflow's store {self._uri} does not have the run {run_id}"
-            ) from None
+        return dict(self.run(run_id).data.params)
 
     def runs(self, experiment_id: str) -> list[Run]:
         """Return all runs of an experiment, parents included."""
@@ -211,6 +208,44 @@ class Tracker:
             token = page.token
             if not token:
                 return runs
+
+    def run(self, run_id: str) -> Run:
+        """Return a run as recorded; raises HarnessError if MLflow does not have it."""
+        try:
+            return self._client.get_run(run_id)
+        except MlflowException:
+            raise HarnessError(
+                f"MLflow's store {self._uri} does not have the run {run_id}"
+            ) from None
+
+    def history(self, run_id: str, key: str) -> list[tuple[int, float]]:
+        """Return a metric's (images seen, value) pairs in order; none if it was never recorded."""
+        recorded = self._client.get_metric_history(run_id, key)
+        return sorted({metric.step: metric.value for metric in recorded}.items())
+
+    def grids(self, run_id: str, *, last_only: bool = False) -> dict[int, npt.NDArray[np.uint8]]:
+        """Return a run's sample grids (H, W, 3) by images seen; none where they are lost."""
+        pictures: dict[int, npt.NDArray[np.uint8]] = {}
+        with tempfile.TemporaryDirectory() as target, contextlib.suppress(MlflowException, OSError):
+            files: dict[int, str] = {}
+            for file in self._client.list_artifacts(run_id, "images"):
+                key, *facts = Path(file.path).name.split("+")
+                if key == GRID_KEY and file.path.endswith(".png"):
+                    files[int(facts[1])] = file.path
+            for step in sorted(files)[-1 if last_only else 0 :]:
+                local = self._client.download_artifacts(run_id, files[step], target)
+                with Image.open(local) as picture:
+                    pictures[step] = np.asarray(picture.convert("RGB"))
+        return pictures
+
+    def log_folder(self, run_id: str, folder: Path, name: str) -> None:
+        """Attach a folder's files to a run under a name, replacing those of the same names."""
+        self._client.log_artifacts(run_id, str(folder), name)
+
+    def page(self, experiment_id: str, run_id: str) -> str:
+        """Return the address of a run's page: on the server, or where `harness ui` serves it."""
+        server = self._uri if self._uri.startswith("http") else f"http://127.0.0.1:{UI_PORT}"
+        return f"{server}/#/experiments/{experiment_id}/runs/{run_id}"
 
     @contextlib.contextmanager
     def generator_folder(self, run_id: str) -> Iterator[Path]:
@@ -312,6 +347,14 @@ def _active(run_id: str) -> Iterator[None]:
     with mlflow.start_run(run_id=run_id, log_system_metrics=False):
         yield
     mlflow.MlflowClient().update_run(run_id, status="RUNNING")
+
+
+def logged_dataset(run: Run) -> DatasetRecord:
+    """Return the dataset that a run was trained on: its name, digest and profile (JSON)."""
+    inputs = run.inputs.dataset_inputs if run.inputs is not None else []
+    if not inputs:
+        raise HarnessError(f"MLflow's record of run {run.info.run_id} names no dataset")
+    return inputs[0].dataset
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

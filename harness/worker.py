@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from harness.board import Board
-from harness.config import TrainConfig
+from harness.config import EvaluateConfig, TrainConfig
 from harness.errors import HarnessError
 from harness.progress import Display, Event, ended
 from harness.runner import Bench, RunResult, Stop, run
@@ -89,6 +89,37 @@ def set_up_bench(
         for point in (*study.points(arm), *corner_points(arm.space)):
             arm.config(point or {}, seed=0).check_shape(bench.dataset.sample_shape)
     return bench
+
+
+def set_up_lone_bench(
+    config: TrainConfig, evaluate: EvaluateConfig, execution: Execution, workspace: Workspace
+) -> Bench:
+    """Load one run's data and metric, and check its config against the data's shape."""
+    bench = Bench.set_up(
+        config.dataset,
+        config.image_size,
+        evaluate,
+        data_dir=workspace.data_dir,
+        cache_dir=workspace.cache,
+        device=torch.device(execution.device),
+    )
+    config.check_shape(bench.dataset.sample_shape)
+    return bench
+
+
+def show_lone_run(
+    shown: Display, phase: str, name: str, config: TrainConfig
+) -> tuple[Event, Callable[[Progress, Mapping[str, float]], None]]:
+    """Show that the only run of its kind starts; return that news and what shows its progress."""
+    event = Event(kind="started", run=name)
+    shown.show(Event(kind="counts", counts={phase: (0, 1)}))
+    shown.show(event)
+
+    def on_progress(progress: Progress, values: Mapping[str, float]) -> None:
+        share = progress.share(config.budget)
+        shown.show(replace(event, kind="progress", share=share, values=values))
+
+    return event, on_progress
 
 
 def work_side_by_side(plan: Plan, bench: Bench, workers: int, shown: Display) -> None:

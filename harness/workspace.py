@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +84,38 @@ def sqlite_file(url: str) -> Path | None:
 def _place(url: str) -> str:
     file = sqlite_file(url)
     return url if file is None else str(file.resolve())
+
+
+def check_replaceable(folder: Path, ours: Set[str], mark: str) -> None:
+    """Raise HarnessError unless a folder is new, empty, or an earlier one of ours.
+
+    Args:
+        folder: Where something is to be written.
+        ours: All names that may lie in it.
+        mark: The name that an earlier one of ours certainly holds.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise HarnessError(f"--output {folder}: a file of this name is in the way")
+    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    if others := sorted(names - ours):
+        raise HarnessError(
+            f"--output {folder}: the folder holds other files ({others[0]}); name a new one"
+        )
+    if names and mark not in names:
+        raise HarnessError(f"--output {folder}: the folder was not written by this command before")
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`, and put it in its place: never half-written."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        new = Path(scratch) / "new"
+        new.mkdir()
+        yield new
+        if folder.exists():
+            folder.rename(Path(scratch) / "old")
+        new.rename(folder)
 
 
 def prepare_sqlite(url: str) -> None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from scipy.stats import binom, rankdata
 
-from harness.statistics import holm, mann_whitney
+from harness.statistics import holm, mann_whitney, stratified_test
 
 LEVEL = 0.05
 ALARM = 1e-6
@@ -111,3 +113,82 @@ def test_holm_keeps_the_chance_of_any_false_alarm_below_the_level() -> None:
         plain += min(p_values) <= LEVEL
     assert alarms <= binom.ppf(1 - ALARM, num_studies, LEVEL)
     assert plain > alarms  # without Holm some arm stands out more often
+
+
+# The stratified test of a marginal effect.
+
+Sizes = list[tuple[int, int]]
+
+
+def stratified_rejections(
+    sizes: Sizes, draw: Draw, num_permutations: int, num_studies: int, shift: float = 0.0
+) -> int:
+    """Count rejections where strata differ a lot from one another, but A is like B in each.
+
+    With `shift`, B is worse by as much in every stratum.
+    """
+    generator = np.random.default_rng([*itertools.chain(*sizes), num_permutations])
+    rejected = 0
+    for study in range(num_studies):
+        strata = []
+        for level, (n, m) in enumerate(sizes):
+            a, b = draw(generator, n), draw(generator, m)
+            strata.append(([10 * level + x for x in a], [10 * level + x + shift for x in b]))
+        test = stratified_test(strata, num_permutations=num_permutations, seed=study)
+        rejected += test.p_value <= LEVEL
+    return rejected
+
+
+def stratified_size(sizes: Sizes, num_permutations: int) -> float:
+    """Return the exact chance of p <= LEVEL when in every stratum all dealings are equally likely.
+
+    Counted from scratch, in pairs won over pairs, as fractions. With drawn relabelings p is
+    (1 + a binomial count) / (1 + their number).
+    """
+    means = Counter({Fraction(0): 1})
+    for n, m in sizes:
+        combined: Counter[Fraction] = Counter()
+        for deal in itertools.combinations(range(1, n + m + 1), n):
+            losses = sum(deal) - n * (n + 1) // 2
+            for mean, ways in means.items():
+                combined[mean + Fraction(losses, n * m) - Fraction(1, 2)] += ways
+        means = combined
+    total = sum(means.values())
+    size = 0.0
+    for mean, ways in means.items():
+        tail = sum(w for other, w in means.items() if abs(other) >= abs(mean)) / total
+        if total <= num_permutations:
+            chance = float(tail <= LEVEL)
+        else:
+            most = math.floor(LEVEL * (1 + num_permutations) + 1e-9) - 1
+            chance = float(binom.cdf(most, num_permutations, tail))
+        size += ways / total * chance
+    return size
+
+
+@pytest.mark.parametrize(
+    ("sizes", "num_permutations"),
+    [([(3, 3), (3, 3)], 400), ([(2, 4), (4, 2)], 399), ([(5, 5), (5, 5)], 199), ([(4, 6)], 20)],
+)
+def test_the_stratified_test_keeps_its_exact_rate(sizes: Sizes, num_permutations: int) -> None:
+    rate = stratified_size(sizes, num_permutations)
+    assert 0.02 < rate <= LEVEL
+    low, high = binom.ppf([ALARM / 2, 1 - ALARM / 2], NUM_STUDIES, rate)
+    assert low <= stratified_rejections(sizes, normal, num_permutations, NUM_STUDIES) <= high
+
+
+@pytest.mark.parametrize("draw", [coarse, failing])
+@pytest.mark.parametrize(
+    ("sizes", "num_permutations"), [([(3, 3), (3, 3)], 400), ([(5, 5), (6, 3), (2, 5)], 199)]
+)
+def test_the_stratified_test_with_ties_and_failures_stays_below_the_level(
+    sizes: Sizes, num_permutations: int, draw: Draw
+) -> None:
+    rejected = stratified_rejections(sizes, draw, num_permutations, NUM_STUDIES)
+    assert rejected <= binom.ppf(1 - ALARM, NUM_STUDIES, LEVEL)
+
+
+def test_strata_together_show_what_none_shows_alone() -> None:
+    """Three seeds a side never reach p = 0.05; three strata of them find two deviations."""
+    found = stratified_rejections([(3, 3)] * 3, normal, 8_000, 200, shift=2.0)
+    assert found > 0.8 * 200

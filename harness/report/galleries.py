@@ -1,0 +1,127 @@
+"""Sample pictures: the same latents in every arm, and the worst run beside the best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from PIL import Image
+
+from harness.report.analysis import Analysis, ArmAnalysis
+from harness.report.records import RunRecord
+from harness.report.style import PAGE_INCHES, Drawing, drawing
+from harness.report.tables import number
+
+Grid = npt.NDArray[np.uint8]
+Grids = Callable[..., Mapping[int, Grid]]
+"""(run id, last_only=...) -> sample grids by images seen."""
+
+MOST_ARMS = 8
+MOST_PIXELS = 480  # a grid's longer side in a report
+GAP_PIXELS = 12
+HEADING_INCHES = 0.42
+WHITE = 255
+
+
+def chosen_runs(arm: ArmAnalysis) -> dict[str, RunRecord]:
+    """Return an arm's best, median and worst scored runs (fewer if it has fewer)."""
+    runs = arm.scored
+    if len(runs) < 3:
+        return dict(zip(("best", "worst"), runs, strict=False))
+    return {"best": runs[0], "median": runs[(len(runs) - 1) // 2], "worst": runs[-1]}
+
+
+def build_galleries(analysis: Analysis, grids: Grids) -> list[Drawing]:
+    """Return the sample grids and the strips over training, as far as there are pictures."""
+    arms = [arm for arm in analysis.arms if arm.scored][:MOST_ARMS]
+    with drawing():
+        drawings = [_samples(analysis, arms, grids), _strips(arms, grids)]
+    return [each for each in drawings if each is not None]
+
+
+def _samples(analysis: Analysis, arms: Sequence[ArmAnalysis], grids: Grids) -> Drawing | None:
+    rows = {}
+    for arm in arms:
+        row = []
+        for which, run in chosen_runs(arm).items():
+            title = f"{which}: test FID {number(run.score(analysis.metric))}, seed {run.seed}"
+            row += [(title, picture) for picture in grids(run.run_id, last_only=True).values()]
+        rows[arm.name] = row
+    return _gallery(
+        rows,
+        name="samples",
+        caption="Final samples of every arm's best, median and worst confirm run by test FID. The "
+        "64 latents are the same in all grids; nothing else was selected.",
+        alt="Grids of 64 generated images of the best, median and worst run, for the arms "
+        f"{'; '.join(rows)}.",
+    )
+
+
+def _strips(arms: Sequence[ArmAnalysis], grids: Grids) -> Drawing | None:
+    rows = {}
+    for arm in arms:
+        runs = chosen_runs(arm)
+        run = runs.get("median", runs["best"])
+        rows[f"{arm.name}, seed {run.seed}"] = [
+            (f"{step:,}" if step else "untrained", _corner(picture))
+            for step, picture in grids(run.run_id, last_only=False).items()
+        ]
+    return _gallery(
+        rows,
+        name="over_training",
+        caption="Samples of every arm's median confirm run over training, by real images seen; the "
+        "same 16 latents throughout.",
+        alt="Strips of generated images from before the first step to the end of training, for the "
+        f"arms {'; '.join(rows)}.",
+    )
+
+
+def _gallery(
+    rows: Mapping[str, Sequence[tuple[str, Grid]]], *, name: str, caption: str, alt: str
+) -> Drawing | None:
+    """Return named rows of titled pictures, each row as one image: few axes draw quickly."""
+    rows = {label: row for label, row in rows.items() if row}
+    if not rows:
+        return None
+    columns = max(map(len, rows.values()))
+    row_inches = HEADING_INCHES + PAGE_INCHES / columns
+    figure = Figure(figsize=(PAGE_INCHES, len(rows) * row_inches))
+    figure.set_layout_engine("none")
+    band, heading = 1 / len(rows), HEADING_INCHES / (len(rows) * row_inches)
+    for index, (label, row) in enumerate(rows.items()):
+        pictures = [_shrink(picture) for _, picture in row]
+        height, width = pictures[0].shape[:2]
+        canvas = np.full((height, columns * (width + GAP_PIXELS) - GAP_PIXELS, 3), WHITE, np.uint8)
+        ax = figure.add_axes((0.005, 1 - (index + 1) * band, 0.99, band - heading))
+        ax.axis("off")
+        for column, ((title, _), picture) in enumerate(zip(row, pictures, strict=True)):
+            left = column * (width + GAP_PIXELS)
+            canvas[: picture.shape[0], left : left + picture.shape[1]] = picture[:height, :width]
+            ax.annotate(
+                title,
+                (left + width / 2, 0),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7.5,
+            )
+        ax.annotate(label, (0, 0), xytext=(0, 15), textcoords="offset points", fontweight="bold")
+        ax.imshow(canvas, interpolation="nearest", aspect="equal")
+    return Drawing(name=name, caption=caption, alt=alt, figure=figure)
+
+
+def _corner(picture: Grid) -> Grid:
+    """Return a grid's upper left quarter: 16 of 64 images."""
+    height, width = picture.shape[:2]
+    return picture[: height // 2, : width // 2]
+
+
+def _shrink(picture: Grid) -> Grid:
+    """Return a large picture with fewer pixels, so that a report stays small."""
+    step = -(-max(picture.shape[:2]) // MOST_PIXELS)
+    if step == 1:
+        return picture
+    height, width = picture.shape[:2]
+    return np.asarray(Image.fromarray(picture).resize((width // step, height // step)))

@@ -1,0 +1,234 @@
+"""What a report is made from: the runs of one or several studies, read once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.board import ArmState, Board
+from harness.config import parse
+from harness.errors import HarnessError
+from harness.search import Storage
+from harness.study import StudyConfig
+from harness.tracking import Tracker, logged_dataset
+from harness.workspace import Workspace
+
+SCORED = ("finished", "collapsed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run as MLflow has it.
+
+    Attributes:
+        run_id: MLflow's id.
+        study: Its study.
+        arm: Its arm, by the name that it has in the report.
+        phase: `search` or `confirm`.
+        trial: Number of the search trial, or of the confirm run.
+        seed: Its training seed.
+        outcome: How it ended, or `running`.
+        reason: Why it did not finish.
+        used: Whether the study's tables count it: not where a later run took its place.
+        params: Every setting, as text.
+        metrics: Last value of every metric.
+        tags: Versions, commit, host and the like.
+        page: Address of its page in MLflow's UI.
+    """
+
+    run_id: str
+    study: str
+    arm: str
+    phase: str
+    trial: int
+    seed: int
+    outcome: str
+    reason: str
+    used: bool
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    page: str
+
+    def score(self, key: str) -> float | None:
+        """Return a final score; None for a run that did not come to its end."""
+        return self.metrics.get(key) if self.outcome in SCORED else None
+
+    @property
+    def images_seen(self) -> int:
+        """Real images shown to the discriminator."""
+        return round(self.metrics.get("progress/d_steps", 0) * float(self.params["batch_size"]))
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds of training, evaluation excluded."""
+        return self.metrics.get("progress/train_seconds", 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecords:
+    """One study.
+
+    Attributes:
+        name: Its name.
+        study: Its file.
+        definition: What was stored when it was started: protocol, execution, ids.
+        states: Where its arms stand.
+        runs: All its runs, arm by arm.
+        profile: Sizes of the dataset's parts.
+        importances: Arm -> tuned parameter -> importance; empty where trials are too few.
+    """
+
+    name: str
+    study: StudyConfig
+    definition: Mapping[str, Any]
+    states: tuple[ArmState, ...]
+    runs: tuple[RunRecord, ...]
+    profile: Mapping[str, Any]
+    importances: Mapping[str, Mapping[str, float]]
+
+
+def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyRecords:
+    """Read a study.
+
+    Raises:
+        HarnessError: There is no such study, or none of its runs has ended with a score.
+    """
+    storage = Storage(workspace, create=False)
+    definition = storage.require_definition(name)
+    study = parse(StudyConfig, definition["study"], f"the record of study {name!r}")
+    board = Board(storage, name, study)
+    states = tuple(board.states())
+    order = {state.arm.name: index for index, state in enumerate(states)}
+    used = {
+        run_id
+        for state in states
+        for record in (*state.search, *state.confirm)
+        for run_id in record.run_ids.values()
+    }
+    experiment = str(definition["experiment_id"])
+    found = tracker.runs(experiment)
+    runs = [
+        RunRecord(
+            run_id=run.info.run_id,
+            study=name,
+            arm=run.data.tags["arm"],
+            phase=run.data.tags["phase"],
+            trial=int(run.data.tags["trial"]),
+            seed=int(run.data.tags["seed"]),
+            outcome=run.data.tags.get("outcome", "running"),
+            reason=run.data.tags.get("reason", ""),
+            used=run.info.run_id in used,
+            params=run.data.params,
+            metrics=run.data.metrics,
+            tags=run.data.tags,
+            page=tracker.page(experiment, run.info.run_id),
+        )
+        for run in found
+        if run.data.tags.get("study") == name and run.data.tags.get("arm") in order
+    ]
+    if not any(run.used and run.outcome in SCORED for run in runs):
+        raise HarnessError(f"study {name!r} has no finished run yet; nothing to report")
+    runs.sort(key=lambda run: (order[run.arm], run.phase != "search", run.trial, run.seed))
+    return StudyRecords(
+        name=name,
+        study=study,
+        definition=definition,
+        states=states,
+        runs=tuple(runs),
+        profile=json.loads(logged_dataset(tracker.run(runs[0].run_id)).profile or "{}"),
+        importances=board.importances(),
+    )
+
+
+def check_same_protocol(studies: Sequence[StudyRecords]) -> None:
+    """Refuse to put scores side by side that were not made alike.
+
+    Raises:
+        HarnessError: Data, metric, evaluation or budget differ; names the first difference.
+    """
+    first = studies[0]
+    for other in studies[1:]:
+        for (key, one), another in zip(
+            _protocol(first).items(), _protocol(other).values(), strict=True
+        ):
+            if one != another:
+                raise HarnessError(
+                    f"{key} differs: {one} in study {first.name!r}, {another} in study "
+                    f"{other.name!r}; arms are compared only where they agree"
+                )
+
+
+def _protocol(records: StudyRecords) -> dict[str, object]:
+    study, definition = records.study, records.definition
+    return {
+        "dataset": study.dataset,
+        "dataset digest": definition["dataset_digest"],
+        "image_size": study.fixed.get("image_size"),
+        "metric": definition["metric"],
+        "feature extractor": records.runs[0].params.get("evaluate.extractor_sha256"),
+        "KID subsets": study.evaluate.kid_subsets,
+        "evaluations per run": study.evaluate.times,
+        "budget": study.budget.describe(),
+    }
+
+
+def merge(studies: Sequence[StudyRecords]) -> StudyRecords:
+    """Return one study's records as they are, or several as one whose arms are named `STUDY: arm`.
+
+    The first study's question and baseline lead.
+    """
+    if len(studies) == 1:
+        return studies[0]
+    first = studies[0]
+    states = tuple(
+        replace(state, arm=replace(state.arm, name=joint_name(records, state.arm.name)))
+        for records in studies
+        for state in records.states
+    )
+    runs = tuple(
+        replace(run, arm=joint_name(records, run.arm))
+        for records in studies
+        for run in records.runs
+    )
+    importances = {
+        joint_name(records, arm): shares
+        for records in studies
+        for arm, shares in records.importances.items()
+    }
+    name = "+".join(records.name for records in studies)
+    return replace(first, name=name, states=states, runs=runs, importances=importances)
+
+
+def joint_name(records: StudyRecords, arm: str) -> str:
+    """Return an arm's name in a report of several studies."""
+    return f"{records.name}: {arm}"
+
+
+def runs_csv(runs: Sequence[RunRecord]) -> str:
+    """Return every run with every setting and final metric as CSV, one line per run.
+
+    Settings are named `param.KEY`, metrics `metric.KEY`. Numbers have all their digits.
+    """
+    facts = ["run_id", "study", "arm", "phase", "trial", "seed", "outcome", "reason", "used"]
+    params = list(dict.fromkeys(key for run in runs for key in run.params))
+    metrics = sorted({key for run in runs for key in run.metrics if not key.startswith("system/")})
+    tags = sorted({key for run in runs for key in run.tags if key.startswith("version.")})
+    tags.append("mlflow.source.git.commit")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        facts + [f"param.{key}" for key in params] + [f"metric.{key}" for key in metrics] + tags
+    )
+    for run in runs:
+        writer.writerow(
+            [getattr(run, fact) for fact in facts]
+            + [run.params.get(key, "") for key in params]
+            + [run.metrics.get(key, "") for key in metrics]
+            + [run.tags.get(key, "") for key in tags]
+        )
+    return text.getvalue()

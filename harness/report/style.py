@@ -1,0 +1,117 @@
+"""What all figures share: size, type, and one colour, marker and line per arm."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+PAGE_INCHES = 6.9  # a page's width of text
+PNG_DPI = 160
+
+# Okabe and Ito's colours, which the colour-blind tell apart, the faint yellow left out.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+LINES = ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmStyle:
+    """How an arm looks in every figure; marker and line tell arms apart without colour."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A finished figure.
+
+    Attributes:
+        name: Its file's name.
+        caption: What is seen and how it was made.
+        alt: What it shows, in words, with the main numbers.
+        figure: The picture.
+    """
+
+    name: str
+    caption: str
+    alt: str
+    figure: Figure
+
+    def save(self, kind: str) -> bytes:
+        """Return it as `png` or `pdf`; without dates, so that equal figures are equal files."""
+        buffer = io.BytesIO()
+        metadata: dict[str, Any] = {"CreationDate": None} if kind == "pdf" else {"Software": None}
+        with drawing():
+            self.figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
+        self.figure.set_layout_engine("none")  # found once, kept: it is the slowest part
+        return buffer.getvalue()
+
+
+def arm_styles(names: Sequence[str]) -> dict[str, ArmStyle]:
+    """Return every arm's style; where colours run out, marker and line still differ."""
+    return {
+        name: ArmStyle(
+            colour=COLOURS[index % len(COLOURS)],
+            marker=MARKERS[index % len(MARKERS)],
+            line=LINES[(index + index // len(COLOURS)) % len(LINES)],
+        )
+        for index, name in enumerate(names)
+    }
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Set matplotlib's defaults for the time of drawing: legible in print, type embedded."""
+    with matplotlib.rc_context(
+        {
+            "figure.constrained_layout.use": True,
+            "font.size": 8.5,
+            "axes.titlesize": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.color": "#e4e4e4",
+            "grid.linewidth": 0.6,
+            "axes.axisbelow": True,
+            "legend.frameon": False,
+            "legend.fontsize": 8,
+            "lines.linewidth": 1.4,
+            "pdf.fonttype": 42,
+            "savefig.facecolor": "white",
+        }
+    ):
+        yield
+
+
+def legend(figure: Figure, axes: Any) -> None:
+    """Name the arms above all panels, where they cover nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = max(1, min(4, len(labels)))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+
+
+def plain_log(axis: Any, low: float, high: float) -> None:
+    """Label a logarithmic axis with plain numbers, as many as its range (low, high) needs."""
+    decades = math.log10(high / low) if 0 < low < high else 0
+    subs = (1, 1.5, 2, 3, 4, 5, 6, 8) if decades < 0.8 else (1, 2, 5) if decades < 2 else (1,)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=5 if decades > 3 else 12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def panels(count: int, *, columns: int, height: float) -> tuple[Figure, list[Any]]:
+    """Return a figure with `count` axes in rows of `columns`, each row `height` inches."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(PAGE_INCHES, rows * height))
+    return figure, [figure.add_subplot(rows, columns, 1 + index) for index in range(count)]
