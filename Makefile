@@ -12,6 +12,7 @@ WORKERS ?= 2
 demo: $(READY)
 	$(BIN)/harness run studies/demo.toml --workers $(WORKERS)
 	$(BIN)/harness export demo --output best
+	$(BIN)/harness report demo
 	@echo "Browse every run in MLflow's UI: $(BIN)/harness ui"
 
 test: $(READY)
@@ -25,6 +26,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_example.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

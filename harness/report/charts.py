@@ -11,6 +11,7 @@ from matplotlib import colormaps
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.report.analysis import Analysis, ArmAnalysis
+from harness.report.records import Curves, budget_text
 from harness.report.style import (
     ArmStyle,
     Drawing,
@@ -23,9 +24,6 @@ from harness.report.style import (
 from harness.report.tables import number
 from harness.space import Choice, Range
 from harness.summary import FEWEST_FOR_INTERVALS
-
-Curves = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
-"""Run id -> metric -> (images seen, value) in order."""
 
 WIDE = 10  # the ratio of largest to smallest score from which an axis is logarithmic
 MOST_PANELS = 12
@@ -172,8 +170,8 @@ def _search_budget(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawin
             )
     _log_y(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    budget = study.budget.scaled(study.search.budget_share).describe()
-    axes.set_xlabel(f"search trials ({budget} each)")
+    budget = budget_text(analysis.records, study.search.budget_share)
+    axes.set_xlabel("search trials")
     axes.set_ylabel("best validation FID (log)")
     legend(figure, axes)
     how = (
@@ -185,7 +183,7 @@ def _search_budget(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawin
     )
     return Drawing(
         name="search_budget",
-        caption=how,
+        caption=f"{how} A trial is {budget}.",
         alt="Best validation FID against the number of search trials. " + "; ".join(described),
         figure=figure,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.board import ArmState, Board
-from harness.config import parse
+from harness.config import Budget, parse
 from harness.errors import HarnessError
 from harness.search import Storage
 from harness.study import StudyConfig
@@ -18,6 +18,8 @@ from harness.tracking import Tracker, logged_dataset
 from harness.workspace import Workspace
 
 SCORED = ("finished", "collapsed")
+Curves = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
+"""Run id -> metric -> (images seen, value) in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,10 +211,22 @@ def joint_name(records: StudyRecords, arm: str) -> str:
     return f"{records.name}: {arm}"
 
 
-def runs_csv(runs: Sequence[RunRecord]) -> str:
+def budget_text(records: StudyRecords, share: float = 1.0) -> str:
+    """Return a run's budget in words, by arm where arms have budgets of their own."""
+    arms: dict[str, list[str]] = {}
+    for state in records.states:
+        budget = parse(Budget, state.arm.settings["budget"], f"arm {state.arm.name!r}")
+        arms.setdefault(budget.scaled(share).describe(), []).append(state.arm.name)
+    if len(arms) == 1:
+        return next(iter(arms))
+    return "; ".join(f"{text} ({', '.join(names)})" for text, names in arms.items())
+
+
+def runs_csv(runs: Sequence[RunRecord], curves: Curves, objective: str) -> str:
     """Return every run with every setting and final metric as CSV, one line per run.
 
-    Settings are named `param.KEY`, metrics `metric.KEY`. Numbers have all their digits.
+    Settings are named `param.KEY`, metrics `metric.KEY`; numbers have all their digits. The last
+    column has a confirm run's validation FIDs as `images:value`, separated by spaces.
     """
     facts = ["run_id", "study", "arm", "phase", "trial", "seed", "outcome", "reason", "used"]
     params = list(dict.fromkeys(key for run in runs for key in run.params))
@@ -221,14 +235,15 @@ def runs_csv(runs: Sequence[RunRecord]) -> str:
     tags.append("mlflow.source.git.commit")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        facts + [f"param.{key}" for key in params] + [f"metric.{key}" for key in metrics] + tags
-    )
+    columns = [f"param.{key}" for key in params] + [f"metric.{key}" for key in metrics]
+    writer.writerow(facts + columns + tags + [f"curve.{objective}"])
     for run in runs:
+        curve = curves.get(run.run_id, {}).get(objective, ())
         writer.writerow(
             [getattr(run, fact) for fact in facts]
             + [run.params.get(key, "") for key in params]
             + [run.metrics.get(key, "") for key in metrics]
             + [run.tags.get(key, "") for key in tags]
+            + [" ".join(f"{step}:{value!r}" for step, value in curve)]
         )
     return text.getvalue()

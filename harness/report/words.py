@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.report.analysis import Analysis
-from harness.report.charts import Curves
-from harness.report.records import RunRecord, StudyRecords
+from harness.report.records import Curves, RunRecord, StudyRecords, budget_text
 from harness.report.tables import number, p_text
 from harness.space import Range
 from harness.statistics import smallest_p
@@ -57,7 +56,7 @@ def notices(analysis: Analysis) -> list[str]:
 
 def answer(analysis: Analysis) -> str:
     """Return the answer, one paragraph."""
-    summary, study = analysis.summary, analysis.records.study
+    summary = analysis.summary
     few = len(summary.comparisons) <= MOST_SPELT_OUT
     sentences = [_sentence(text) for text in summary.answer()] if few else [_verdicts(summary)]
     if not all(test.is_resolved for test in summary.comparisons):
@@ -65,13 +64,15 @@ def answer(analysis: Analysis) -> str:
             "Not resolved means that these runs are compatible with no difference; it does not "
             "mean that there is none."
         )
-    if any(arm.state.arm.space for arm in analysis.arms):
-        trials = study.num_trials
-        searched = f"a search of {trials} trials per arm" if trials else "a grid search per arm"
-        sentences.append(
-            f"The answer holds for the settings that {searched} chose on validation data, for this "
-            "budget and this data set."
-        )
+    if not summary.comparisons:
+        return " ".join(sentences)
+    trials = [len(arm.state.search) for arm in analysis.arms if arm.state.search]
+    settings = (
+        f"the settings that a search of {_span(trials)} trials per arm chose on validation data"
+        if trials
+        else "the given settings, which nobody tuned"
+    )
+    sentences.append(f"The answer holds for {settings}, for this budget and this data set.")
     return " ".join(sentences)
 
 
@@ -133,13 +134,12 @@ def _study_methods(records: StudyRecords, *, joint: bool) -> str:
         text.append(
             f"Search: in every arm {trials} trials ({study.search.sampler} sampling, pruner "
             f"{study.search.pruner}, trial 0 the arm's defaults) of {seeds} training "
-            f"seed{'s' * (seeds > 1)} and "
-            f"{study.budget.scaled(study.search.budget_share).describe()} each over "
-            f"{'; '.join(ranges)}. The trial with the lowest validation FID was confirmed."
+            f"seed{'s' * (seeds > 1)} and {budget_text(records, study.search.budget_share)} each, "
+            f"over {'; '.join(ranges)}. The trial with the lowest validation FID was confirmed."
         )
     text.append(
         f"Confirm: {study.confirm.seeds} fresh training seeds per arm that no search saw, "
-        f"{study.budget.describe()} each, no pruning. A run's score is its last evaluation."
+        f"{budget_text(records)} each, no pruning. A run's score is its last evaluation."
     )
     return " ".join(filter(None, text))
 
@@ -281,8 +281,8 @@ def _compute(analysis: Analysis) -> Iterator[str]:
             most, least = max(costs, key=costs.__getitem__), min(costs, key=costs.__getitem__)
             yield (
                 f"Unequal compute: {most} takes {costs[most] / costs[least]:.1f} times the {what} "
-                f"of {least}; the arms had equal budgets of another kind "
-                f"({analysis.records.study.budget.describe()})."
+                f"of {least}; the budget was "
+                f"{budget_text(analysis.records)}."
             )
 
 
@@ -293,13 +293,17 @@ def _search_noise(analysis: Analysis) -> Iterator[str]:
         return
     share = study.search.budget_share
     shorter = f" at {100 * share:.0f} % of the full budget" if share < 1 else ""
-    counts = [len(arm.state.search) for arm in analysis.arms if arm.state.search]
-    trials = f"{min(counts)}" if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
+    counts = [len(arm.state.search) for arm in analysis.arms]
+    if len(set(counts)) > 1:
+        yield (
+            f"Unequal search: arms were tuned with {_span(counts)} trials; those with more had "
+            "better chances."
+        )
     seeds = study.search.seeds
     yield (
-        f"One search: settings were chosen among {trials} trials per arm, each of {seeds} training "
-        f"seed{'s' * (seeds > 1)}{shorter}. Another search could have chosen others; the intervals "
-        "do not include this."
+        f"One search: settings were chosen among {_span(counts)} trials per arm, each of {seeds} "
+        f"training seed{'s' * (seeds > 1)}{shorter}. Another search could have chosen others; the "
+        "intervals do not include this."
     )
     for arm in analysis.arms:
         values = sorted(r.value for r in arm.state.search if r.value is not None)
@@ -371,6 +375,11 @@ def reproduction(analysis: Analysis, studies: Sequence[StudyRecords]) -> list[tu
             ("train one run again and compare it", f"harness reproduce {scored[0].run_id}")
         )
     return steps
+
+
+def _span(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _sentence(text: str) -> str:

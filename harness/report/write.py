@@ -14,9 +14,10 @@ import jinja2
 
 from harness.errors import HarnessError
 from harness.report.analysis import analyse
-from harness.report.charts import Curves, build_charts, curve_keys
+from harness.report.charts import build_charts, curve_keys
 from harness.report.galleries import build_galleries
 from harness.report.records import (
+    Curves,
     check_same_protocol,
     joint_name,
     load_records,
@@ -124,7 +125,7 @@ def write_report(
         (new / HTML_FILE).write_text(_render("report.html.j2", content))
         (new / "report.md").write_text(_markdown(content))
         (new / "tables.tex").write_text(_render("tables.tex.j2", content))
-        (new / "runs.csv").write_text(runs_csv(merged.runs))
+        (new / "runs.csv").write_text(runs_csv(merged.runs, curves, analysis.objective))
     tell("attaching to MLflow")
     for records in studies:
         tracker.log_folder(records.definition["parent_run_id"], folder, f"reports/{title}")
@@ -180,6 +181,7 @@ def _markdown(content: Mapping[str, Any]) -> str:
             runs = dict.fromkeys(
                 f"{row.cells[0]}: " + ", ".join(f"`{run_id[:8]}`" for run_id in row.run_ids)
                 for row in table.rows
+                if row.run_ids
             )
             blocks += [*_markdown_table(table), f"Runs: {'; '.join(runs)}."]
     blocks += ["## Methods", *content["methods"]]

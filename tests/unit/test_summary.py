@@ -12,7 +12,7 @@ import pytest
 from harness.board import ArmState
 from harness.config import parse
 from harness.search import Cell, CellRecord
-from harness.statistics import mann_whitney
+from harness.statistics import mann_whitney, superiority_interval
 from harness.study import StudyConfig
 from harness.summary import ArmSummary, StudySummary, describe, summarise
 
@@ -163,10 +163,12 @@ def test_an_arm_that_is_lower_beats_the_baseline() -> None:
     assert comparison.difference == pytest.approx(-10)
     assert comparison.superiority == 1.0
     assert comparison.p_value == comparison.p_holm == comparison.smallest_p == 2 / 252
+    assert comparison.interval == superiority_interval(1.0, 5, 5)
     assert comparison.is_resolved
     assert only_sentence(summary) == (
-        "hinge beats minimax: test FID 3 ± 1.6 against 13 ± 1.6, difference -10; "
-        "P(hinge < minimax) = 1.00, exact Mann-Whitney p = 0.0079 (least attainable 0.0079)"
+        "hinge beats minimax: test FID 3 ± 1.6 against 13 ± 1.6, difference −10; "
+        "P(hinge < minimax) = 1.00 [0.64, 1.00], exact Mann-Whitney p = 0.0079 "
+        "(least attainable 0.0079)"
     )
 
 
@@ -184,6 +186,13 @@ def test_three_runs_a_side_resolve_nothing() -> None:
     assert sentence.startswith("hinge against minimax is not resolved with 3 and 3 runs: ")
     assert "p = 0.1000 (least attainable 0.1000)" in sentence
     assert "beats" not in sentence
+
+
+@pytest.mark.parametrize(("hinge", "minimax"), [(4, 5), (5, 4)])
+def test_four_runs_on_a_side_give_no_interval(hinge: int, minimax: int) -> None:
+    summary = answer({"minimax": WORSE[:minimax], "hinge": BETTER[:hinge]})
+    assert summary.comparisons[0].interval is None
+    assert "P(hinge < minimax) = 1.00, exact" in only_sentence(summary)
 
 
 def test_overlapping_arms_are_not_resolved() -> None:
@@ -269,7 +278,7 @@ def test_before_anything_is_confirmed() -> None:
     summary = answer({"minimax": [], "hinge": []}, search=[5.0, None])
     assert not summary.complete
     assert summary.comparisons == ()
-    assert only_sentence(summary) == "no arm has been compared with the baseline yet"
+    assert only_sentence(summary) == "No arm has been compared with the baseline yet"
 
 
 def test_without_the_baselines_runs_nothing_is_compared() -> None:
@@ -280,8 +289,10 @@ def test_a_study_under_way_says_how_many_runs_it_rests_on() -> None:
     summary = answer({"minimax": WORSE, "hinge": [*BETTER[:3], "running", "waiting"]})
     assert not summary.complete
     assert summary.comparisons[0].smallest_p == pytest.approx(2 / 56)
+    assert only_sentence(summary).startswith("So far, hinge beats minimax: ")
     whole = answer({"minimax": WORSE, "hinge": BETTER})
     assert whole.complete
+    assert only_sentence(whole).startswith("hinge beats minimax: ")
 
 
 def test_an_arm_that_no_setting_survived() -> None:

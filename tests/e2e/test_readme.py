@@ -1,0 +1,85 @@
+"""The README holds what it promises: its commands exist, and its recipe for a loss works."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness.cli import app
+
+README = (Path(harness.__file__).parent.parent / "README.md").read_text()
+RECIPE = re.search(r"```python\n(@loss\n.*?)```", README, flags=re.DOTALL)
+COMMANDS = re.findall(r"^(?:\.venv/bin/)?harness (\w+)(.*)$", README, flags=re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def with_the_loss(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a copy of the package to which the README's loss was added."""
+    folder = tmp_path_factory.mktemp("recipe")
+    package = Path(harness.__file__).parent
+    shutil.copytree(package, folder / "harness", ignore=shutil.ignore_patterns("__pycache__"))
+    assert RECIPE is not None
+    with (folder / "harness" / "losses.py").open("a") as file:
+        file.write("\n\n" + RECIPE[1])
+    return folder
+
+
+def call(folder: Path, *arguments: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(folder), "HARNESS_HOME": str(folder / "mlruns")}
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_new_loss_is_listed(with_the_loss: Path) -> None:
+    assert RECIPE is not None
+    name = re.search(r"def (\w+)\(", RECIPE[1])
+    assert name is not None
+    assert name[1] in call(with_the_loss, "list", "losses")
+    assert name[1] not in call(with_the_loss.parent, "list", "losses")
+
+
+def test_the_new_loss_trains_in_a_study(with_the_loss: Path) -> None:
+    (with_the_loss / "new.toml").write_text(
+        """
+        question = "Is the new loss better?"
+        dataset = "digits"
+        fixed = { architecture = "mlp", g_width = 4, d_width = 4, batch_size = 16 }
+        compare = { variant = ["non_saturating", "exponential"] }
+        confirm = { seeds = 1 }
+        budget = { images = 160 }
+        evaluate = { times = 1, samples = 64, kid_subsets = 2 }
+        """
+    )
+    said = call(with_the_loss, "run", "new.toml", "--quiet")
+    assert "The study is complete." in said
+    assert "exponential" in said
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    known = {command.name or command.callback.__name__ for command in app.registered_commands}
+    assert len(COMMANDS) > 5
+    for command, options in COMMANDS:
+        assert command in known
+        shown = subprocess.run(
+            [sys.executable, "-m", "harness.cli", command, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for option in re.findall(r" (--?[a-z][a-z-]*)", options.partition("#")[0]):
+            assert option in shown, f"harness {command} {option}"
