@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from harness.errors import HarnessError, unknown_name
-from harness.workspace import Workspace
+from harness.workspace import UI_PORT, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -195,7 +195,7 @@ def status(
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = UI_PORT,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Browse all runs in MLflow's own UI, on 127.0.0.1."""

@@ -41,7 +41,7 @@ from harness.config import TrainConfig
 from harness.data import Dataset
 from harness.errors import HarnessError
 from harness.runner import GRID_KEY, Outcome, RunResult
-from harness.workspace import Workspace, prepare_sqlite, sqlite_file
+from harness.workspace import UI_PORT, Workspace, prepare_sqlite, sqlite_file
 
 STATUS: dict[Outcome, str] = {
     "finished": "FINISHED",
@@ -54,7 +54,6 @@ STATUS: dict[Outcome, str] = {
 METRICS_PER_BATCH = 1000  # MLflow's limit
 SYSTEM_METRICS_SECONDS = 5.0
 WEIGHTS_ARTIFACT = "generator_weights"
-UI_PORT = 5000
 VERSIONED = ("torch", "torchvision", "torchmetrics", "mlflow", "optuna", "numpy", "scipy")
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 
+UI_PORT = 5000  # where `harness ui` listens unless told otherwise, and where reports link to
+
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:

@@ -147,9 +147,11 @@ class ArmAnalysis:
         """Expected best validation FID of a random search of n trials, n = 1 …
 
         A search of n trials is trial 0 and n - 1 of the random ones, so trial 0 is in every draw.
-        `inf` where all of a draw could be without a score.
+        `inf` where all of a draw could be without a score; nothing before trial 0 has ended.
         """
-        first, *others = self._search_values or [math.inf]
+        if not self.state.search or not self.state.search[0].is_done:
+            return []
+        first, *others = self._search_values
         return [first, *expected_best([min(first, value) for value in others])]
 
     @cached_property
@@ -258,7 +260,7 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
 
     def ended(cells: Sequence[Any]) -> tuple[RunRecord, ...]:
         ids = [run_id for cell in cells if cell.is_done for run_id in cell.run_ids.values()]
-        return tuple(by_id[run_id] for run_id in ids if run_id in by_id)
+        return tuple(by_id[run_id] for run_id in ids)
 
     arms = tuple(
         ArmAnalysis(
@@ -370,7 +372,8 @@ def _interactions(
             groups = [[rank for arm in corner for rank in arm.ranks] for corner in corners]
             ids = [run.run_id for corner in corners for arm in corner for run in arm.confirm]
             contrast, interval = interaction(*groups)
-            enough = min(map(len, groups)) >= FEWEST_FOR_INTERVALS
+            scored = min(sum(map(math.isfinite, group)) for group in groups)
+            enough = scored >= FEWEST_FOR_INTERVALS
             if math.isfinite(contrast):
                 found.append(
                     Interaction(

@@ -11,8 +11,8 @@ from PIL import Image
 
 from harness.report.analysis import Analysis, ArmAnalysis
 from harness.report.records import RunRecord
+from harness.report.spelling import number
 from harness.report.style import PAGE_INCHES, Drawing, drawing
-from harness.report.tables import number
 
 Grid = npt.NDArray[np.uint8]
 Grids = Callable[..., Mapping[int, Grid]]
@@ -98,7 +98,8 @@ def _gallery(
         ax.axis("off")
         for column, ((title, _), picture) in enumerate(zip(row, pictures, strict=True)):
             left = column * (width + GAP_PIXELS)
-            canvas[: picture.shape[0], left : left + picture.shape[1]] = picture[:height, :width]
+            part = picture[:height, :width]
+            canvas[: part.shape[0], left : left + part.shape[1]] = part
             ax.annotate(
                 title,
                 (left + width / 2, 0),

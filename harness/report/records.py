@@ -83,6 +83,8 @@ class StudyRecords:
         runs: All its runs, arm by arm.
         profile: Sizes of the dataset's parts.
         importances: Arm -> tuned parameter -> importance; empty where trials are too few.
+        random_search: Whether the order of the search's trials means nothing.
+        search_share: A search run's share of the full budget; None where studies differ in it.
     """
 
     name: str
@@ -92,13 +94,16 @@ class StudyRecords:
     runs: tuple[RunRecord, ...]
     profile: Mapping[str, Any]
     importances: Mapping[str, Mapping[str, float]]
+    random_search: bool
+    search_share: float | None
 
 
 def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyRecords:
     """Read a study.
 
     Raises:
-        HarnessError: There is no such study, or none of its runs has ended with a score.
+        HarnessError: There is no such study, none of its runs has ended with a score, or MLflow
+            lacks one that has.
     """
     storage = Storage(workspace, create=False)
     definition = storage.require_definition(name)
@@ -133,7 +138,12 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
         for run in found
         if run.data.tags.get("study") == name and run.data.tags.get("arm") in order
     ]
-    if not any(run.used and run.outcome in SCORED for run in runs):
+    ended = _ended(states)
+    if missing := ended - {run.run_id for run in runs}:
+        raise HarnessError(
+            f"MLflow lacks the run {min(missing)} that study {name!r} refers to: restore it there"
+        )
+    if not any(run.run_id in ended and run.outcome in SCORED for run in runs):
         raise HarnessError(f"study {name!r} has no finished run yet; nothing to report")
     runs.sort(key=lambda run: (order[run.arm], run.phase != "search", run.trial, run.seed))
     return StudyRecords(
@@ -144,7 +154,15 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
         runs=tuple(runs),
         profile=json.loads(logged_dataset(tracker.run(runs[0].run_id)).profile or "{}"),
         importances=board.importances(),
+        random_search=study.search.sampler == "random" and study.search.pruner == "none",
+        search_share=study.search.budget_share,
     )
+
+
+def _ended(states: Sequence[ArmState]) -> set[str]:
+    """Return the runs of all cells that have ended."""
+    cells = (record for state in states for record in (*state.search, *state.confirm))
+    return {run_id for cell in cells if cell.is_done for run_id in cell.run_ids.values()}
 
 
 def check_same_protocol(studies: Sequence[StudyRecords]) -> None:
@@ -203,7 +221,16 @@ def merge(studies: Sequence[StudyRecords]) -> StudyRecords:
         for arm, shares in records.importances.items()
     }
     name = "+".join(records.name for records in studies)
-    return replace(first, name=name, states=states, runs=runs, importances=importances)
+    shares = {records.search_share for records in studies}
+    return replace(
+        first,
+        name=name,
+        states=states,
+        runs=runs,
+        importances=importances,
+        random_search=all(records.random_search for records in studies),
+        search_share=first.search_share if len(shares) == 1 else None,
+    )
 
 
 def joint_name(records: StudyRecords, arm: str) -> str:

@@ -63,7 +63,7 @@ def arm_styles(names: Sequence[str]) -> dict[str, ArmStyle]:
         name: ArmStyle(
             colour=COLOURS[index % len(COLOURS)],
             marker=MARKERS[index % len(MARKERS)],
-            line=LINES[(index + index // len(COLOURS)) % len(LINES)],
+            line=LINES[(index % len(COLOURS) + index // len(COLOURS)) % len(LINES)],
         )
         for index, name in enumerate(names)
     }
@@ -93,14 +93,29 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def legend(figure: Figure, axes: Any) -> None:
-    """Name the arms above all panels, where they cover nothing."""
-    handles, labels = axes.get_legend_handles_labels()
-    columns = max(1, min(4, len(labels)))
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+def legend(figure: Figure) -> None:
+    """Name the arms of all panels above them, where they cover nothing."""
+    named: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        named |= dict(zip(labels, handles, strict=True))
+    columns = max(1, min(4, len(named)))
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns)
 
 
-def plain_log(axis: Any, low: float, high: float) -> None:
+def log_x(ax: Any) -> None:
+    """Make the x axis logarithmic, with plain labels."""
+    ax.set_xscale("log")
+    _plain_log(ax.xaxis, *ax.dataLim.intervalx)
+
+
+def log_y(ax: Any) -> None:
+    """Make the y axis logarithmic, with plain labels."""
+    ax.set_yscale("log")
+    _plain_log(ax.yaxis, *ax.dataLim.intervaly)
+
+
+def _plain_log(axis: Any, low: float, high: float) -> None:
     """Label a logarithmic axis with plain numbers, as many as its range (low, high) needs."""
     decades = math.log10(high / low) if 0 < low < high else 0
     subs = (1, 1.5, 2, 3, 4, 5, 6, 8) if decades < 0.8 else (1, 2, 5) if decades < 2 else (1,)

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 
 from harness.report.analysis import Analysis, Share
 from harness.report.records import RunRecord
+from harness.report.spelling import NONE, number, p_text, plus_minus, with_interval
 from harness.space import Choice, Range
-from harness.statistics import Interval
 from harness.summary import Comparison
-
-NONE = "–"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -363,10 +361,13 @@ def _value(value: object) -> str:
     """Spell a setting; texts that are numbers count as numbers."""
     if value is None:
         return NONE
+    if isinstance(value, bool):
+        return str(value).lower()
     try:
-        return f"{float(str(value)):.3g}" if not isinstance(value, bool) else str(value).lower()
+        amount = float(str(value))
     except ValueError:
         return str(value)
+    return f"{amount:.0f}" if amount.is_integer() and abs(amount) < 1e6 else f"{amount:.3g}"
 
 
 def _count(value: int | None) -> str:
@@ -375,53 +376,3 @@ def _count(value: int | None) -> str:
 
 def _or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def number(value: float | None, *, places: int | None = None, sign: bool = False) -> str:
-    """Spell a number with 3 significant digits, or so many decimals."""
-    if value is None or not math.isfinite(value):
-        return NONE
-    if places is None:
-        places = decimals(value)
-    text = f"{value:{'+' if sign else ''}.{places}f}"
-    return text.replace("-", "−")
-
-
-def decimals(value: float, significant: int = 3) -> int:
-    """Return how many decimals show a number with so many significant digits."""
-    if value == 0:
-        return 0
-    return max(0, significant - 1 - math.floor(math.log10(abs(value))))
-
-
-def plus_minus(mean: float | None, sd: float | None) -> str:
-    """Spell a mean and standard deviation, with decimals up to the latter's second digit."""
-    if mean is None or sd is None:
-        return number(mean)
-    places = decimals(sd, 2)
-    return f"{number(mean, places=places)} ± {number(sd, places=places)}"
-
-
-def with_interval(
-    value: float | None,
-    interval: Interval | None,
-    *,
-    places: int | None = None,
-    sign: bool = False,
-) -> str:
-    """Spell a value and its interval with the same number of decimals."""
-    if value is None or interval is None:
-        return number(value, places=places, sign=sign)
-    if places is None:
-        width = interval.high - interval.low
-        finite = math.isfinite(width) and width > 0
-        places = max(decimals(width, 2) if finite else 0, decimals(value))
-    low, high = (
-        number(end, places=places, sign=sign) if math.isfinite(end) else "∞" for end in interval
-    )
-    return f"{number(value, places=places, sign=sign)} [{low}, {high}]"
-
-
-def p_text(p_value: float) -> str:
-    """Spell a p-value: four decimals, or a bound below them."""
-    return "< 0.0001" if p_value < 0.0001 else f"{p_value:.4f}"

@@ -11,9 +11,10 @@ import numpy as np
 
 from harness.report.analysis import Analysis
 from harness.report.records import Curves, RunRecord, StudyRecords, budget_text
-from harness.report.tables import number, p_text
+from harness.report.spelling import number, p_text
 from harness.space import Range
 from harness.statistics import smallest_p
+from harness.study import Arm
 from harness.summary import StudySummary, describe
 
 STILL_FALLING = 0.05  # of the FID between the last two evaluations
@@ -30,8 +31,9 @@ def notices(analysis: Analysis) -> list[str]:
     if not summary.complete:
         search = [record for arm in analysis.arms for record in arm.state.search]
         confirm = [record for arm in analysis.arms for record in arm.state.confirm]
+        seeds = analysis.records.study.confirm.seeds
         expected = sum(
-            len(arm.state.confirm) or analysis.records.study.confirm.seeds for arm in analysis.arms
+            len(arm.state.confirm) if arm.state.search_done else seeds for arm in analysis.arms
         )
         found.append(
             f"This study is not complete: {sum(r.is_done for r in search)} of {len(search)} search "
@@ -120,28 +122,37 @@ def _study_methods(records: StudyRecords, *, joint: bool) -> str:
         + (f"The same in all arms: {_assignments(study.fixed)}. " if study.fixed else "")
         + "All other settings are in runs.csv."
     )
-    tuned = {key: each for arm in arms for key, each in arm.space.items()}
-    if tuned:
-        ranges = []
-        for key, each in tuned.items():
-            if isinstance(each, Range):
-                scale = "log-uniform" if each.log else "uniform"
-                ranges.append(f"{key} {scale} in [{each.low:g}, {each.high:g}]")
-            else:
-                ranges.append(f"{key} in {{{', '.join(map(str, each.values))}}}")
+    if tuned := [arm for arm in arms if arm.space]:
         trials = study.num_trials or "all grid points as"
         seeds = study.search.seeds
         text.append(
             f"Search: in every arm {trials} trials ({study.search.sampler} sampling, pruner "
             f"{study.search.pruner}, trial 0 the arm's defaults) of {seeds} training "
             f"seed{'s' * (seeds > 1)} and {budget_text(records, study.search.budget_share)} each, "
-            f"over {'; '.join(ranges)}. The trial with the lowest validation FID was confirmed."
+            f"over {_spaces(tuned)}. The trial with the lowest validation FID was confirmed."
         )
     text.append(
         f"Confirm: {study.confirm.seeds} fresh training seeds per arm that no search saw, "
         f"{budget_text(records)} each, no pruning. A run's score is its last evaluation."
     )
     return " ".join(filter(None, text))
+
+
+def _spaces(arms: Sequence[Arm]) -> str:
+    """Return what was tuned, naming the arms of what was not tuned alike in all."""
+    found: dict[str, list[str]] = {}
+    for arm in arms:
+        for key, each in arm.space.items():
+            if isinstance(each, Range):
+                scale = "log-uniform" if each.log else "uniform"
+                text = f"{key} {scale} in [{each.low:g}, {each.high:g}]"
+            else:
+                text = f"{key} in {{{', '.join(map(str, each.values))}}}"
+            found.setdefault(text, []).append(arm.name)
+    return "; ".join(
+        text if len(names) == len(arms) else f"{text} ({', '.join(names)})"
+        for text, names in found.items()
+    )
 
 
 def _evaluation(analysis: Analysis) -> str:
@@ -287,23 +298,23 @@ def _compute(analysis: Analysis) -> Iterator[str]:
 
 
 def _search_noise(analysis: Analysis) -> Iterator[str]:
-    study = analysis.records.study
     if not any(arm.search for arm in analysis.arms):
         yield "Nothing was tuned: the arms are compared at their given settings only."
         return
-    share = study.search.budget_share
-    shorter = f" at {100 * share:.0f} % of the full budget" if share < 1 else ""
     counts = [len(arm.state.search) for arm in analysis.arms]
     if len(set(counts)) > 1:
         yield (
             f"Unequal search: arms were tuned with {_span(counts)} trials; those with more had "
             "better chances."
         )
-    seeds = study.search.seeds
+    seeds = [len(record.cell.seeds) for arm in analysis.arms for record in arm.state.search]
+    share = analysis.records.search_share
+    length = "parts" if share is None else f"{100 * share:.0f} %"
     yield (
-        f"One search: settings were chosen among {_span(counts)} trials per arm, each of {seeds} "
-        f"training seed{'s' * (seeds > 1)}{shorter}. Another search could have chosen others; the "
-        "intervals do not include this."
+        f"One search: settings were chosen among {_span(counts)} trials per arm, each of "
+        f"{_span(seeds)} training seed{'s' * (max(seeds) > 1)}"
+        f"{f' at {length} of the full budget' * (share != 1)}. Another search could have chosen "
+        "others; the intervals do not include this."
     )
     for arm in analysis.arms:
         values = sorted(r.value for r in arm.state.search if r.value is not None)

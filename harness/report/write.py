@@ -27,6 +27,7 @@ from harness.report.records import (
 from harness.report.style import Drawing
 from harness.report.tables import Row, Table, build_tables
 from harness.report.words import answer, methods, notices, reproduction, threats
+from harness.search import Storage
 from harness.tracking import Tracker
 from harness.workspace import Workspace, check_replaceable, replaced_folder
 
@@ -82,8 +83,11 @@ def write_report(
     title = "+".join(names)
     folder = folder or Path("reports") / title
     check_replaceable(folder, FILES, HTML_FILE)
-    tracker = Tracker(workspace)
     tell("reading runs")
+    storage = Storage(workspace, create=False)
+    for name in names:  # before MLflow's store, which is created where it is missing
+        storage.require_definition(name)
+    tracker = Tracker(workspace)
     studies = [load_records(name, workspace, tracker) for name in names]
     check_same_protocol(studies)
     merged = merge(studies)
@@ -133,7 +137,7 @@ def write_report(
         folder=folder,
         answer=content["answer"],
         notices=tuple(content["notices"]),
-        num_runs=sum(run.used for run in merged.runs),
+        num_runs=sum(len(arm.search) + len(arm.confirm) for arm in analysis.arms),
     )
 
 
@@ -190,12 +194,13 @@ def _markdown(content: Mapping[str, Any]) -> str:
     for what, command in content["reproduction"]:
         blocks += [f"{what[0].upper()}{what[1:]}:", f"```\n{command}\n```"]
     blocks += ["## Runs", *_markdown_table(_with_ids(content["runs"]))]
-    return "\n\n".join(blocks) + "\n"
+    # A name such as <b> is text, not a tag.
+    return re.sub(r"<(?=[A-Za-z/!])", "&lt;", "\n\n".join(blocks)) + "\n"
 
 
 def _markdown_table(table: Table) -> list[str]:
     def line(cells: Iterable[str]) -> str:
-        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        return "| " + " | ".join(re.sub(r"([|\\])", r"\\\1", cell) for cell in cells) + " |"
 
     rule = ["---", *["---:" for _ in table.columns[1:]]]
     lines = [line(table.columns), line(rule), *(line(row.cells) for row in table.rows)]
@@ -207,6 +212,7 @@ _TEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     **{sign: "\\" + sign for sign in "&%$#_{}"},
+    "|": r"\textbar{}",
     "<": "$<$",
     ">": "$>$",
     "±": r"$\pm$",

@@ -69,6 +69,8 @@ def records(name: str = "one", shift: float = 0.0, **changes: Any) -> StudyRecor
             "metric": METRIC, "objective": METRIC, "floor": 0.1, "dataset_digest": "d1",
         },
         importances={"minimax": {"g_lr": 0.7}, "hinge": {}},
+        random_search=True,
+        search_share=1.0,
     )  # fmt: skip
 
 
@@ -156,7 +158,8 @@ def test_all_arms_are_compared_with_the_first_studys_baseline() -> None:
 
 
 def rows(runs: list[RunRecord]) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(runs_csv(runs))))
+    text = runs_csv(runs, {"a/1": {"val/fid": [(64, 0.1 + 0.2), (640, 1e-9)]}}, "val/fid")
+    return list(csv.DictReader(io.StringIO(text)))
 
 
 def test_csv_keeps_every_digit_and_every_character() -> None:
@@ -188,4 +191,7 @@ def test_csv_has_a_line_for_every_run_and_a_column_for_every_key() -> None:
     assert (second["param.x"], second["param.y"], second["metric.m"]) == ("", "2", "")
     assert (second["outcome"], second["used"]) == ("diverged", "False")
     assert not any("system/" in column for column in first)
+    curve = [point.split(":") for point in first["curve.val/fid"].split()]
+    assert [(int(step), float(value)) for step, value in curve] == [(64, 0.1 + 0.2), (640, 1e-9)]
+    assert second["curve.val/fid"] == ""
     assert len(first) == len(set(first)) == len(second)

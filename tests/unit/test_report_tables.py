@@ -13,15 +13,8 @@ from harness.board import ArmState
 from harness.config import parse
 from harness.report.analysis import Analysis, analyse
 from harness.report.records import RunRecord, StudyRecords
-from harness.report.tables import (
-    Table,
-    build_tables,
-    decimals,
-    number,
-    p_text,
-    plus_minus,
-    with_interval,
-)
+from harness.report.spelling import decimals, number, p_text, plus_minus, with_interval
+from harness.report.tables import Table, build_tables
 from harness.search import Cell, CellRecord
 from harness.statistics import Interval
 from harness.study import StudyConfig
@@ -68,7 +61,6 @@ def test_decimals(value: float, significant: int, places: int) -> None:
         (0.01234, 0.000567, "0.01234 ± 0.00057"),
         pytest.param(
             0.5, 0.0, "0.500 ± 0.000",
-            marks=pytest.mark.xfail(strict=True, reason="equal runs: spelt 0 ± 0"),
         ),
         (12.3456, None, "12.3"),
         (None, None, "–"),
@@ -173,7 +165,8 @@ def analysed(
     return analyse(
         StudyRecords(
             name="mine", study=definition, states=tuple(states), runs=tuple(runs), profile={},
-            definition={"metric": METRIC, "objective": OBJECTIVE, "floor": 0.5}, importances={},
+            definition={"metric": METRIC, "objective": OBJECTIVE, "floor": 0.5},
+            importances={}, random_search=True, search_share=1.0,
         )
     )  # fmt: skip
 
@@ -252,7 +245,6 @@ def test_settings() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.xfail(strict=True, reason="whole numbers from 1000 are spelt 1.02e+03")
 def test_whole_numbers_are_spelt_whole() -> None:
     table = tables(analysed(WHOLE, search=[3.0, 2.0]))["settings"]
     assert table.rows[1].cells == ("minimax", "batch_size", "{16, 1024}", "16", "1024")

@@ -78,7 +78,7 @@ def records(renamed: Mapping[str, str] = NOTHING) -> StudyRecords:
             "metric": METRIC, "objective": OBJECTIVE, "floor": 0.5, "dataset_digest": "d1",
             "parent_run_id": "parent",
         },
-        importances={},
+        importances={}, random_search=True, search_share=1.0,
     )  # fmt: skip
 
 
@@ -166,7 +166,7 @@ def test_every_picture_lies_in_the_page_and_is_described(write: Write) -> None:
     report = write(records(), drawn=True)
     shown = page(report)
     sources, alts = shown.all("img", "src"), shown.all("img", "alt")
-    assert len(sources) == len(alts) == 5
+    assert len(sources) == len(alts) == 4
     assert all(len(alt) > 30 for alt in alts)
     files = {file.read_bytes() for file in report.folder.glob("figures/*.png")}
     head = "data:image/png;base64,"
@@ -227,9 +227,7 @@ def first_cells(name: str, write: Write) -> list[str]:
         "a_b&c%|x",
         "a|b|c",
         "hinge,d_steps=2",
-        pytest.param(
-            "a\\|b", marks=pytest.mark.xfail(strict=True, reason="a backslash is not escaped")
-        ),
+        pytest.param("a\\|b"),
     ],
 )
 def test_markdown_keeps_a_name_in_its_cell(write: Write, name: str) -> None:
@@ -243,7 +241,6 @@ def test_markdown_tables_have_a_cell_for_every_heading(write: Write) -> None:
     assert len(tables(markdown)) == 8
 
 
-@pytest.mark.xfail(strict=True, reason="Markdown lets HTML through")
 def test_markdown_holds_no_html(write: Write) -> None:
     markdown = (write(records(NASTY)).folder / "report.md").read_text()
     assert not re.search(r"(?<!\\)<(script|b|i)>", markdown)
@@ -253,7 +250,7 @@ def test_markdown_pictures_are_there(write: Write) -> None:
     report = write(records(), drawn=True)
     markdown = (report.folder / "report.md").read_text()
     files = re.findall(r"\]\((figures/.*?)\)", markdown)
-    assert len(files) == 5
+    assert len(files) == 4
     for file in files:
         assert (report.folder / file).is_file()
 
@@ -276,7 +273,6 @@ def test_markdown_pictures_are_there(write: Write) -> None:
         ("plain text, 1.5", "plain text, 1.5"),
         pytest.param(
             "a|b", r"a\textbar{}b",
-            marks=pytest.mark.xfail(strict=True, reason="| is a dash in TeX's own fonts"),
         ),
     ],
 )  # fmt: skip
@@ -290,7 +286,9 @@ def test_tex_tables_are_whole(write: Write) -> None:
     lines = [line for line in tex.splitlines() if not line.startswith("%")]
     body = "\n".join(lines)
     for begin, end in (("{table}", "{table}"), ("{tabular}", "{tabular}")):
-        assert body.count(rf"\begin{begin}") == body.count(rf"\end{end}") == 8
+        assert (
+            body.count(rf"\begin{begin}") == body.count(rf"\end{end}") == 7
+        )  # all but that of runs
     plain = re.sub(r"\\.", "", body)
     assert plain.count("{") == plain.count("}")
     assert plain.count("$") % 2 == 0
