@@ -309,37 +309,38 @@ def stratified_test(
 
 
 def interaction(
-    both: Sequence[float],
-    first: Sequence[float],
-    second: Sequence[float],
-    neither: Sequence[float],
+    strata: Sequence[tuple[Sequence[float], Sequence[float], Sequence[float], Sequence[float]]],
     *,
     seed: int = 0,
 ) -> tuple[float, Interval]:
     """Return how far two changes together differ from the sum of each, with its interval.
 
     The difference of differences of means of finite scores, (both - first) - (second - neither),
-    with a percentile bootstrap interval. It depends on the scale of the score: no interaction in
-    FID is one in log FID. NaN where a group has no finite score.
+    averaged over strata with equal weights, and its percentile bootstrap interval, every arm
+    resampled by itself. It depends on the scale of the score: no interaction in FID is one in log
+    FID.
 
     Args:
-        both: Scores of the arm with both changes, (n_1,).
-        first: Scores of the arm with only the first change, (n_2,).
-        second: Scores of the arm with only the second change, (n_3,).
-        neither: Scores of the arm with neither, (n_4,).
+        strata: Per combination of the other factors' levels, the scores of the arms with both
+            changes, only the first, only the second, and neither, (n_i,) each. One in which an arm
+            has no finite score is left out.
         seed: Seed of the bootstrap.
+
+    Returns:
+        The contrast and its interval, NaN where no stratum is left.
     """
-    groups = [_finite(scores) for scores in (both, first, second, neither)]
-    if not all(group.size for group in groups):
+    groups = [[_finite(scores) for scores in stratum] for stratum in strata]
+    whole = [group for stratum in groups for group in stratum if all(each.size for each in stratum)]
+    if not whole:
         return math.nan, Interval(math.nan, math.nan)
 
-    def contrast(both: Array, first: Array, second: Array, neither: Array) -> Array:
-        b, f, s, n = (group.mean(axis=-1) for group in (both, first, second, neither))
-        difference: Array = (b - f) - (s - n)
-        return difference
+    def contrast(*arms: Array) -> Array:
+        signs = (1, -1, -1, 1)
+        total: Array = sum(signs[index % 4] * arm.mean(axis=-1) for index, arm in enumerate(arms))
+        return total / (len(arms) // 4)
 
-    interval = bootstrap_interval(contrast, *(group.tolist() for group in groups), seed=seed)
-    return float(contrast(*groups)), interval
+    interval = bootstrap_interval(contrast, *(group.tolist() for group in whole), seed=seed)
+    return float(contrast(*whole)), interval
 
 
 def expected_best(scores: Sequence[float]) -> list[float]:

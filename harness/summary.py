@@ -114,14 +114,17 @@ class StudySummary:
 
     def answer(self) -> list[str]:
         """Return sentences whose strength is that of the evidence."""
-        lost = [
+        so_far = "" if self.complete else "So far, "
+        sentences = [so_far + self._sentence(comparison) for comparison in self.comparisons]
+        return sentences + self.lost_arms() or ["No arm has been compared with the baseline yet"]
+
+    def lost_arms(self) -> list[str]:
+        """Return a sentence for each arm of a complete study that has nothing to confirm."""
+        return [
             f"{arm.name}: no setting survived the search, so there is nothing to confirm"
             for arm in self.arms
             if arm.settings is None and arm.search_outcomes and self.complete
         ]
-        so_far = "" if self.complete else "So far, "
-        sentences = [so_far + self._sentence(comparison) for comparison in self.comparisons]
-        return sentences + lost or ["No arm has been compared with the baseline yet"]
 
     def _sentence(self, comparison: Comparison) -> str:
         arm, baseline = self.arm(comparison.arm), self.arm(comparison.baseline)
@@ -171,21 +174,7 @@ def summarise(
     by_name = {arm.name: arm for arm in arms}
     reference = by_name[baseline or study.baseline_arm]
     others = [arm for arm in arms if arm is not reference and arm.scores and reference.scores]
-    tests = [mann_whitney(arm.ranks, reference.ranks) for arm in others]
-    adjusted = holm([test.p_value for test in tests])
-    comparisons = tuple(
-        Comparison(
-            arm=arm.name,
-            baseline=reference.name,
-            difference=_minus(arm.mean, reference.mean),
-            superiority=test.superiority,
-            interval=win_interval(test.superiority, len(arm.scores), len(reference.scores)),
-            p_value=test.p_value,
-            p_holm=p_holm,
-            smallest_p=test.smallest_p,
-        )
-        for arm, test, p_holm in zip(others, tests, adjusted, strict=True)
-    )
+    comparisons = compare([(arm, reference) for arm in others])
     return StudySummary(
         name=name,
         question=study.question,
@@ -208,8 +197,26 @@ def describe(arm: ArmSummary) -> str:
     return f"{arm.mean:.3g}{spread}{share}"
 
 
-def win_interval(superiority: float, num_a: int, num_b: int) -> Interval | None:
-    """Return the interval of P(A < B), or None for too few runs."""
+def compare(pairs: Sequence[tuple[ArmSummary, ArmSummary]]) -> tuple[Comparison, ...]:
+    """Test the first arm of every pair against the second, adjusted for testing all of them."""
+    tests = [mann_whitney(a.ranks, b.ranks) for a, b in pairs]
+    adjusted = holm([test.p_value for test in tests])
+    return tuple(
+        Comparison(
+            arm=a.name,
+            baseline=b.name,
+            difference=None if a.mean is None or b.mean is None else a.mean - b.mean,
+            superiority=test.superiority,
+            interval=_win_interval(test.superiority, len(a.scores), len(b.scores)),
+            p_value=test.p_value,
+            p_holm=p_holm,
+            smallest_p=test.smallest_p,
+        )
+        for (a, b), test, p_holm in zip(pairs, tests, adjusted, strict=True)
+    )
+
+
+def _win_interval(superiority: float, num_a: int, num_b: int) -> Interval | None:
     enough = min(num_a, num_b) >= FEWEST_FOR_INTERVALS
     return superiority_interval(superiority, num_a, num_b) if enough else None
 
@@ -244,7 +251,3 @@ def _outcomes(records: Sequence[CellRecord]) -> dict[str, int]:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _minus(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b

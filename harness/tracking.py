@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import platform
+import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -238,12 +240,21 @@ class Tracker:
         return pictures
 
     def log_folder(self, run_id: str, folder: Path, name: str) -> None:
-        """Attach a folder's files to a run under a name, replacing those of the same names."""
-        self._client.log_artifacts(run_id, str(folder), name)
+        """Attach a folder's files to a run under a name, replacing those of the same names.
+
+        Raises:
+            HarnessError: The store does not know the run or does not take files.
+        """
+        try:
+            self._client.log_artifacts(run_id, str(folder), name)
+        except (MlflowException, OSError) as error:
+            raise HarnessError(str(error).splitlines()[0]) from None
 
     def page(self, experiment_id: str, run_id: str) -> str:
         """Return the address of a run's page: on the server, or where `harness ui` serves it."""
-        server = self._uri if self._uri.startswith("http") else f"http://127.0.0.1:{UI_PORT}"
+        server = _without_password(self._uri)
+        if not server.startswith("http"):
+            server = f"http://127.0.0.1:{UI_PORT}"
         return f"{server}/#/experiments/{experiment_id}/runs/{run_id}"
 
     @contextlib.contextmanager
@@ -371,11 +382,17 @@ def environment() -> dict[str, str]:
     """Return tags that say what code ran where."""
     tags = {f"version.{name}": version(name) for name in VERSIONED}
     tags["version.python"] = platform.python_version()
-    tags["command"] = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = [Path(sys.argv[0]).name, *map(_without_password, sys.argv[1:])]
+    tags["command"] = shlex.join(command)
     tags["host"] = platform.node()
     if commit := _commit():
         tags["mlflow.source.git.commit"] = commit
     return tags
+
+
+def _without_password(text: str) -> str:
+    """Return an address without the user and password that it may hold."""
+    return re.sub(r"(://)[^/@]*@", r"\1", text)
 
 
 def _commit() -> str | None:

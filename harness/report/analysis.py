@@ -22,7 +22,6 @@ from harness.statistics import (
     interaction,
     interquartile_mean,
     interquartile_means,
-    mann_whitney,
     mean_and_sd,
     stratified_test,
     wilson_interval,
@@ -32,8 +31,8 @@ from harness.summary import (
     ArmSummary,
     Comparison,
     StudySummary,
+    compare,
     summarise,
-    win_interval,
 )
 
 MOST_ARMS_FOR_PAIRS = 6
@@ -103,6 +102,12 @@ class ArmAnalysis:
         """Return how many confirm runs ended in one of these ways."""
         count = sum(run.outcome in outcomes for run in self.confirm)
         return Share(count=count, total=len(self.confirm))
+
+    def key(self, kind: str) -> str | None:
+        """Return the full name of a final test metric, e.g. of `kid`; None without scored runs."""
+        names = [name for run in self.scored[:1] for name in run.metrics]
+        found = [name for name in names if name.startswith(f"test/{kind}_") and "floor" not in name]
+        return found[0] if found else None
 
     def metric_mean(self, key: str) -> tuple[float, float]:
         """Return mean and sd of any final metric over the runs that have it."""
@@ -178,12 +183,16 @@ class Contrast:
 
 @dataclass(frozen=True, kw_only=True)
 class MarginalEffect:
-    """A factor's level against the baseline's, over all levels of the other factors."""
+    """A factor's level against the baseline's, over the levels of the other factors.
+
+    `num_strata` of `all_strata` combinations of these have confirm runs on both sides.
+    """
 
     factor: str
     level: str
     reference: str
     num_strata: int
+    all_strata: int
     superiority: float
     p_value: float
     p_holm: float
@@ -236,12 +245,6 @@ class Analysis:
     def arm(self, name: str) -> ArmAnalysis:
         """Return the arm of this name."""
         return next(arm for arm in self.arms if arm.name == name)
-
-    @property
-    def baseline(self) -> ArmAnalysis | None:
-        """The arm that others are compared with."""
-        names = [contrast.test.baseline for contrast in self.contrasts]
-        return self.arm(names[0]) if names else None
 
 
 def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
@@ -306,22 +309,7 @@ def _pairs(arms: Sequence[ArmAnalysis]) -> tuple[Comparison, ...]:
     scored = [arm for arm in arms if arm.ranks]
     if not 2 < len(scored) <= MOST_ARMS_FOR_PAIRS:
         return ()
-    pairs = list(itertools.combinations(scored, 2))
-    tests = [mann_whitney(a.ranks, b.ranks) for a, b in pairs]
-    adjusted = holm([test.p_value for test in tests])
-    return tuple(
-        Comparison(
-            arm=a.name,
-            baseline=b.name,
-            difference=_minus(a.summary.mean, b.summary.mean),
-            superiority=test.superiority,
-            interval=win_interval(test.superiority, len(a.ranks), len(b.ranks)),
-            p_value=test.p_value,
-            p_holm=p_holm,
-            smallest_p=test.smallest_p,
-        )
-        for (a, b), test, p_holm in zip(pairs, tests, adjusted, strict=True)
-    )
+    return compare(list(itertools.combinations([arm.summary for arm in scored], 2)))
 
 
 Levels = Mapping[str, Any]
@@ -338,27 +326,29 @@ def _marginal_effects(
             if level != reference[factor] and len(strata) > 1:
                 test = stratified_test([(a.ranks, b.ranks) for a, b in strata])
                 ids = tuple(run.run_id for pair in strata for arm in pair for run in arm.confirm)
-                found.append((factor, level, len(strata), test, ids))
+                num_all = len(_matched(arms, {factor: (level, reference[factor])}, empty=True))
+                found.append((factor, level, (len(strata), num_all), test, ids))
     adjusted = holm([test.p_value for _, _, _, test, _ in found])
     return tuple(
         MarginalEffect(
             factor=factor,
             level=str(level),
             reference=str(reference[factor]),
-            num_strata=num_strata,
+            num_strata=counts[0],
+            all_strata=counts[1],
             superiority=test.superiority,
             p_value=test.p_value,
             p_holm=p_holm,
             run_ids=ids,
         )
-        for (factor, level, num_strata, test, ids), p_holm in zip(found, adjusted, strict=True)
+        for (factor, level, counts, test, ids), p_holm in zip(found, adjusted, strict=True)
     )
 
 
 def _interactions(
     arms: Sequence[ArmAnalysis], factors: Mapping[str, Sequence[Any]], reference: Levels
 ) -> tuple[Interaction, ...]:
-    """Contrast every pair of steps away from the baseline's levels; other factors are pooled."""
+    """Contrast every pair of steps away from the baseline's levels, within the other factors."""
     found = []
     for one, other in itertools.combinations(factors, 2):
         for first, second in itertools.product(factors[one], factors[other]):
@@ -368,12 +358,12 @@ def _interactions(
             matched = _matched(arms, steps)
             if not matched:
                 continue
-            corners = list(zip(*matched, strict=True))
-            groups = [[rank for arm in corner for rank in arm.ranks] for corner in corners]
-            ids = [run.run_id for corner in corners for arm in corner for run in arm.confirm]
-            contrast, interval = interaction(*groups)
-            scored = min(sum(map(math.isfinite, group)) for group in groups)
-            enough = scored >= FEWEST_FOR_INTERVALS
+            contrast, interval = interaction(
+                [(b.ranks, f.ranks, s.ranks, n.ranks) for b, f, s, n in matched]
+            )
+            fewest = min(len(arm.scored) for corners in matched for arm in corners)
+            enough = fewest >= FEWEST_FOR_INTERVALS
+            ids = [run.run_id for corners in matched for arm in corners for run in arm.confirm]
             if math.isfinite(contrast):
                 found.append(
                     Interaction(
@@ -388,14 +378,15 @@ def _interactions(
 
 
 def _matched(
-    arms: Sequence[ArmAnalysis], steps: Mapping[str, tuple[Any, Any]]
+    arms: Sequence[ArmAnalysis], steps: Mapping[str, tuple[Any, Any]], *, empty: bool = False
 ) -> list[tuple[ArmAnalysis, ...]]:
     """Return, for every setting of the factors not stepped, the arms at all ends of the steps.
 
     The order is that of a truth table, "step made" first: (both, first only, second only, neither)
-    for two steps. Settings where an arm is missing or has no runs are left out.
+    for two steps. Settings where an arm is missing are left out, and unless
+    `empty` those where one has no runs.
     """
-    by_levels = {tuple(arm.state.arm.levels.items()): arm for arm in arms if arm.ranks}
+    by_levels = {tuple(arm.state.arm.levels.items()): arm for arm in arms if arm.ranks or empty}
     matched: dict[tuple[Any, ...], tuple[ArmAnalysis, ...]] = {}
     for arm in arms:
         levels = arm.state.arm.levels
@@ -413,7 +404,3 @@ def _matched(
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _minus(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b

@@ -58,7 +58,7 @@ def _scores(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | Non
     if not arms:
         return None
     figure, (axes,) = panels(1, columns=1, height=0.9 + 0.55 * len(arms))
-    described = []
+    described, endless = [], []
     for place, arm in enumerate(arms):
         style, scores = styles[arm.name], [rank for rank in arm.ranks if math.isfinite(rank)]
         offsets = place - 0.12 - 0.16 * (np.arange(len(scores)) % 3 - 1) / 2
@@ -66,8 +66,11 @@ def _scores(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | Non
             scores, offsets, s=28, c=style.colour, marker=style.marker, alpha=0.8, linewidths=0
         )
         if arm.iqm is not None and arm.iqm_interval is not None:
-            high = min(arm.iqm_interval.high, max(scores))
-            axes.plot([arm.iqm_interval.low, high], [place + 0.22] * 2, color="#333333", lw=2.2)
+            low, high = arm.iqm_interval
+            if math.isinf(high):
+                endless.append((low, place + 0.22))
+            else:
+                axes.plot([low, high], [place + 0.22] * 2, color="#333333", lw=2.2)
             axes.plot(arm.iqm, place + 0.22, "|", color="#333333", ms=11, mew=2.2)
         lost = len(arm.ranks) - len(scores)
         if lost:
@@ -85,7 +88,8 @@ def _scores(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | Non
     scores = [run.score(analysis.metric) or 0.0 for arm in arms for run in arm.scored]
     if scores and max(scores) / max(min(scores), 1e-9) > WIDE:
         log_x(axes)
-    if floor is not None and floor > 0:
+    drawn_floor = floor is not None and floor > 0
+    if drawn_floor:
         axes.axvline(floor, color="#777777", lw=1, ls=(0, (4, 3)))
         axes.annotate(
             " real images",
@@ -95,16 +99,22 @@ def _scores(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | Non
             color="#555555",
             fontsize=7.5,
         )
+    edge = axes.get_xlim()[1]
+    for low, y in endless:
+        axes.plot([low, edge], [y, y], color="#333333", lw=2.2)
+        axes.plot(edge, y, ">", color="#333333", ms=7, clip_on=False)
+    axes.set_xlim(right=edge)
     axes.set_yticks(range(len(arms)), [arm.name for arm in arms])
     axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"test FID of confirm runs ({_protocol(analysis.metric)}), lower is better")
     few = all(len(arm.ranks) < FEWEST_FOR_INTERVALS for arm in arms)
     bars = "" if few else " Bars: interquartile mean with its 95 % bootstrap interval."
+    bars += " An arrow: up to infinity, for runs without a score." * bool(endless)
     return Drawing(
         name="scores",
-        caption=f"Test FID of every confirm run, one mark per training seed.{bars} "
-        "Dashed: what real images score.",
+        caption=f"Test FID of every confirm run, one mark per training seed.{bars}"
+        + " Dashed: what real images score." * drawn_floor,
         alt="Dot plot of test FID by arm. " + "; ".join(described) + ".",
         figure=figure,
     )
@@ -130,7 +140,7 @@ def _fid_curves(
     return Drawing(
         name="fid_curves",
         caption="Validation FID of the confirm runs against real images shown to the discriminator."
-        " Lines: median over training seeds; bands: all runs, from best to worst.",
+        " Lines: median over the runs that got so far; bands: all of them, from best to worst.",
         alt="Curves of validation FID over training. Medians from first to last evaluation: "
         + "; ".join(described)
         + ".",
@@ -170,9 +180,9 @@ def _training(analysis: Analysis, curves: Curves, styles: Mapping[str, ArmStyle]
     return Drawing(
         name="training",
         caption="Losses of both players, and the mean "
-        f"{what} real (solid) and generated (dotted) images, each a mean over about a "
-        "hundredth of the budget. Lines: median of the confirm runs; bands: all of them. Losses of "
-        "different kinds are not comparable in height.",
+        f"{what} real (solid) and generated (dotted) images, each a mean over about a hundredth of "
+        "the budget. Lines: median of the confirm runs that got so far; bands: all of them. Losses "
+        "of different kinds are not comparable in height.",
         alt="Three panels over training by arm: discriminator's loss, generator's loss, and D on "
         "real and on generated images.",
         figure=figure,
@@ -184,11 +194,18 @@ def _has_curve(arm: ArmAnalysis, curves: Curves, key: str) -> bool:
 
 
 def _stack(arm: ArmAnalysis, curves: Curves, key: str) -> tuple[Any, Any]:
-    """Return the steps (T,) and the values (runs, T), NaN where a run did not get so far."""
-    recorded = [dict(_whole(curves.get(run.run_id, {}).get(key, ()))) for run in arm.confirm]
+    """Return steps (T,) and values (runs, T), NaN beyond where a run has got.
+
+    Runs measured at other steps, as with a budget in seconds, are interpolated.
+    """
+    recorded = [_whole(curves.get(run.run_id, {}).get(key, ())) for run in arm.confirm]
     recorded = [curve for curve in recorded if curve]
-    steps = sorted({step for curve in recorded for step in curve})
-    return np.array(steps), np.array([[c.get(step, np.nan) for step in steps] for c in recorded])
+    steps = np.array(sorted({step for curve in recorded for step, _ in curve}))
+    values = []
+    for curve in recorded:
+        measured = np.array(curve, np.float64)
+        values.append(np.interp(steps, measured[:, 0], measured[:, 1], np.nan, np.nan))
+    return steps, np.array(values)
 
 
 def _whole(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:

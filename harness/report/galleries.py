@@ -19,6 +19,7 @@ Grids = Callable[..., Mapping[int, Grid]]
 """(run id, last_only=...) -> sample grids by images seen."""
 
 MOST_ARMS = 8
+MOST_STEPS = 7
 MOST_PIXELS = 480  # a grid's longer side in a report
 GAP_PIXELS = 12
 HEADING_INCHES = 0.42
@@ -35,14 +36,22 @@ def chosen_runs(arm: ArmAnalysis) -> dict[str, RunRecord]:
 
 def build_galleries(analysis: Analysis, grids: Grids) -> list[Drawing]:
     """Return the sample grids and the strips over training, as far as there are pictures."""
-    arms = [arm for arm in analysis.arms if arm.scored][:MOST_ARMS]
+    scored = [arm for arm in analysis.arms if arm.scored]
+    arms = scored[:MOST_ARMS]
+    left_out = ""
+    if len(scored) > len(arms):
+        left_out = f" Shown are the first {len(arms)} of {len(scored)} arms."
     with drawing():
-        drawings = [_samples(analysis, arms, grids), _strips(arms, grids)]
+        drawings = [_samples(analysis, arms, grids, left_out), _strips(arms, grids, left_out)]
     return [each for each in drawings if each is not None]
 
 
-def _samples(analysis: Analysis, arms: Sequence[ArmAnalysis], grids: Grids) -> Drawing | None:
+def _samples(
+    analysis: Analysis, arms: Sequence[ArmAnalysis], grids: Grids, left_out: str
+) -> Drawing | None:
     rows = {}
+    shown = [run for arm in arms for run in chosen_runs(arm).values()]
+    same = len({run.params.get("latent_dim") for run in shown}) == 1
     for arm in arms:
         row = []
         for which, run in chosen_runs(arm).items():
@@ -52,27 +61,29 @@ def _samples(analysis: Analysis, arms: Sequence[ArmAnalysis], grids: Grids) -> D
     return _gallery(
         rows,
         name="samples",
-        caption="Final samples of every arm's best, median and worst confirm run by test FID. The "
-        "64 latents are the same in all grids; nothing else was selected.",
+        caption="Final samples of confirm runs: of every arm the best, the median and the worst "
+        "that has a test FID. "
+        + ("The 64 latents are the same in all grids; n" if same else "N")
+        + f"othing else was selected.{left_out}",
         alt="Grids of 64 generated images of the best, median and worst run, for the arms "
         f"{'; '.join(rows)}.",
     )
 
 
-def _strips(arms: Sequence[ArmAnalysis], grids: Grids) -> Drawing | None:
+def _strips(arms: Sequence[ArmAnalysis], grids: Grids, left_out: str) -> Drawing | None:
     rows = {}
     for arm in arms:
         runs = chosen_runs(arm)
         run = runs.get("median", runs["best"])
         rows[f"{arm.name}, seed {run.seed}"] = [
             (f"{step:,}" if step else "untrained", _corner(picture))
-            for step, picture in grids(run.run_id, last_only=False).items()
+            for step, picture in _spread(grids(run.run_id, last_only=False))
         ]
     return _gallery(
         rows,
         name="over_training",
-        caption="Samples of every arm's median confirm run over training, by real images seen; the "
-        "same 16 latents throughout.",
+        caption="Samples over training, by real images seen, of every arm's median confirm run (of "
+        f"two, the better); the same 16 latents along a row.{left_out}",
         alt="Strips of generated images from before the first step to the end of training, for the "
         f"arms {'; '.join(rows)}.",
     )
@@ -111,6 +122,14 @@ def _gallery(
         ax.annotate(label, (0, 0), xytext=(0, 15), textcoords="offset points", fontweight="bold")
         ax.imshow(canvas, interpolation="nearest", aspect="equal")
     return Drawing(name=name, caption=caption, alt=alt, figure=figure)
+
+
+def _spread(pictures: Mapping[int, Grid]) -> list[tuple[int, Grid]]:
+    """Return at most `MOST_STEPS` pictures, evenly chosen, first and last among them."""
+    items = list(pictures.items())
+    if len(items) <= MOST_STEPS:
+        return items
+    return [items[round(place)] for place in np.linspace(0, len(items) - 1, MOST_STEPS)]
 
 
 def _corner(picture: Grid) -> Grid:

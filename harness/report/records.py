@@ -40,6 +40,7 @@ class RunRecord:
         metrics: Last value of every metric.
         tags: Versions, commit, host and the like.
         page: Address of its page in MLflow's UI.
+        started: When, in milliseconds.
     """
 
     run_id: str
@@ -55,15 +56,21 @@ class RunRecord:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     page: str
+    started: int
 
     def score(self, key: str) -> float | None:
         """Return a final score; None for a run that did not come to its end."""
         return self.metrics.get(key) if self.outcome in SCORED else None
 
     @property
+    def batch(self) -> int:
+        """Real images shown per discriminator update."""
+        return int(self.params["batch_size"])
+
+    @property
     def images_seen(self) -> int:
         """Real images shown to the discriminator."""
-        return round(self.metrics.get("progress/d_steps", 0) * float(self.params["batch_size"]))
+        return round(self.metrics.get("progress/d_steps", 0) * self.batch)
 
     @property
     def train_seconds(self) -> float:
@@ -83,8 +90,7 @@ class StudyRecords:
         runs: All its runs, arm by arm.
         profile: Sizes of the dataset's parts.
         importances: Arm -> tuned parameter -> importance; empty where trials are too few.
-        random_search: Whether the order of the search's trials means nothing.
-        search_share: A search run's share of the full budget; None where studies differ in it.
+        parts: The studies that were put together here, by name; one if it stands alone.
     """
 
     name: str
@@ -94,8 +100,36 @@ class StudyRecords:
     runs: tuple[RunRecord, ...]
     profile: Mapping[str, Any]
     importances: Mapping[str, Mapping[str, float]]
-    random_search: bool
-    search_share: float | None
+    parts: Mapping[str, StudyConfig]
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether several studies were put together, after the fact."""
+        return len(self.parts) > 1
+
+    @property
+    def chosen(self) -> str:
+        """When it was chosen what to compare."""
+        return "put together after the fact" if self.is_joint else "fixed in advance"
+
+    @property
+    def random_search(self) -> bool:
+        """Whether the order of the search's trials means nothing."""
+        searches = [study.search for study in self.parts.values()]
+        return all(each.sampler == "random" and each.pruner == "none" for each in searches)
+
+    @property
+    def search_share(self) -> float | None:
+        """A search run's share of the full budget; None where studies differ in it."""
+        shares = {study.search.budget_share for study in self.parts.values()}
+        return shares.pop() if len(shares) == 1 else None
+
+
+def check_known(names: Sequence[str], workspace: Workspace) -> None:
+    """Raise HarnessError for an unknown study, before any store is created."""
+    storage = Storage(workspace, create=False)
+    for name in names:
+        storage.require_definition(name)
 
 
 def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyRecords:
@@ -134,6 +168,7 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
             metrics=run.data.metrics,
             tags=run.data.tags,
             page=tracker.page(experiment, run.info.run_id),
+            started=run.info.start_time,
         )
         for run in found
         if run.data.tags.get("study") == name and run.data.tags.get("arm") in order
@@ -143,7 +178,8 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
         raise HarnessError(
             f"MLflow lacks the run {min(missing)} that study {name!r} refers to: restore it there"
         )
-    if not any(run.run_id in ended and run.outcome in SCORED for run in runs):
+    scored = [run for run in runs if run.run_id in ended and run.outcome in SCORED]
+    if not scored:
         raise HarnessError(f"study {name!r} has no finished run yet; nothing to report")
     runs.sort(key=lambda run: (order[run.arm], run.phase != "search", run.trial, run.seed))
     return StudyRecords(
@@ -152,10 +188,9 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
         definition=definition,
         states=states,
         runs=tuple(runs),
-        profile=json.loads(logged_dataset(tracker.run(runs[0].run_id)).profile or "{}"),
+        profile=json.loads(logged_dataset(tracker.run(scored[0].run_id)).profile or "{}"),
         importances=board.importances(),
-        random_search=study.search.sampler == "random" and study.search.pruner == "none",
-        search_share=study.search.budget_share,
+        parts={name: study},
     )
 
 
@@ -190,11 +225,16 @@ def _protocol(records: StudyRecords) -> dict[str, object]:
         "dataset digest": definition["dataset_digest"],
         "image_size": study.fixed.get("image_size"),
         "metric": definition["metric"],
-        "feature extractor": records.runs[0].params.get("evaluate.extractor_sha256"),
+        "feature extractor": _extractor(records.runs),
         "KID subsets": study.evaluate.kid_subsets,
         "evaluations per run": study.evaluate.times,
         "budget": study.budget.describe(),
     }
+
+
+def _extractor(runs: Sequence[RunRecord]) -> str:
+    key = "evaluate.extractor_sha256"
+    return next((run.params[key] for run in runs if key in run.params), "unknown")
 
 
 def merge(studies: Sequence[StudyRecords]) -> StudyRecords:
@@ -221,15 +261,13 @@ def merge(studies: Sequence[StudyRecords]) -> StudyRecords:
         for arm, shares in records.importances.items()
     }
     name = "+".join(records.name for records in studies)
-    shares = {records.search_share for records in studies}
     return replace(
         first,
         name=name,
         states=states,
         runs=runs,
         importances=importances,
-        random_search=all(records.random_search for records in studies),
-        search_share=first.search_share if len(shares) == 1 else None,
+        parts={records.name: records.study for records in studies},
     )
 
 

@@ -79,7 +79,8 @@ def _search_budget(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawin
 
 def _tuned(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | None:
     arms = [arm for arm in analysis.arms if arm.search]
-    keys = list(dict.fromkeys(key for arm in arms for key in arm.state.arm.space))[:MOST_PANELS]
+    tuned = list(dict.fromkeys(key for arm in arms for key in arm.state.arm.space))
+    keys = tuned[:MOST_PANELS]
     if not keys:
         return None
     figure, axes = panels(len(keys), columns=min(3, len(keys)), height=2.6)
@@ -102,10 +103,14 @@ def _tuned(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | None
         ax.set_xlabel(f"{key} (log)" if log else key)
     axes[0].set_ylabel("validation FID (log)")
     legend(figure)
+    left_out = ""
+    if len(tuned) > len(keys):
+        left_out = f" Shown are the first {len(keys)} of {len(tuned)} parameters."
     return Drawing(
         name="tuned",
         caption="Validation FID of the search trials against each tuned parameter. Ringed: the "
-        "settings that were confirmed. Crosses at the upper edge: trials without a score.",
+        "settings that were confirmed. Crosses at the upper edge: trials without a score."
+        + left_out,
         alt="Scatter plots of validation FID against " + ", ".join(keys) + ", one mark per trial.",
         figure=figure,
     )

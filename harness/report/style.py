@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 PAGE_INCHES = 6.9  # a page's width of text
 PNG_DPI = 160
+LEGEND_CHARACTERS = 110  # that fit beside each other on a page's width
 
 # Okabe and Ito's colours, which the colour-blind tell apart, the faint yellow left out.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -99,7 +100,8 @@ def legend(figure: Figure) -> None:
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
         named |= dict(zip(labels, handles, strict=True))
-    columns = max(1, min(4, len(named)))
+    longest = max(map(len, named), default=0)
+    columns = max(1, min(4, len(named), LEGEND_CHARACTERS // (longest + 8)))
     figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns)
 
 

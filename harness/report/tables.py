@@ -75,10 +75,10 @@ def _results(analysis: Analysis) -> Table:
         name="results",
         caption=(
             f"Test FID ({analysis.metric}) of the confirm runs, lower is better. Mean ± sample "
-            "standard deviation over the n_ok runs with a score out of n; median and interquartile "
-            "mean (IQM) over all n, runs without a score ranking worst. Brackets: 95 % percentile "
-            "bootstrap interval over training seeds, conditional on the settings that one search "
-            "chose; none below five runs."
+            "standard deviation over the n_ok runs with a score out of n; median and "
+            "interquartile mean (IQM) over all n, runs without a score ranking worst (– where they "
+            "reach it). Brackets: 95 % percentile bootstrap interval over training seeds, "
+            "conditional on the settings that one search chose; none below five runs."
             + (
                 f" Real images score {number(analysis.summary.floor)} against the test split."
                 if analysis.summary.floor is not None
@@ -112,10 +112,10 @@ def _contrasts(analysis: Analysis) -> Table:
         caption=(
             "Every arm against the baseline on test FID. P(A < B) is the chance that a run of the "
             "first arm scores better than one of the second, with Newcombe's 95 % interval; p is "
-            "the exact two-sided Mann–Whitney test, fixed in advance, runs without a score ranking "
-            f"worst; Holm's adjustment is over {count} test{'s' * (count != 1)}; least p is the "
-            "smallest that these numbers of runs can yield. Descriptive: difference of the scored "
-            "runs' means with a 95 % percentile bootstrap interval, and Hedges' g."
+            f"the exact two-sided Mann–Whitney test, {analysis.records.chosen}, runs without a "
+            f"score ranking worst; Holm's adjustment is over {count} test{'s' * (count != 1)}; "
+            "least p is the smallest that these numbers of runs can yield. Descriptive: difference "
+            "of the scored runs' means with a 95 % percentile bootstrap interval, and Hedges' g."
         ),
         columns=("arms A against B", "P(A < B)", "p", "p (Holm)", "least p", "mean A − B", "g"),
         rows=tuple(rows),
@@ -222,7 +222,7 @@ def _effects(analysis: Analysis) -> Table:
     rows = [
         _row(
             f"{effect.factor}: {effect.level} against {effect.reference}",
-            str(effect.num_strata),
+            f"{effect.num_strata} of {effect.all_strata}",
             number(effect.superiority, places=2),
             p_text(effect.p_value),
             p_text(effect.p_holm),
@@ -234,9 +234,9 @@ def _effects(analysis: Analysis) -> Table:
         name="effects",
         caption=(
             "Marginal effects: a factor's level A against the baseline's level B within every "
-            "combination of the other factors (a stratum). P(A < B) is the mean over strata; p is "
-            "a two-sided permutation test that deals runs anew within strata only, Holm's "
-            f"adjustment over {len(rows)}. Exploratory beside the primary tests."
+            "combination of the other factors (a stratum) where both have runs. P(A < B) is the "
+            "mean over strata; p is a two-sided permutation test that deals runs anew within "
+            f"strata only, Holm's adjustment over {len(rows)}. Exploratory beside the primary tests."
         ),
         columns=("level A against B", "strata", "P(A < B)", "p", "p (Holm)"),
         rows=tuple(rows),
@@ -288,15 +288,10 @@ def _pair(analysis: Analysis, pair: Comparison) -> Row:
 
 
 def _metrics(analysis: Analysis) -> Table:
-    test = analysis.metric
-    keys = [
-        analysis.objective,
-        test.replace("/fid_", "/kid_", 1),
-        test.replace("/fid_", "/feature_spread_", 1),
-    ]
-    rows = []
+    rows, keys = [], [analysis.objective]
     for arm in analysis.arms:
         if arm.scored:
+            keys = [analysis.objective, arm.key("kid") or "", arm.key("feature_spread") or ""]
             means = [arm.metric_mean(key) for key in keys]
             cells = [plus_minus(_or_none(mean), _or_none(sd)) for mean, sd in means]
             rows.append(_row(arm.name, *cells, runs=arm.confirm))

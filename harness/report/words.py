@@ -17,7 +17,9 @@ from harness.statistics import smallest_p
 from harness.study import Arm
 from harness.summary import StudySummary, describe
 
-STILL_FALLING = 0.05  # of the FID between the last two evaluations
+LATE = 0.8  # of a run's training: what the end is compared with
+STILL_FALLING = 0.05  # of the FID from there to the end
+FEWEST_CHOICES = 3  # listed numbers that have an edge to speak of
 EDGE_SHARE = 0.05  # of a range, on its own scale, that counts as its edge
 UNEQUAL = 1.5  # ratio of costs from which arms differ in compute
 FEW_SEEDS = 10
@@ -68,10 +70,10 @@ def answer(analysis: Analysis) -> str:
         )
     if not summary.comparisons:
         return " ".join(sentences)
-    trials = [len(arm.state.search) for arm in analysis.arms if arm.state.search]
+    counts = [len(arm.state.search) for arm in analysis.arms]
     settings = (
-        f"the settings that a search of {_span(trials)} trials per arm chose on validation data"
-        if trials
+        f"the settings that a search of {_span(counts)} trials per arm chose on validation data"
+        if any(counts)
         else "the given settings, which nobody tuned"
     )
     sentences.append(f"The answer holds for {settings}, for this budget and this data set.")
@@ -90,10 +92,12 @@ def _verdicts(summary: StudySummary) -> str:
     baseline = summary.arm(summary.comparisons[0].baseline)
     runs = len(baseline.scores)
     listed = "; ".join(f"{name}: {', '.join(arms)}" for name, arms in groups.items() if arms)
+    lost = "".join(f" {_sentence(text)}" for text in summary.lost_arms())
     return (
         f"{'Against' if summary.complete else 'So far, against'} the baseline"
         f" {baseline.name} (test FID {describe(baseline)}, {runs} runs), with p after "
         f"Holm's adjustment over {len(summary.comparisons)} exact Mann–Whitney tests: {listed}."
+        f"{lost}"
     )
 
 
@@ -114,19 +118,19 @@ def _study_methods(records: StudyRecords, *, joint: bool) -> str:
     text.append(
         f"Data: {study.dataset} (digest {records.definition['dataset_digest']}), "
         f"{sizes.get('train', 0):,} training, {sizes.get('validation', 0):,} validation and "
-        f"{sizes.get('test', 0):,} test images; the validation images are cut from the published "
-        "training split."
+        f"{sizes.get('test', 0):,} test images, kept apart from each other."
     )
     text.append(
-        f"Arms: {', '.join(arm.name for arm in arms)}; baseline {study.baseline_arm}. "
+        f"Arms: {_listed(arms)}; baseline {study.baseline_arm}. "
         + (f"The same in all arms: {_assignments(study.fixed)}. " if study.fixed else "")
         + "All other settings are in runs.csv."
     )
     if tuned := [arm for arm in arms if arm.space]:
         trials = study.num_trials or "all grid points as"
         seeds = study.search.seeds
+        where = "every arm" if len(tuned) == len(arms) else _listed(tuned)
         text.append(
-            f"Search: in every arm {trials} trials ({study.search.sampler} sampling, pruner "
+            f"Search: in {where} {trials} trials ({study.search.sampler} sampling, pruner "
             f"{study.search.pruner}, trial 0 the arm's defaults) of {seeds} training "
             f"seed{'s' * (seeds > 1)} and {budget_text(records, study.search.budget_share)} each, "
             f"over {_spaces(tuned)}. The trial with the lowest validation FID was confirmed."
@@ -176,12 +180,12 @@ def _evaluation(analysis: Analysis) -> str:
 
 def _statistics(analysis: Analysis) -> str:
     return (
-        "Statistics: arms are compared unpaired on test FID, since a seed means nothing common to "
-        "two architectures. The primary test was fixed in advance: the exact two-sided "
+        "Statistics: arms are compared unpaired on test FID; what equal seeds may share, such as "
+        "the order of the data, the tests do not use. The primary test is the exact two-sided "
         "Mann–Whitney test of every arm against the baseline, runs without a score ranking worst, "
-        "Holm's adjustment over all of them, level 0.05. Intervals are at 95 %: Newcombe's for "
-        "P(A < B), Wilson's for shares, percentile bootstrap (10,000 resamples of runs) for "
-        "interquartile means and differences. All else is exploratory."
+        f"Holm's adjustment over all of them, level 0.05, {analysis.records.chosen}. Intervals are "
+        "at 95 %: Newcombe's for P(A < B), Wilson's for shares, percentile bootstrap (10,000 "
+        "resamples of runs) for interquartile means and differences. All else is exploratory."
     )
 
 
@@ -211,6 +215,7 @@ def threats(analysis: Analysis, curves: Curves) -> list[str]:
         *_compute(analysis),
         *_search_noise(analysis),
         *_conditions(analysis),
+        *_joint(analysis),
         *_ruler(analysis),
     ]
 
@@ -223,7 +228,7 @@ def _few_seeds(analysis: Analysis) -> Iterator[str]:
         yield (
             f"Few seeds: {min(sizes)} runs in an arm. The smallest attainable p between two such "
             f"arms is {p_text(p_value)}, and bootstrap intervals from so few runs are too "
-            "narrow: in simulations, nominal 95 % ones of five runs cover about 90 %."
+            "narrow: in simulations, nominal 95 % ones of five runs cover 88 to 90 %."
         )
 
 
@@ -231,14 +236,15 @@ def _still_falling(analysis: Analysis, curves: Curves) -> Iterator[str]:
     for arm in analysis.arms:
         changes = []
         for run in arm.scored:
-            values = [value for _, value in curves.get(run.run_id, {}).get(analysis.objective, ())]
-            if len(values) > 1 and values[-2] > 0:
-                changes.append(values[-1] / values[-2] - 1)
+            curve = curves.get(run.run_id, {}).get(analysis.objective, ())
+            earlier = [value for step, value in curve if step <= LATE * curve[-1][0] + run.batch]
+            if len(curve) > 1 and earlier and earlier[-1] > 0:
+                changes.append(curve[-1][1] / earlier[-1] - 1)
         if changes and (change := float(np.median(changes))) < -STILL_FALLING:
             yield (
                 f"Budget: the validation FID of {arm.name} was still falling, by "
-                f"{-100 * change:.0f} % (median) between the last two evaluations; a longer budget "
-                "may change the order of the arms."
+                f"{-100 * change:.0f} % (median) over the last fifth of the training; a longer "
+                "budget may change the order of the arms."
             )
 
 
@@ -246,12 +252,18 @@ def _edges(analysis: Analysis) -> Iterator[str]:
     for arm in analysis.arms:
         for key, parameter in arm.state.arm.space.items():
             value = (arm.state.best or {}).get(key)
-            if not isinstance(parameter, Range) or not isinstance(value, int | float):
+            if isinstance(value, bool) or not isinstance(value, int | float):
                 continue
-            low, high = parameter.low, parameter.high
+            if isinstance(parameter, Range):
+                low, high = parameter.low, parameter.high
+            else:
+                if len(parameter.values) < FEWEST_CHOICES:
+                    continue
+                listed = [float(each) for each in parameter.values]
+                low, high = min(listed), max(listed)
             place = (
                 math.log(value / low) / math.log(high / low)
-                if parameter.log
+                if isinstance(parameter, Range) and parameter.log
                 else (value - low) / (high - low)
             )
             if place < EDGE_SHARE or place > 1 - EDGE_SHARE:
@@ -345,6 +357,29 @@ def _conditions(analysis: Analysis) -> Iterator[str]:
         yield "Some runs were trained from a checkout with uncommitted changes."
 
 
+def _joint(analysis: Analysis) -> Iterator[str]:
+    parts = analysis.records.parts
+    if not analysis.records.is_joint:
+        return
+    yield (
+        "Put together after the fact: comparisons across studies were not planned when the studies "
+        "were started."
+    )
+    described = {
+        "fixed settings": {name: _assignments(study.fixed) for name, study in parts.items()},
+        "search": {
+            name: f"{study.search.sampler}, pruner {study.search.pruner}, {study.search.seeds} "
+            f"seed(s) per trial, share {study.search.budget_share:g}"
+            for name, study in parts.items()
+        },
+        "preset": {name: str(study.preset) for name, study in parts.items()},
+    }
+    for what, values in described.items():
+        if len(set(values.values())) > 1:
+            listed = "; ".join(f"{name}: {value or 'none'}" for name, value in values.items())
+            yield f"Different {what} across studies ({listed})."
+
+
 def _short(value: str) -> str:
     """Cut a commit to twelve digits."""
     commit, dirty, _ = value.partition("-dirty")
@@ -375,8 +410,9 @@ def reproduction(analysis: Analysis, studies: Sequence[StudyRecords]) -> list[tu
     """Return (what, command) pairs that make this report again."""
     steps = []
     for records in studies:
-        commands = [run.tags["command"] for run in records.runs if "command" in run.tags]
-        started = commands[0] if commands else f"harness run studies/{records.name}.toml"
+        # The newest: an extended study was continued by another command than it was started by.
+        last = max(records.runs, key=lambda run: run.started)
+        started = last.tags.get("command", f"harness run studies/{records.name}.toml")
         steps.append((f"run the study {records.name} (the same command continues it)", started))
     names = " ".join(shlex.quote(records.name) for records in studies)
     steps.append(("make this report", f"harness report {names}"))
@@ -391,6 +427,10 @@ def reproduction(analysis: Analysis, studies: Sequence[StudyRecords]) -> list[tu
 def _span(counts: Sequence[int]) -> str:
     low, high = min(counts), max(counts)
     return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _listed(arms: Sequence[Arm]) -> str:
+    return ", ".join(arm.name for arm in arms)
 
 
 def _sentence(text: str) -> str:

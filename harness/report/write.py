@@ -18,6 +18,7 @@ from harness.report.charts import build_charts, curve_keys
 from harness.report.galleries import build_galleries
 from harness.report.records import (
     Curves,
+    check_known,
     check_same_protocol,
     joint_name,
     load_records,
@@ -27,7 +28,6 @@ from harness.report.records import (
 from harness.report.style import Drawing
 from harness.report.tables import Row, Table, build_tables
 from harness.report.words import answer, methods, notices, reproduction, threats
-from harness.search import Storage
 from harness.tracking import Tracker
 from harness.workspace import Workspace, check_replaceable, replaced_folder
 
@@ -84,9 +84,7 @@ def write_report(
     folder = folder or Path("reports") / title
     check_replaceable(folder, FILES, HTML_FILE)
     tell("reading runs")
-    storage = Storage(workspace, create=False)
-    for name in names:  # before MLflow's store, which is created where it is missing
-        storage.require_definition(name)
+    check_known(names, workspace)
     tracker = Tracker(workspace)
     studies = [load_records(name, workspace, tracker) for name in names]
     check_same_protocol(studies)
@@ -131,12 +129,16 @@ def write_report(
         (new / "tables.tex").write_text(_render("tables.tex.j2", content))
         (new / "runs.csv").write_text(runs_csv(merged.runs, curves, analysis.objective))
     tell("attaching to MLflow")
-    for records in studies:
-        tracker.log_folder(records.definition["parent_run_id"], folder, f"reports/{title}")
+    told = list(content["notices"])
+    try:
+        for records in studies:
+            tracker.log_folder(records.definition["parent_run_id"], folder, f"reports/{title}")
+    except HarnessError as error:  # the report itself is written
+        told.append(f"The report is not attached to the study's run: {error}")
     return Report(
         folder=folder,
         answer=content["answer"],
-        notices=tuple(content["notices"]),
+        notices=tuple(told),
         num_runs=sum(len(arm.search) + len(arm.confirm) for arm in analysis.arms),
     )
 

@@ -87,7 +87,7 @@ def records(
     return StudyRecords(
         name="mine", study=definition, states=tuple(states), runs=tuple(runs), profile={},
         definition={"metric": METRIC, "objective": OBJECTIVE, "floor": 0.5},
-        importances={}, random_search=True, search_share=1.0,
+        importances={}, parts={"mine": definition},
     )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def analysed(compare: Any, scores: Scores, **changes: Any) -> Analysis:
             run = RunRecord(
                 run_id=f"{arm.name}/{seed}", study="mine", arm=arm.name, phase="confirm",
                 trial=seed, seed=seed, outcome=outcome, reason="", used=True, params={},
-                metrics=found, tags={}, page="",
+                metrics=found, tags={}, page="", started=0,
             )  # fmt: skip
             cell = Cell(key=str(seed), point={}, seeds=[seed], trial=seed)
             ids = {seed: run.run_id}
@@ -51,7 +51,7 @@ def analysed(compare: Any, scores: Scores, **changes: Any) -> Analysis:
     return analyse(
         StudyRecords(
             name="mine", study=definition, states=tuple(states), runs=tuple(runs), profile={},
-            definition=kept, importances={}, random_search=True, search_share=1.0,
+            definition=kept, importances={}, parts={"mine": definition},
         )
     )  # fmt: skip
 

@@ -46,7 +46,7 @@ def run(arm: str, phase: str, trial: int, result: float | str) -> RunRecord:
     return RunRecord(
         run_id=f"{arm}-{phase}-{trial}", study="mine", arm=arm, phase=phase, trial=trial,
         seed=trial, outcome="finished" if scored else str(result), reason="", used=True,
-        params={"batch_size": "16"}, tags={}, page="",
+        params={"batch_size": "16"}, tags={}, page="", started=0,
         metrics={OBJECTIVE: float(result), METRIC: float(result)} if scored else {},
     )  # fmt: skip
 
@@ -85,8 +85,7 @@ def analysed(
             name="mine", study=definition, states=tuple(states), runs=tuple(runs), profile={},
             definition={"metric": METRIC, "objective": OBJECTIVE, "floor": 0.5},
             importances=importances,
-            random_search=definition.search.sampler == "random",
-            search_share=definition.search.budget_share,
+            parts={"mine": definition},
         )
     )  # fmt: skip
 

@@ -69,8 +69,7 @@ def records(name: str = "one", shift: float = 0.0, **changes: Any) -> StudyRecor
             "metric": METRIC, "objective": METRIC, "floor": 0.1, "dataset_digest": "d1",
         },
         importances={"minimax": {"g_lr": 0.7}, "hinge": {}},
-        random_search=True,
-        search_share=1.0,
+        parts={"mine": study},
     )  # fmt: skip
 
 

@@ -126,7 +126,7 @@ def run(arm: str, phase: str, trial: int, result: float | str, tuned: Any) -> Ru
         run_id=f"{arm}-{phase}-{trial}", study="mine", arm=arm, phase=phase, trial=trial,
         seed=100 + trial, outcome="finished" if scored else str(result), reason="", used=True,
         params={"batch_size": "16"} | {key: str(tuned[key]) for key in tuned}, metrics=metrics,
-        tags={}, page="",
+        tags={}, page="", started=0,
     )  # fmt: skip
 
 
@@ -166,7 +166,7 @@ def analysed(
         StudyRecords(
             name="mine", study=definition, states=tuple(states), runs=tuple(runs), profile={},
             definition={"metric": METRIC, "objective": OBJECTIVE, "floor": 0.5},
-            importances={}, random_search=True, search_share=1.0,
+            importances={}, parts={"mine": definition},
         )
     )  # fmt: skip
 

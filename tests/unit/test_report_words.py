@@ -54,7 +54,7 @@ def run(arm: str, phase: str, trial: int, result: float | str) -> RunRecord:
     return RunRecord(
         run_id=f"{arm}-{phase}-{trial}", study="mine", arm=arm, phase=phase, trial=trial,
         seed=trial, outcome=result if isinstance(result, str) else "finished", reason="", used=True,
-        params=PARAMS, metrics=metrics, tags=TAGS, page="",
+        params=PARAMS, metrics=metrics, tags=TAGS, page="", started=0,
     )  # fmt: skip
 
 
@@ -101,8 +101,7 @@ def analysed(
     return analyse(
         StudyRecords(
             name="mine", study=definition, states=tuple(states), runs=tuple(runs), profile=sizes,
-            definition=kept, importances={}, random_search=True,
-            search_share=definition.search.budget_share,
+            definition=kept, importances={}, parts={"mine": definition},
         )
     )  # fmt: skip
 

@@ -56,6 +56,7 @@ def records(renamed: Mapping[str, str] = NOTHING) -> StudyRecords:
                 run_id=f"{place}{seed}{phase}", study="mine", arm=name, phase=phase,
                 trial=seed % 2, seed=seed, outcome="finished", reason="", used=True, params=PARAMS,
                 metrics=found, tags={"version.torch": "2.11.0"}, page=f"http://127.0.0.1:5000/#/runs/{place}{seed}{phase}",
+                started=0,
             )  # fmt: skip
             runs.append(run)
             cells[phase].append(
@@ -78,7 +79,7 @@ def records(renamed: Mapping[str, str] = NOTHING) -> StudyRecords:
             "metric": METRIC, "objective": OBJECTIVE, "floor": 0.5, "dataset_digest": "d1",
             "parent_run_id": "parent",
         },
-        importances={}, random_search=True, search_share=1.0,
+        importances={}, parts={"mine": study},
     )  # fmt: skip
 
 
@@ -107,6 +108,7 @@ Write = Callable[..., Report]
 def write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Write:
     """Return a function that writes up a study of these records."""
     monkeypatch.setattr(harness.report.write, "Tracker", Store)
+    monkeypatch.setattr(harness.report.write, "check_known", lambda names, workspace: None)
     draw = harness.report.write.build_charts
     # The baseline's name is that of its levels, so a renamed one is named to the analysis.
     analyse = harness.report.write.analyse

@@ -445,11 +445,11 @@ def test_hedges_g_is_undefined_without_spread(a: list[float], b: list[float]) ->
 
 
 def test_interaction_by_hand() -> None:
-    difference, interval = interaction([1.0], [4.0], [6.0], [20.0])
+    difference, interval = interaction([([1.0], [4.0], [6.0], [20.0])])
     assert difference == (1 - 4) - (6 - 20) == 11
     assert interval == (11, 11)
     groups = [[1.0, 3.0, INF], [4.0], [5.0, 7.0], [20.0, INF]]
-    difference, (low, high) = interaction(*groups)
+    difference, (low, high) = interaction([tuple(groups)])
     assert difference == 11 + 1
     assert low <= 11 < 13 <= high
 
@@ -463,14 +463,14 @@ def test_interaction_resamples_every_group() -> None:
 
     expected = bootstrap_interval(contrast, *groups, seed=3)
     failed = [[INF, *group] for group in groups]
-    assert interaction(*failed, seed=3)[1] == pytest.approx(expected)
-    assert interaction(*groups) == interaction(*groups)
-    assert interaction(*groups)[1] != pytest.approx(expected)
+    assert interaction([tuple(failed)], seed=3)[1] == pytest.approx(expected)
+    assert interaction([tuple(groups)]) == interaction([tuple(groups)])
+    assert interaction([tuple(groups)])[1] != pytest.approx(expected)
 
 
 def test_interaction_with_a_group_that_failed_is_undefined() -> None:
     for group in ([], [INF, INF]):
-        difference, interval = interaction([1.0, 2.0], group, [1.0], [2.0])
+        difference, interval = interaction([([1.0, 2.0], group, [1.0], [2.0])])
         assert math.isnan(difference)
         assert all(map(math.isnan, interval))
 
