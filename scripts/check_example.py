@@ -21,7 +21,7 @@ from scipy.stats import binomtest, bootstrap, mannwhitneyu, norm, trim_mean
 ROOT = Path(__file__).parent.parent
 NUMBER = re.compile(r"[+−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 # Of the method, not of the study: levels, resamples, 8-bit pixels, SHA-256, coverage, quarters.
-METHOD = {0.05, 95, 90, 10_000, 8, 256, 5, 1, 2, 0, 64, 16, 100}
+METHOD = {0.05, 95, 90, 88, 80, 10_000, 8, 256, 5, 1, 2, 0, 64, 16, 100}
 Row = dict[str, str]
 
 
@@ -291,48 +291,88 @@ ROW_CHECKS: dict[tuple[str, ...], Callable[[list[str], Facts, Checker], None]] =
 }
 
 
+def answer(facts: Facts) -> str:
+    """Return the sentence that compares the two arms."""
+    b = facts.study["baseline"]["architecture"]  # type: ignore[index]
+    (a,) = [arm for arm in facts.arms if arm != b]
+    found = compare(facts, a, b)
+    verdict = f"{a} against {b} is not resolved with {len(facts.scores(a))} and "
+    verdict += f"{len(facts.scores(b))} runs"
+    if found["p"] < 0.05:
+        verdict = f"{a} beats {b}" if found["wins"] > 0.5 else f"{a} loses to {b}"
+    means = []
+    for arm in (a, b):
+        scores = facts.scores(arm)
+        if not np.isfinite(scores).all():
+            raise SystemExit("the check of the answer does not know runs without a score")
+        means.append(f"{scores.mean():.3g} ± {scores.std(ddof=1):.2g}")
+    difference = f"{found['difference']:+.3g}".replace("-", "−")
+    return (
+        f"{verdict}: test FID {means[0]} against {means[1]}, difference {difference}; "
+        f"P({a} < {b}) = {found['wins']:.2f} [{found['low']:.2f}, {found['high']:.2f}], exact "
+        f"Mann-Whitney p = {found['p']:.4f} (least attainable {found['least']:.4f})."
+    )
+
+
+def late_change(facts: Facts, arm: str) -> float:
+    """Return the median change of validation FID over the last fifth of the training, in %."""
+    changes = []
+    for row in facts.runs(arm):
+        points = [point.split(":") for point in row["curve." + facts.validation[7:]].split()]
+        curve = [(int(step), float(value)) for step, value in points]
+        last = curve[-1][0]
+        _, earlier = min(curve[:-1], key=lambda point: abs(point[0] - 0.8 * last))
+        changes.append(100 * (curve[-1][1] / earlier - 1))
+    return float(np.median(changes))
+
+
+def check_threats(text: str, facts: Facts, check: Checker) -> None:
+    """Check the threats that state numbers of arms: by what each says of whom."""
+    falling = dict(re.findall(r"validation FID of (\S+) was still falling, by (\d+) %", text))
+    for arm in facts.arms:
+        change = late_change(facts, arm)
+        if (change < -5) != (arm in falling):
+            check.problems.append(f"{arm}: FID changed by {change:.3g} % at the end")
+        elif arm in falling:
+            check.number(f"{arm} still falling", falling[arm], -change)
+    costs = {arm: cost(arm, facts) for arm in facts.arms}
+    pattern = r"(\S+) takes ([\d.]+) times the (seconds|trainable)[^;]* of (\S+);"
+    for most, ratio, what, least in re.findall(pattern, text):
+        one, other = (
+            costs[arm][2] if what == "seconds" else sum(costs[arm][:2]) for arm in (most, least)
+        )
+        check.number(f"{what} of {most} over {least}", ratio, one / other)
+
+
 def pool(facts: Facts) -> Iterator[float]:
-    """Yield every number that a sentence may state."""
+    """Yield every number that the other sentences may state."""
     yield from METHOD
     yield from numbers_in(facts.study)
     budget = float(facts.study["budget"]["images"])  # type: ignore[index]
     share = float(facts.study["search"]["budget_share"])  # type: ignore[index]
     yield from (budget * share, 100 * share, facts.floor)
-    for row in facts.rows:
-        yield from (
-            float(row["seed"]),
-            *(float(row[c]) for c in (facts.validation, facts.test) if row[c]),
-        )
-        for key, value in row.items():
-            if key.startswith(("param.", "version.")):
-                yield from (
-                    float(token.replace(",", "")) for token in re.findall(r"\d+(?:\.\d+)?", value)
-                )
-    falls = []
+    for key, value in facts.rows[0].items():
+        if key.startswith("param.evaluate.") or key in ("param.threads", "param.dataset"):
+            yield from (float(token) for token in re.findall(r"\d+(?:\.\d+)?", value))
+    yield 2 / math.comb(2 * len(facts.runs(facts.arms[0])), len(facts.runs(facts.arms[0])))
     for arm in facts.arms:
-        scores = facts.scores(arm)
-        finite = scores[np.isfinite(scores)]
-        validation = facts.values(arm, facts.validation)
         searched = np.sort(facts.values(arm, facts.validation, "search"))
-        yield from (len(scores), len(finite), finite.mean(), finite.std(ddof=1))
-        yield from (validation.std(ddof=1), searched[1] - searched[0], *cost(arm, facts))
-        yield from (searched.min(), finite.min(), finite.max())
+        yield from (len(facts.runs(arm)), len(searched), searched[1] - searched[0])
+        yield facts.values(arm, facts.validation).std(ddof=1)
+        yield -late_change(facts, arm)
+        costs = [cost(each, facts) for each in facts.arms]
+    for one, other in itertools.permutations(costs, 2):
+        yield from (one[2] / other[2], sum(one[:2]) / sum(other[:2]))
+    # Of the descriptions of pictures: ends of the dot plot and of the curves.
+    for arm in facts.arms:
+        yield from (facts.scores(arm).min(), facts.scores(arm).max())
         curves = [
-            [
-                float(point.partition(":")[2])
-                for point in row["curve." + facts.validation[7:]].split()
-            ]
+            [float(p.partition(":")[2]) for p in row["curve." + facts.validation[7:]].split()]
             for row in facts.runs(arm)
         ]
-        falls.append(100 * (1 - float(np.median([curve[-1] / curve[-2] for curve in curves]))))
         yield from np.median(curves, axis=0)
-        yield float(facts.runs(arm, "search")[0][facts.validation] or "nan")
-    yield from falls
-    costs = {arm: cost(arm, facts) for arm in facts.arms}
-    for a, b in itertools.permutations(facts.arms, 2):
-        yield from compare(facts, a, b).values()
-        yield costs[a][2] / costs[b][2]
-        yield sum(costs[a][:2]) / sum(costs[b][:2])
+        yield float(facts.runs(arm, "search")[0][facts.validation])
+        yield facts.values(arm, facts.validation, "search").min()
 
 
 def numbers_in(tree: object) -> Iterator[float]:
@@ -353,10 +393,11 @@ def check_prose(where: str, text: str, allowed: Iterable[float], check: Checker)
     text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     text = re.sub(r"^\|.*$|^Study .*$|^Runs: .*$|`[^`]*`|\]\([^)]*\)|<[^>]*>", "", text, flags=re.M)
     text = re.sub(r"\d+\.\d+\.\d+", "", text)  # versions
+    text = re.sub(r"\*\*Answer\.\*\*.*?(?=The answer holds)", "", text, flags=re.DOTALL)
     text = re.sub(r"[\w/.]*[A-Za-z_][\w/.]*", " ", text)  # words, names with digits, hashes
     for token in NUMBER.findall(text):
         check.checked += 1
-        if not any(agrees(token, sign * value) for value in allowed for sign in (1, -1)):
+        if not any(agrees(token, value) for value in allowed):
             check.problems.append(f"{where}: nothing explains the number {token}")
 
 
@@ -374,9 +415,17 @@ def main() -> None:
     if not example:
         check.problems.append("README.md: no example between its marks")
     allowed = list(pool(facts))
-    for where, text in (("report.md", (folder / "report.md").read_text()), ("README.md", example)):
+    report = (folder / "report.md").read_text()
+    shown = {columns[:2] for columns, _ in tables(report)}
+    for missing in {*ROW_CHECKS, ("arms A against B", "P(A < B)")} - shown:
+        check.problems.append(f"report.md: no table {missing}")
+    check_threats(report, facts, check)
+    sentence = answer(facts)
+    for where, text in (("report.md", report), ("README.md", example)):
+        if sentence not in " ".join(text.split()):
+            check.problems.append(f"{where}: does not say: {sentence}")
         check_tables(text, facts, check)
-        check_prose(where, text, allowed, check)
+        check_prose(where, " ".join(text.split(" ")).replace(sentence, ""), allowed, check)
     for problem in check.problems:
         print(problem)
     print(f"{check.checked} numbers checked, {len(check.problems)} problems")

@@ -107,14 +107,18 @@ def legend(figure: Figure) -> None:
 
 def log_x(ax: Any) -> None:
     """Make the x axis logarithmic, with plain labels."""
-    ax.set_xscale("log")
-    _plain_log(ax.xaxis, *ax.dataLim.intervalx)
+    low, high = ax.dataLim.intervalx
+    if 0 < high < math.inf:
+        ax.set_xscale("log")
+        _plain_log(ax.xaxis, low, high)
 
 
 def log_y(ax: Any) -> None:
     """Make the y axis logarithmic, with plain labels."""
-    ax.set_yscale("log")
-    _plain_log(ax.yaxis, *ax.dataLim.intervaly)
+    low, high = ax.dataLim.intervaly
+    if 0 < high < math.inf:
+        ax.set_yscale("log")
+        _plain_log(ax.yaxis, low, high)
 
 
 def _plain_log(axis: Any, low: float, high: float) -> None:

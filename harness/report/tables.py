@@ -236,7 +236,7 @@ def _effects(analysis: Analysis) -> Table:
             "Marginal effects: a factor's level A against the baseline's level B within every "
             "combination of the other factors (a stratum) where both have runs. P(A < B) is the "
             "mean over strata; p is a two-sided permutation test that deals runs anew within "
-            f"strata only, Holm's adjustment over {len(rows)}. Exploratory beside the primary tests."
+            f"strata only, Holm's adjustment over {len(rows)}. Exploratory."
         ),
         columns=("level A against B", "strata", "P(A < B)", "p", "p (Holm)"),
         rows=tuple(rows),

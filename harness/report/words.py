@@ -234,17 +234,21 @@ def _few_seeds(analysis: Analysis) -> Iterator[str]:
 
 def _still_falling(analysis: Analysis, curves: Curves) -> Iterator[str]:
     for arm in analysis.arms:
-        changes = []
+        changes, share = [], LATE
         for run in arm.scored:
             curve = curves.get(run.run_id, {}).get(analysis.objective, ())
-            earlier = [value for step, value in curve if step <= LATE * curve[-1][0] + run.batch]
-            if len(curve) > 1 and earlier and earlier[-1] > 0:
-                changes.append(curve[-1][1] / earlier[-1] - 1)
+            if len(curve) < 2:
+                continue
+            last, value = curve[-1]
+            late, earlier = min(curve[:-1], key=lambda point: abs(point[0] - LATE * last))
+            if earlier > 0:
+                changes.append(value / earlier - 1)
+                share = late / last
         if changes and (change := float(np.median(changes))) < -STILL_FALLING:
             yield (
                 f"Budget: the validation FID of {arm.name} was still falling, by "
-                f"{-100 * change:.0f} % (median) over the last fifth of the training; a longer "
-                "budget may change the order of the arms."
+                f"{-100 * change:.0f} % (median) after {100 * share:.0f} % of the training; a "
+                "longer budget may change the order of the arms."
             )
 
 

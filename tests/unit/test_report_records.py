@@ -33,7 +33,7 @@ def run(arm: str, seed: int, score: float, **facts: Any) -> RunRecord:
         "run_id": f"{arm}/{seed}", "study": "one", "arm": arm, "phase": "confirm", "trial": seed,
         "seed": seed, "outcome": "finished", "reason": "", "used": True,
         "params": {"evaluate.extractor_sha256": "abc"}, "metrics": {METRIC: score}, "tags": {},
-        "page": "",
+        "page": "", "started": 0,
     }  # fmt: skip
     return RunRecord(**given | facts)
 

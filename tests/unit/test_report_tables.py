@@ -286,7 +286,8 @@ def test_effects_and_interactions() -> None:
     arms = {arm.name: FIVE for arm in definition.arms()}
     found = tables(analysed(arms, definition=definition, best={}))
     assert [row.cells[:3] for row in found["effects"].rows] == [
-        ("loss: hinge against minimax", "2", "0.50"), ("d_steps: 2 against 1", "2", "0.50"),
+        ("loss: hinge against minimax", "2 of 2", "0.50"),
+        ("d_steps: 2 against 1", "2 of 2", "0.50"),
     ]  # fmt: skip
     assert len(found["effects"].rows[0].run_ids) == 20
     (row,) = found["interactions"].rows
