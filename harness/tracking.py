@@ -6,9 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import platform
-import re
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -42,6 +39,7 @@ from harness.checkpoint import save_generator
 from harness.config import TrainConfig
 from harness.data import Dataset
 from harness.errors import HarnessError
+from harness.provenance import environment, without_password
 from harness.runner import GRID_KEY, Outcome, RunResult
 from harness.workspace import UI_PORT, Workspace, prepare_sqlite, sqlite_file
 
@@ -56,7 +54,6 @@ STATUS: dict[Outcome, str] = {
 METRICS_PER_BATCH = 1000  # MLflow's limit
 SYSTEM_METRICS_SECONDS = 5.0
 WEIGHTS_ARTIFACT = "generator_weights"
-VERSIONED = ("torch", "torchvision", "torchmetrics", "mlflow", "optuna", "numpy", "scipy")
 
 
 class Tracker:
@@ -75,7 +72,8 @@ class Tracker:
         self._artifacts = workspace.artifacts
         logging.getLogger("alembic").setLevel(logging.WARNING)
         prepare_sqlite(self._uri)
-        mlflow.set_tracking_uri(self._uri)
+        with _environment_kept():
+            mlflow.set_tracking_uri(self._uri)
         try:
             self._client = mlflow.MlflowClient(self._uri)
             self._client.search_experiments(max_results=1)
@@ -252,7 +250,7 @@ class Tracker:
 
     def page(self, experiment_id: str, run_id: str) -> str:
         """Return the address of a run's page: on the server, or where `harness ui` serves it."""
-        server = _without_password(self._uri)
+        server = without_password(self._uri)
         if not server.startswith("http"):
             server = f"http://127.0.0.1:{UI_PORT}"
         return f"{server}/#/experiments/{experiment_id}/runs/{run_id}"
@@ -359,6 +357,19 @@ def _active(run_id: str) -> Iterator[None]:
     mlflow.MlflowClient().update_run(run_id, status="RUNNING")
 
 
+@contextlib.contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Undo MLflow's writing of its address to the environment: the next workspace has its own."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = before
+
+
 def logged_dataset(run: Run) -> DatasetRecord:
     """Return the dataset that a run was trained on: its name, digest and profile (JSON)."""
     inputs = run.inputs.dataset_inputs if run.inputs is not None else []
@@ -376,36 +387,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif value is not None:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def environment() -> dict[str, str]:
-    """Return tags that say what code ran where."""
-    tags = {f"version.{name}": version(name) for name in VERSIONED}
-    tags["version.python"] = platform.python_version()
-    command = [Path(sys.argv[0]).name, *map(_without_password, sys.argv[1:])]
-    tags["command"] = shlex.join(command)
-    tags["host"] = platform.node()
-    if commit := _commit():
-        tags["mlflow.source.git.commit"] = commit
-    return tags
-
-
-def _without_password(text: str) -> str:
-    """Return an address without the user and password that it may hold."""
-    return re.sub(r"(://)[^/@]*@", r"\1", text)
-
-
-def _commit() -> str | None:
-    """Return the checkout's commit, `-dirty` where it was edited; None without a checkout."""
-    checkout = Path(__file__).parent.parent
-    if not (checkout / ".git").exists():  # installed elsewhere, perhaps inside another repository
-        return None
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _safe(key: str) -> str:

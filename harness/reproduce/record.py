@@ -19,9 +19,10 @@ from harness.config import EvaluateConfig, TrainConfig, explain
 from harness.data import Split
 from harness.errors import HarnessError
 from harness.evaluate.ruler import SHIPPED
+from harness.provenance import environment
 from harness.reproduce.comparison import Difference, Facts
 from harness.runner import GRID_KEY, Bench
-from harness.tracking import Tracker, environment, logged_dataset
+from harness.tracking import Tracker, logged_dataset
 from harness.worker import Execution
 from harness.workspace import Workspace, sqlite_file
 

@@ -295,3 +295,9 @@ def test_each_library_has_one_importer() -> None:
                 if (root := name.partition(".")[0]) in importers:
                     importers[root].add(file.name)
     assert importers == {"mlflow": {"tracking.py"}, "optuna": {"search.py"}}
+
+
+def test_a_second_workspace_has_a_store_of_its_own(tmp_path: Path) -> None:
+    """MLflow writes the address of the first to the environment, where the second would find it."""
+    Tracker(Workspace.locate(root=tmp_path / "one"))
+    assert "/two/" in Workspace.locate(root=tmp_path / "two").tracking_uri

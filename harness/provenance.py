@@ -1,0 +1,43 @@
+"""What code ran where: the tags that a run carries for whoever wants to repeat it."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+VERSIONED = ("torch", "torchvision", "torchmetrics", "mlflow", "optuna", "numpy", "scipy")
+
+
+def environment() -> dict[str, str]:
+    """Return tags that say what code ran where."""
+    tags = {f"version.{name}": version(name) for name in VERSIONED}
+    tags["version.python"] = platform.python_version()
+    command = [Path(sys.argv[0]).name, *map(without_password, sys.argv[1:])]
+    tags["command"] = shlex.join(command)
+    tags["host"] = platform.node()
+    if commit := _commit():
+        tags["mlflow.source.git.commit"] = commit
+    return tags
+
+
+def without_password(text: str) -> str:
+    """Return an address without the user and password that it may hold."""
+    return re.sub(r"(://)[^/@]*@", r"\1", text)
+
+
+def _commit() -> str | None:
+    """Return the checkout's commit, `-dirty` where it was edited; None without a checkout."""
+    checkout = Path(__file__).parent.parent
+    if not (checkout / ".git").exists():  # installed elsewhere, perhaps inside another repository
+        return None
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
