@@ -138,7 +138,7 @@ class StudySummary:
         by = (
             ""
             if comparison.difference is None
-            else f", difference {comparison.difference:+.3g}".replace("-", "−")
+            else f", difference {_digits(comparison.difference, 3, '+')}"
         )
         adjusted = ""
         if len(self.comparisons) > 1:
@@ -190,11 +190,16 @@ def describe(arm: ArmSummary) -> str:
     """Return `mean ± sd`, with the share of runs it rests on where some have no score."""
     if arm.mean is None:
         return f"none ({arm.num_scored}/{len(arm.scores)} runs)"
-    spread = "" if arm.sd is None else f" ± {arm.sd:.2g}"
+    spread = "" if arm.sd is None else f" ± {_digits(arm.sd, 2)}"
     share = (
         "" if arm.num_scored == len(arm.scores) else f" ({arm.num_scored}/{len(arm.scores)} runs)"
     )
-    return f"{arm.mean:.3g}{spread}{share}"
+    return f"{_digits(arm.mean, 3)}{spread}{share}"
+
+
+def _digits(value: float, significant: int, sign: str = "") -> str:
+    """Spell a number with so many significant digits, trailing zeros among them."""
+    return f"{value:{sign}#.{significant}g}".rstrip(".").replace("-", "−")
 
 
 def compare(pairs: Sequence[tuple[ArmSummary, ArmSummary]]) -> tuple[Comparison, ...]:

@@ -397,7 +397,7 @@ def _budget(run: RunRecord) -> str:
 
 def _ruler(analysis: Analysis) -> Iterator[str]:
     samples = next(
-        (run.params["evaluate.samples"] for run in analysis.records.runs if run.used), "?"
+        (int(run.params["evaluate.samples"]) for run in analysis.records.runs if run.used), 0
     )
     if "inception" not in analysis.metric:
         yield (
@@ -405,7 +405,7 @@ def _ruler(analysis: Analysis) -> Iterator[str]:
             "arms of this protocol and not with published Inception FIDs."
         )
     yield (
-        f"FID is biased upwards by the number of samples (n = {samples}) and sees neither "
+        f"FID is biased upwards by the number of samples (n = {samples:,}) and sees neither "
         "memorised training images nor everything that people see: look at the samples."
     )
 
