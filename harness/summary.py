@@ -142,12 +142,15 @@ class StudySummary:
         )
         adjusted = ""
         if len(self.comparisons) > 1:
-            adjusted = f", {comparison.p_holm:.4f} after Holm over {len(self.comparisons)}"
+            adjusted = (
+                f", {_p(comparison.p_holm).removeprefix('= ')} after Holm over "
+                f"{len(self.comparisons)}"
+            )
         return (
             f"{verdict}: test FID {describe(arm)} against {describe(baseline)}{by}; "
             f"P({arm.name} < {baseline.name}) = {comparison.superiority:.2f}"
-            f"{_bracket(comparison.interval)}, exact Mann-Whitney p = {comparison.p_value:.4f}"
-            f"{adjusted} (least attainable {comparison.smallest_p:.4f})"
+            f"{_bracket(comparison.interval)}, exact Mann-Whitney p {_p(comparison.p_value)}"
+            f"{adjusted} (least attainable {_p(comparison.smallest_p).removeprefix('= ')})"
         )
 
 
@@ -195,6 +198,10 @@ def describe(arm: ArmSummary) -> str:
         "" if arm.num_scored == len(arm.scores) else f" ({arm.num_scored}/{len(arm.scores)} runs)"
     )
     return f"{_digits(arm.mean, 3)}{spread}{share}"
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 0.0001 else f"= {value:.4f}"
 
 
 def _digits(value: float, significant: int, sign: str = "") -> str:

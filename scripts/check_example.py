@@ -1,7 +1,8 @@
 """Recompute the example report from its runs.csv with plain NumPy and SciPy, and compare.
 
 `python scripts/check_example.py` checks every number in `docs/example-report/report.md` and between
-the README's example marks. Nothing of the harness is imported: a mistake in its statistics shows.
+the README's example marks; another checkout may be named. Nothing of the harness is imported: a
+mistake in its statistics shows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest, bootstrap, mannwhitneyu, norm, trim_mean
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent
 NUMBER = re.compile(r"[+−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 # Of the method, not of the runs: levels, resamples, coverage, bits; MNIST's training part; grids.
 METHOD = {0.05, 95, 90, 88, 80, 10_000, 8, 5, 1, 0, 50_000, 64, 16}
