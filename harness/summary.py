@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.board import ArmState
 from harness.search import CellRecord
+from harness.spelling import number, p_phrase, p_text, plus_minus
 from harness.statistics import (
     Interval,
     holm,
@@ -138,19 +139,16 @@ class StudySummary:
         by = (
             ""
             if comparison.difference is None
-            else f", difference {_digits(comparison.difference, 3, '+')}"
+            else f", difference {number(comparison.difference, sign=True)}"
         )
         adjusted = ""
         if len(self.comparisons) > 1:
-            adjusted = (
-                f", {_p(comparison.p_holm).removeprefix('= ')} after Holm over "
-                f"{len(self.comparisons)}"
-            )
+            adjusted = f", {p_text(comparison.p_holm)} after Holm over {len(self.comparisons)}"
         return (
             f"{verdict}: test FID {describe(arm)} against {describe(baseline)}{by}; "
             f"P({arm.name} < {baseline.name}) = {comparison.superiority:.2f}"
-            f"{_bracket(comparison.interval)}, exact Mann-Whitney p {_p(comparison.p_value)}"
-            f"{adjusted} (least attainable {_p(comparison.smallest_p).removeprefix('= ')})"
+            f"{_bracket(comparison.interval)}, exact Mann-Whitney {p_phrase(comparison.p_value)}"
+            f"{adjusted} (least attainable {p_text(comparison.smallest_p)})"
         )
 
 
@@ -193,20 +191,10 @@ def describe(arm: ArmSummary) -> str:
     """Return `mean ± sd`, with the share of runs it rests on where some have no score."""
     if arm.mean is None:
         return f"none ({arm.num_scored}/{len(arm.scores)} runs)"
-    spread = "" if arm.sd is None else f" ± {_digits(arm.sd, 2)}"
     share = (
         "" if arm.num_scored == len(arm.scores) else f" ({arm.num_scored}/{len(arm.scores)} runs)"
     )
-    return f"{_digits(arm.mean, 3)}{spread}{share}"
-
-
-def _p(value: float) -> str:
-    return "< 0.0001" if value < 0.0001 else f"= {value:.4f}"
-
-
-def _digits(value: float, significant: int, sign: str = "") -> str:
-    """Spell a number with so many significant digits, trailing zeros among them."""
-    return f"{value:{sign}#.{significant}g}".rstrip(".").replace("-", "−")
+    return plus_minus(arm.mean, arm.sd) + share
 
 
 def compare(pairs: Sequence[tuple[ArmSummary, ArmSummary]]) -> tuple[Comparison, ...]:

@@ -306,7 +306,9 @@ def answer(facts: Facts) -> str:
         scores = facts.scores(arm)
         if not np.isfinite(scores).all():
             raise SystemExit("the check of the answer does not know runs without a score")
-        means.append(f"{scores.mean():#.3g} ± {scores.std(ddof=1):#.2g}")
+        sd = scores.std(ddof=1)
+        places = max(0, 1 - math.floor(math.log10(sd)))
+        means.append(f"{scores.mean():.{places}f} ± {sd:.{places}f}")
     difference = f"{found['difference']:+#.3g}".replace("-", "−")
     return (
         f"{verdict}: test FID {means[0]} against {means[1]}, difference {difference}; "

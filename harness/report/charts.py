@@ -12,7 +12,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from harness.report.analysis import Analysis, ArmAnalysis
 from harness.report.records import Curves
 from harness.report.search_charts import build_search_charts
-from harness.report.spelling import number
 from harness.report.style import (
     ArmStyle,
     Drawing,
@@ -23,6 +22,7 @@ from harness.report.style import (
     log_y,
     panels,
 )
+from harness.spelling import number
 from harness.summary import FEWEST_FOR_INTERVALS
 
 WIDE = 10  # the ratio of largest to smallest score from which an axis is logarithmic

@@ -11,8 +11,8 @@ from PIL import Image
 
 from harness.report.analysis import Analysis, ArmAnalysis
 from harness.report.records import RunRecord
-from harness.report.spelling import number
 from harness.report.style import PAGE_INCHES, Drawing, drawing
+from harness.spelling import number
 
 Grid = npt.NDArray[np.uint8]
 Grids = Callable[..., Mapping[int, Grid]]

@@ -12,9 +12,9 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.report.analysis import Analysis, ArmAnalysis
 from harness.report.records import budget_text
-from harness.report.spelling import number
 from harness.report.style import ArmStyle, Drawing, legend, log_x, log_y, panels
 from harness.space import Choice, Range
+from harness.spelling import number
 
 MOST_PANELS = 12
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from harness.report.analysis import Analysis, Share
 from harness.report.records import RunRecord
-from harness.report.spelling import NONE, number, p_text, plus_minus, with_interval
 from harness.space import Choice, Range
+from harness.spelling import NONE, number, p_text, plus_minus, with_interval
 from harness.summary import Comparison
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from harness.report.analysis import Analysis
 from harness.report.records import Curves, RunRecord, StudyRecords, budget_text
-from harness.report.spelling import number, p_text
 from harness.space import Range
+from harness.spelling import number, p_phrase, p_text
 from harness.statistics import smallest_p
 from harness.study import Arm
 from harness.summary import StudySummary, describe
@@ -87,7 +87,7 @@ def _verdicts(summary: StudySummary) -> str:
         verdict = "better" if test.superiority > 0.5 else "worse"
         arm = summary.arm(test.arm)
         groups[verdict if test.is_resolved else "not resolved"].append(
-            f"{arm.name} ({describe(arm)}; P = {test.superiority:.2f}, p = {p_text(test.p_holm)})"
+            f"{arm.name} ({describe(arm)}; P = {test.superiority:.2f}, {p_phrase(test.p_holm)})"
         )
     baseline = summary.arm(summary.comparisons[0].baseline)
     runs = len(baseline.scores)

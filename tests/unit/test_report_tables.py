@@ -13,9 +13,9 @@ from harness.board import ArmState
 from harness.config import parse
 from harness.report.analysis import Analysis, analyse
 from harness.report.records import RunRecord, StudyRecords
-from harness.report.spelling import decimals, number, p_text, plus_minus, with_interval
 from harness.report.tables import Table, build_tables
 from harness.search import Cell, CellRecord
+from harness.spelling import decimals, number, p_text, plus_minus, with_interval
 from harness.statistics import Interval
 from harness.study import StudyConfig
 

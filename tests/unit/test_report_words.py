@@ -359,7 +359,9 @@ def test_no_run_is_expected_of_an_arm_lost_in_the_search() -> None:
 
 def test_an_answer_that_is_resolved() -> None:
     text = answer(analysed())
-    assert text.startswith("hinge beats minimax: test FID 5.5 ± 3 against 106 ± 3, difference −100")
+    assert text.startswith(
+        "hinge beats minimax: test FID 5.5 ± 3.0 against 105.5 ± 3.0, difference −100"
+    )
     assert "resolved" not in text
     assert text.endswith(
         "The answer holds for the settings that a search of 3 trials per arm chose on validation "
@@ -381,12 +383,14 @@ def test_many_arms_are_answered_in_groups() -> None:
         "non_saturating": [each + 0.5 for each in HIGH],
     }  # fmt: skip
     text = answer(analysed(scores))
-    assert text.startswith("Against the baseline minimax (test FID 106 ± 3, 10 runs), with p after")
+    assert text.startswith(
+        "Against the baseline minimax (test FID 105.5 ± 3.0, 10 runs), with p after"
+    )
     better, rest = text.split("better: ")[1].split("; worse: ")
     worse, unresolved = rest.split("; not resolved: ")
-    assert better == "hinge (5.5 ± 3; P = 1.00, p = < 0.0001)"
-    assert worse.startswith("wasserstein (606 ± 3; P = 0.00")
-    assert unresolved.startswith("non_saturating (106 ± 3; P = 0.4")
+    assert better == "hinge (5.5 ± 3.0; P = 1.00, p < 0.0001)"
+    assert worse.startswith("wasserstein (605.5 ± 3.0; P = 0.00")
+    assert unresolved.startswith("non_saturating (105.5 ± 3.0; P = 0.4")
     assert "Not resolved means" in text
 
 

@@ -102,7 +102,7 @@ def test_figures_of_an_arm() -> None:
     assert arm.best_validation == 8.0
     assert arm.search_outcomes == {"finished": 2}
     assert arm.confirm_outcomes == {"finished": 3}
-    assert describe(arm) == "3 ± 2.6"
+    assert describe(arm) == "3.0 ± 2.6"
 
 
 @pytest.mark.parametrize("ending", ["diverged", "failed"])
@@ -115,7 +115,7 @@ def test_runs_without_a_score_rank_worst_and_are_never_averaged(ending: str) -> 
     assert arm.median is None  # between 4 and a failure
     assert arm.num_scored == 2
     assert arm.confirm_outcomes == {"finished": 2, ending: 2}
-    assert describe(arm) == "3 ± 1.4 (2/4 runs)"
+    assert describe(arm) == "3.0 ± 1.4 (2/4 runs)"
 
 
 def test_the_median_ranks_failures_worst() -> None:
@@ -125,7 +125,7 @@ def test_the_median_ranks_failures_worst() -> None:
 
 def test_an_arm_with_one_score_or_none() -> None:
     one = answer({"minimax": [4.0, "diverged"]}).arm("minimax")
-    assert (one.mean, one.sd, describe(one)) == (4.0, None, "4 (1/2 runs)")
+    assert (one.mean, one.sd, describe(one)) == (4.0, None, "4.00 (1/2 runs)")
     none = answer({"minimax": ["diverged", "failed"]}).arm("minimax")
     assert (none.mean, none.sd, none.median) == (None, None, None)
     assert describe(none) == "none (0/2 runs)"
@@ -166,7 +166,7 @@ def test_an_arm_that_is_lower_beats_the_baseline() -> None:
     assert comparison.interval == superiority_interval(1.0, 5, 5)
     assert comparison.is_resolved
     assert only_sentence(summary) == (
-        "hinge beats minimax: test FID 3 ± 1.6 against 13 ± 1.6, difference −10; "
+        "hinge beats minimax: test FID 3.0 ± 1.6 against 13.0 ± 1.6, difference −10.0; "
         "P(hinge < minimax) = 1.00 [0.64, 1.00], exact Mann-Whitney p = 0.0079 "
         "(least attainable 0.0079)"
     )
@@ -175,8 +175,10 @@ def test_an_arm_that_is_lower_beats_the_baseline() -> None:
 def test_an_arm_that_is_higher_loses_to_the_baseline() -> None:
     summary = answer({"minimax": BETTER, "hinge": WORSE})
     assert summary.comparisons[0].superiority == 0.0
-    assert only_sentence(summary).startswith("hinge loses to minimax: test FID 13 ± 1.6 against 3")
-    assert "difference +10;" in only_sentence(summary)
+    assert only_sentence(summary).startswith(
+        "hinge loses to minimax: test FID 13.0 ± 1.6 against 3.0"
+    )
+    assert "difference +10.0;" in only_sentence(summary)
 
 
 def test_three_runs_a_side_resolve_nothing() -> None:
@@ -212,14 +214,16 @@ def test_failures_count_against_an_arm() -> None:
     assert comparison.superiority == expected.superiority == pytest.approx(1 / 6)
     assert comparison.p_value == expected.p_value
     assert comparison.difference == pytest.approx(9 - 12.5)
-    assert "test FID 9 (1/6 runs) against 12.5 ± 1.9" in only_sentence(summary)
+    assert "test FID 9.00 (1/6 runs) against 12.5 ± 1.9" in only_sentence(summary)
 
 
 def test_an_arm_that_always_fails_loses_without_a_difference() -> None:
     summary = answer({"minimax": BETTER, "hinge": ["diverged", "failed", *["diverged"] * 3]})
     assert summary.comparisons[0].difference is None
     sentence = only_sentence(summary)
-    assert sentence.startswith("hinge loses to minimax: test FID none (0/5 runs) against 3 ± 1.6;")
+    assert sentence.startswith(
+        "hinge loses to minimax: test FID none (0/5 runs) against 3.0 ± 1.6;"
+    )
 
 
 def test_two_arms_that_always_fail_are_alike() -> None:

@@ -1,4 +1,4 @@
-"""Numbers as a report prints them."""
+"""Numbers as people read them, the same in every place."""
 
 from __future__ import annotations
 
@@ -57,3 +57,9 @@ def with_interval(
 def p_text(p_value: float) -> str:
     """Spell a p-value: four decimals, or a bound below them."""
     return "< 0.0001" if p_value < 0.0001 else f"{p_value:.4f}"
+
+
+def p_phrase(p_value: float) -> str:
+    """Spell it within a sentence: "p = 0.0079" or "p < 0.0001"."""
+    text = p_text(p_value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
