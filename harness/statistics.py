@@ -124,6 +124,11 @@ def mean_and_sd(scores: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(finite)), float(np.std(finite, ddof=1)) if len(finite) > 1 else math.nan
 
 
+def finite_or_none(value: float) -> float | None:
+    """Return a figure, or None where it is infinite or undefined and has no place in a table."""
+    return value if math.isfinite(value) else None
+
+
 def interquartile_means(scores: Array) -> Array:
     """Return the means of the middle half of the last axis, (..., n) to (...).
 

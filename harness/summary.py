@@ -13,6 +13,7 @@ from harness.search import CellRecord
 from harness.spelling import number, p_phrase, p_text, plus_minus
 from harness.statistics import (
     Interval,
+    finite_or_none,
     holm,
     mann_whitney,
     mean_and_sd,
@@ -227,7 +228,9 @@ def _bracket(interval: Interval | None) -> str:
 
 def _summarise_arm(state: ArmState, metric: str) -> ArmSummary:
     scores = tuple(
-        _finite(record.scores.get(metric, math.nan)) for record in state.confirm if record.is_done
+        finite_or_none(record.scores.get(metric, math.nan))
+        for record in state.confirm
+        if record.is_done
     )
     ranks = [math.inf if score is None else score for score in scores]
     mean, sd = mean_and_sd(ranks)
@@ -239,15 +242,11 @@ def _summarise_arm(state: ArmState, metric: str) -> ArmSummary:
         confirm_outcomes=_outcomes(state.confirm),
         best_validation=min(values, default=None),
         scores=scores,
-        mean=_finite(mean),
-        sd=_finite(sd),
-        median=_finite(median(ranks)) if ranks else None,
+        mean=finite_or_none(mean),
+        sd=finite_or_none(sd),
+        median=finite_or_none(median(ranks)) if ranks else None,
     )
 
 
 def _outcomes(records: Sequence[CellRecord]) -> dict[str, int]:
     return dict(Counter(record.outcome or record.state for record in records))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

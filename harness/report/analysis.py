@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from harness.board import ArmState
-from harness.report.records import RunRecord, StudyRecords
+from harness.report.records import RunRecord, StudyRecords, ended_runs
 from harness.statistics import (
     Interval,
     bootstrap_interval,
     expected_best,
+    finite_or_none,
     hedges_g,
     holm,
     interaction,
@@ -89,7 +90,7 @@ class ArmAnalysis:
     @property
     def iqm(self) -> float | None:
         """Interquartile mean over all confirm runs, those without a score ranking worst."""
-        return _finite(interquartile_mean(self.ranks)) if self.ranks else None
+        return finite_or_none(interquartile_mean(self.ranks)) if self.ranks else None
 
     @cached_property
     def iqm_interval(self) -> Interval | None:
@@ -261,17 +262,13 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
     )
     by_id = {run.run_id: run for run in records.runs}
 
-    def ended(cells: Sequence[Any]) -> tuple[RunRecord, ...]:
-        ids = [run_id for cell in cells if cell.is_done for run_id in cell.run_ids.values()]
-        return tuple(by_id[run_id] for run_id in ids)
-
     arms = tuple(
         ArmAnalysis(
             state=state,
             summary=summary.arm(state.arm.name),
             metric=metric,
-            confirm=ended(state.confirm),
-            search=ended(state.search),
+            confirm=tuple(by_id[run_id] for run_id in ended_runs(state.confirm)),
+            search=tuple(by_id[run_id] for run_id in ended_runs(state.search)),
         )
         for state in records.states
     )
@@ -297,7 +294,7 @@ def _contrast(test: Comparison, arm: ArmAnalysis, baseline: ArmAnalysis) -> Cont
     return Contrast(
         test=test,
         difference_interval=bootstrap_interval(_difference, a, b) if enough else None,
-        effect_size=_finite(hedges_g(a, b)),
+        effect_size=finite_or_none(hedges_g(a, b)),
     )
 
 
@@ -322,11 +319,12 @@ def _marginal_effects(
     found = []
     for factor, levels in factors.items():
         for level in levels:
-            strata = _matched(arms, {factor: (level, reference[factor])})
+            step = {factor: (level, reference[factor])}
+            strata = _matched(arms, step)
             if level != reference[factor] and len(strata) > 1:
                 test = stratified_test([(a.ranks, b.ranks) for a, b in strata])
                 ids = tuple(run.run_id for pair in strata for arm in pair for run in arm.confirm)
-                num_all = len(_matched(arms, {factor: (level, reference[factor])}, empty=True))
+                num_all = len(_matched(arms, step, empty=True))
                 found.append((factor, level, (len(strata), num_all), test, ids))
     adjusted = holm([test.p_value for _, _, _, test, _ in found])
     return tuple(
@@ -400,7 +398,3 @@ def _matched(
             others = tuple((key, levels[key]) for key in levels if key not in steps)
             matched[others] = tuple(by_levels[corner] for corner in corners)
     return list(matched.values())
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

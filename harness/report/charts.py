@@ -26,7 +26,6 @@ from harness.spelling import number
 from harness.summary import FEWEST_FOR_INTERVALS
 
 WIDE = 10  # the ratio of largest to smallest score from which an axis is logarithmic
-MOST_PANELS = 12
 
 
 def curve_keys(objective: str) -> list[str]:

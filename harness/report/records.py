@@ -12,7 +12,7 @@ from typing import Any
 from harness.board import ArmState, Board
 from harness.config import Budget, parse
 from harness.errors import HarnessError
-from harness.search import Storage
+from harness.search import CellRecord, Storage
 from harness.study import StudyConfig
 from harness.tracking import Tracker, logged_dataset
 from harness.workspace import Workspace
@@ -63,14 +63,9 @@ class RunRecord:
         return self.metrics.get(key) if self.outcome in SCORED else None
 
     @property
-    def batch(self) -> int:
-        """Real images shown per discriminator update."""
-        return int(self.params["batch_size"])
-
-    @property
     def images_seen(self) -> int:
         """Real images shown to the discriminator."""
-        return round(self.metrics.get("progress/d_steps", 0) * self.batch)
+        return round(self.metrics.get("progress/d_steps", 0) * int(self.params["batch_size"]))
 
     @property
     def train_seconds(self) -> float:
@@ -173,7 +168,7 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
         for run in found
         if run.data.tags.get("study") == name and run.data.tags.get("arm") in order
     ]
-    ended = _ended(states)
+    ended = {run for state in states for run in ended_runs((*state.search, *state.confirm))}
     if missing := ended - {run.run_id for run in runs}:
         raise HarnessError(
             f"MLflow lacks the run {min(missing)} that study {name!r} refers to: restore it there"
@@ -194,10 +189,9 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
     )
 
 
-def _ended(states: Sequence[ArmState]) -> set[str]:
-    """Return the runs of all cells that have ended."""
-    cells = (record for state in states for record in (*state.search, *state.confirm))
-    return {run_id for cell in cells if cell.is_done for run_id in cell.run_ids.values()}
+def ended_runs(cells: Sequence[CellRecord]) -> list[str]:
+    """Return the runs of the cells that have ended, in order."""
+    return [run_id for cell in cells if cell.is_done for run_id in cell.run_ids.values()]
 
 
 def check_same_protocol(studies: Sequence[StudyRecords]) -> None:

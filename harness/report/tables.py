@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from harness.report.analysis import Analysis, Share
 from harness.report.records import RunRecord
 from harness.space import Choice, Range
 from harness.spelling import NONE, number, p_text, plus_minus, with_interval
+from harness.statistics import finite_or_none
 from harness.summary import Comparison
 
 
@@ -293,7 +293,7 @@ def _metrics(analysis: Analysis) -> Table:
         if arm.scored:
             keys = [analysis.objective, arm.key("kid") or "", arm.key("feature_spread") or ""]
             means = [arm.metric_mean(key) for key in keys]
-            cells = [plus_minus(_or_none(mean), _or_none(sd)) for mean, sd in means]
+            cells = [plus_minus(finite_or_none(mean), finite_or_none(sd)) for mean, sd in means]
             rows.append(_row(arm.name, *cells, runs=arm.confirm))
     return Table(
         name="metrics",
@@ -367,7 +367,3 @@ def _value(value: object) -> str:
 
 def _count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.report.analysis import Analysis
-from harness.report.records import Curves, RunRecord, StudyRecords, budget_text
+from harness.report.records import SCORED, Curves, RunRecord, StudyRecords, budget_text
 from harness.space import Range
 from harness.spelling import number, p_phrase, p_text
 from harness.statistics import smallest_p
@@ -45,7 +45,7 @@ def notices(analysis: Analysis) -> list[str]:
     for arm in analysis.arms:
         lost = len(arm.confirm) - len(arm.scored)
         if lost:
-            kinds = sorted({run.outcome for run in arm.confirm} - {"finished", "collapsed"})
+            kinds = sorted({run.outcome for run in arm.confirm} - set(SCORED))
             found.append(
                 f"{lost} of {len(arm.confirm)} confirm runs of {arm.name} have no score "
                 f"({', '.join(kinds)}); they rank worst in all tests."
@@ -308,8 +308,7 @@ def _compute(analysis: Analysis) -> Iterator[str]:
             most, least = max(costs, key=costs.__getitem__), min(costs, key=costs.__getitem__)
             yield (
                 f"Unequal compute: {most} takes {costs[most] / costs[least]:.1f} times the {what} "
-                f"of {least}; the budget was "
-                f"{budget_text(analysis.records)}."
+                f"of {least}; the budget was {budget_text(analysis.records)}."
             )
 
 
