@@ -34,11 +34,11 @@ from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from harness.architectures import ARCHITECTURES
-from harness.config import Budget, TrainConfig
 from harness.data import load_dataset, to_uint8
-from harness.systems import GAN
-from harness.train import MEASUREMENTS_PER_RUN, Measured, train
+from harness.run.loop import MEASUREMENTS_PER_RUN, Measured, train
+from harness.systems import Budget, TrainConfig
+from harness.systems.gan import GAN
+from harness.systems.gan.architectures import ARCHITECTURES
 
 COMPARED = ("mlp", "dc")
 SAMPLE_SHAPE = (1, 28, 28)

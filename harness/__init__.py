@@ -10,20 +10,20 @@ from typing import Any
 
 _HOMES = {
     "HarnessError": "errors",
-    "StudyConfig": "study",
-    "TrainConfig": "config",
-    "EvaluateConfig": "config",
-    "Workspace": "workspace",
-    "export_best": "export",
-    "load_generator": "checkpoint",
-    "load_study": "study_file",
+    "StudyConfig": "study.study",
+    "TrainConfig": "systems",
+    "EvaluateConfig": "evaluate",
+    "Workspace": "records.workspace",
+    "export_best": "results.export",
+    "load_generator": "systems",
+    "load_study": "study.file",
     "preview": "launch",
-    "read_status": "status",
-    "reproduce_run": "reproduce",
+    "read_status": "results.status",
+    "reproduce_run": "results.reproduce",
     "run_study": "launch",
-    "sample": "export",
+    "sample": "results.export",
     "train_once": "launch",
-    "write_report": "report",
+    "write_report": "results.report",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - the names above

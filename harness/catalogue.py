@@ -6,13 +6,15 @@ from collections.abc import Callable
 
 from pydantic import BaseModel
 
-from harness.architectures import ACTIVATIONS, ARCHITECTURES, NORMS
-from harness.config import Budget, EvaluateConfig, TrainConfig
 from harness.data import DATASETS
-from harness.losses import LOSSES
-from harness.penalties import PENALTIES
-from harness.presets import list_presets
-from harness.study import ConfirmConfig, SearchConfig, StudyConfig
+from harness.evaluate import EvaluateConfig
+from harness.study.presets import list_presets
+from harness.study.study import ConfirmConfig, SearchConfig, StudyConfig
+from harness.systems import SYSTEMS, Budget
+from harness.systems.gan.architectures import ARCHITECTURES
+from harness.systems.gan.losses import LOSSES
+from harness.systems.gan.penalties import PENALTIES
+from harness.systems.layers import ACTIVATIONS, NORMS
 
 
 def _fields(model: type[BaseModel]) -> Callable[[], dict[str, str]]:
@@ -48,7 +50,14 @@ CATALOGUE: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
     "datasets": ("values of dataset", _datasets),
     "presets": ("values of preset", list_presets),
     "metrics": ("what runs are scored by", _metrics),
-    "settings": ("keys of [fixed], [compare] and [space]", _fields(TrainConfig)),
+    "systems": ("values of system", SYSTEMS.describe),
+    **{
+        f"{name}-settings": (
+            f"keys of [fixed], [compare] and [space] with system = {name!r}",
+            _fields(SYSTEMS[name].Config),
+        )
+        for name in SYSTEMS
+    },
     "study": ("tables and keys of a study file", _fields(StudyConfig)),
     "search": ("keys of [search]", _fields(SearchConfig)),
     "confirm": ("keys of [confirm]", _fields(ConfirmConfig)),

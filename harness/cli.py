@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from harness.errors import HarnessError, unknown_name
-from harness.workspace import UI_PORT, Workspace
+from harness.records.workspace import UI_PORT, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.console import Console
 
-    from harness.progress import Display
-    from harness.study import StudyConfig
-    from harness.summary import StudySummary
+    from harness.results.summary import StudySummary
+    from harness.study.study import StudyConfig
+    from harness.work.display import Display
 
 # What every wrong option or argument raises; typer gives only this subclass a public name.
 _UsageError: Any = typer.BadParameter.__base__
@@ -81,7 +81,7 @@ def run(
 ) -> None:
     """Launch a study, or continue it where it stopped."""
     from harness.launch import run_study
-    from harness.study_file import check_name, load_study
+    from harness.study.file import check_name, load_study
 
     if scale <= 0:
         raise HarnessError(f"--scale {scale}: must be above 0 and at most 1")
@@ -129,10 +129,12 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train one generator by hand; settings as in a study file, `evaluate.*` among them."""
-    from harness.config import EvaluateConfig, TrainConfig, parse
+    from harness.config import parse
+    from harness.evaluate import EvaluateConfig
     from harness.launch import train_once
-    from harness.presets import load_preset
-    from harness.study_file import parse_assignment
+    from harness.study.file import parse_assignment
+    from harness.study.presets import load_preset
+    from harness.systems import parse_config
 
     values: dict[str, Any] = dict(load_preset(preset)) if preset else {}
     evaluate: dict[str, Any] = {}
@@ -145,7 +147,7 @@ def train(
             values["budget"] = {rest: value}
         else:
             values[key] = value
-    config = parse(TrainConfig, values, "--set")
+    config = parse_config(values, "--set")
     with _interruptible():
         run_id, result = train_once(
             config,
@@ -172,7 +174,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Say where a study stands; only reads."""
-    from harness.status import list_studies, read_status
+    from harness.results.status import list_studies, read_status
 
     workspace = _workspace(None, tracking_uri, storage)
     if study is None:
@@ -201,8 +203,8 @@ def ui(
     """Browse all runs in MLflow's own UI, on 127.0.0.1."""
     import socket
 
-    from harness.tracking import serve_ui
-    from harness.workspace import sqlite_file
+    from harness.records.tracking import serve_ui
+    from harness.records.workspace import sqlite_file
 
     workspace = _workspace(None, tracking_uri, None)
     file = sqlite_file(workspace.tracking_uri)
@@ -225,7 +227,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Take the best generator away: the confirm run with the lowest validation FID."""
-    from harness.export import export_best
+    from harness.results.export import export_best
 
     result = export_best(study, output, _workspace(None, tracking_uri, storage), arm)
     if as_json:
@@ -256,7 +258,7 @@ def reproduce(
     as_json: Json = False,
 ) -> None:
     """Train a recorded run again and compare; exit code 1 where it comes out otherwise."""
-    from harness.reproduce import reproduce_run
+    from harness.results.reproduce import reproduce_run
 
     result = reproduce_run(
         run_id,
@@ -286,7 +288,7 @@ def report(
     """Write a study up: tables, figures, words; several studies where their protocols agree."""
     from rich.console import Console
 
-    from harness.report import write_report
+    from harness.results.report import write_report
 
     workspace = _workspace(None, tracking_uri, storage)
     console = Console(stderr=True, quiet=quiet)
@@ -318,8 +320,8 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="One seed, one set of samples.")] = 0,
 ) -> None:
     """Draw samples from an exported generator."""
-    from harness.export import check_sample_file, write_samples
-    from harness.export import sample as draw
+    from harness.results.export import check_sample_file, write_samples
+    from harness.results.export import sample as draw
 
     check_sample_file(output)
     write_samples(draw(folder, num_samples, seed), output)
@@ -391,7 +393,7 @@ def _workspace(data_dir: Path | None, tracking_uri: str | None, storage: str | N
 def _display(quiet: bool) -> Callable[[str], Display]:
     from rich.console import Console
 
-    from harness.progress import display
+    from harness.work.display import display
 
     return lambda metric: display(Console(stderr=True), metric, quiet=quiet)
 
@@ -411,7 +413,7 @@ def _print_json(value: object) -> None:
 def _print_summary(summary: StudySummary) -> None:
     from rich.table import Table
 
-    from harness.summary import describe
+    from harness.results.summary import describe
 
     print(f"{summary.name}: {summary.question}")
     table = Table()

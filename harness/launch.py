@@ -9,42 +9,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-import torch
-
-from harness.board import Board
-from harness.config import EvaluateConfig, TrainConfig, parse
+from harness.config import parse
 from harness.errors import HarnessError
-from harness.estimate import estimate_seconds
-from harness.progress import Display, ended, silent
-from harness.runner import RunResult, run
-from harness.search import Storage
-from harness.statistics import smallest_p
-from harness.study import StudyConfig
-from harness.study_file import check_extension
-from harness.summary import StudySummary, summarise
-from harness.tracking import Tracker
-from harness.worker import (
-    Execution,
-    Plan,
-    cpu_threads,
-    run_params,
-    set_up_bench,
-    set_up_lone_bench,
-    show_lone_run,
-    work_side_by_side,
-)
-from harness.workspace import Workspace
-
-
-def resolve_device(device: str) -> str:
-    """Return `cpu` or `cuda` for `auto`, and check that what is asked for exists."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device not in ("cpu", "cuda"):
-        raise HarnessError(f"--device {device!r}: allowed are auto, cpu, cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise HarnessError("--device 'cuda': torch finds no CUDA device here; use cpu or auto")
-    return device
+from harness.evaluate import EvaluateConfig
+from harness.records.tracking import Tracker
+from harness.records.workspace import Workspace
+from harness.results.statistics import smallest_p
+from harness.results.summary import StudySummary, summarise
+from harness.run.bench import run_params
+from harness.run.execution import Execution, cpu_threads, resolve_device
+from harness.run.runner import RunResult, run
+from harness.study.file import check_extension
+from harness.study.study import StudyConfig
+from harness.systems import TrainConfig
+from harness.work.board import Board
+from harness.work.display import Display, ended, show_lone_run, silent
+from harness.work.estimate import estimate_seconds
+from harness.work.plan import Plan, set_up_bench, set_up_lone_bench
+from harness.work.pool import work_side_by_side
+from harness.work.queue import Storage
 
 
 def run_study(
@@ -225,7 +208,7 @@ def train_once(
     with cpu_threads(execution.threads):
         bench = set_up_lone_bench(config, evaluate, execution, workspace)
         tracker = Tracker(workspace)
-        name = f"{config.architecture} {config.loss} seed {config.seed}"
+        name = f"{config.system} seed {config.seed}"
         recorder = tracker.start_run(
             tracker.open_experiment(experiment),
             name,

@@ -1,5 +1,6 @@
-"""Scores of samples: the only code in the project that computes FID and KID."""
+"""How samples are scored: the only code that computes metrics, and the rulers they rest on."""
 
+from harness.evaluate.config import EvaluateConfig
 from harness.evaluate.evaluator import Evaluator
 
-__all__ = ["Evaluator"]
+__all__ = ["EvaluateConfig", "Evaluator"]

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from harness.config import EvaluateConfig
 from harness.data import Dataset, Split
 from harness.errors import HarnessError, unknown_name
+from harness.evaluate import EvaluateConfig
 from harness.evaluate.features import Extractor
 from harness.evaluate.fid import fid
 from harness.evaluate.files import read_features, write_features

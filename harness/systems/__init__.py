@@ -1,5 +1,44 @@
-"""What is trained: a system initialises, steps and samples; budgets and records are not its."""
+"""What is trained: each system owns its settings, networks and training step.
 
-from harness.systems.gan import GAN, GANState
+To add one, write a file such as `vae.py` and import it below.
+"""
 
-__all__ = ["GAN", "GANState"]
+from __future__ import annotations
+
+from harness.systems import gan, vae
+from harness.systems.config import Budget, TrainConfig
+from harness.systems.generator import (
+    GeneratorSpec,
+    draw_inputs,
+    generate,
+    load_generator,
+    save_generator,
+)
+from harness.systems.system import (
+    SYSTEMS,
+    Panel,
+    System,
+    known_settings,
+    parse_config,
+    system,
+    system_of,
+)
+
+__all__ = [
+    "SYSTEMS",
+    "Budget",
+    "GeneratorSpec",
+    "Panel",
+    "System",
+    "TrainConfig",
+    "draw_inputs",
+    "gan",
+    "generate",
+    "known_settings",
+    "load_generator",
+    "parse_config",
+    "save_generator",
+    "system",
+    "system_of",
+    "vae",
+]

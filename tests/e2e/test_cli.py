@@ -23,7 +23,7 @@ from PIL import Image
 
 import harness.cli
 import harness.systems.gan
-import harness.worker
+import harness.work.worker
 
 STUDY = """
 question = "Is the hinge loss better?"
@@ -136,8 +136,8 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def best(study: Path) -> Path:
     """Return an exported generator."""
-    from harness.export import export_best
-    from harness.workspace import Workspace
+    from harness.records.workspace import Workspace
+    from harness.results.export import export_best
 
     folder = study / "best"
     export_best("tiny", folder, Workspace.locate(root=study / "mlruns"))
@@ -206,10 +206,10 @@ def test_a_complete_study_is_answered_at_once(
 
 
 def test_export_takes_the_lowest_validation_fid(there: Path, call: Call, tmp_path: Path) -> None:
-    from harness.board import Board
-    from harness.search import Storage
-    from harness.study_file import load_study
-    from harness.workspace import Workspace
+    from harness.records.workspace import Workspace
+    from harness.study.file import load_study
+    from harness.work.board import Board
+    from harness.work.queue import Storage
 
     workspace = Workspace.locate()
     board = Board(Storage(workspace), "tiny", load_study(Path("tiny.toml")))
@@ -477,11 +477,10 @@ def test_an_export_loads_without_the_tools_that_made_it(best: Path) -> None:
 
 
 def test_samples_of_an_export_score_what_was_logged(best: Path) -> None:
-    from harness.config import EvaluateConfig
     from harness.data import load_dataset
-    from harness.evaluate import Evaluator
-    from harness.export import sample
-    from harness.statistics import mean_and_sd
+    from harness.evaluate import EvaluateConfig, Evaluator
+    from harness.results.export import sample
+    from harness.results.statistics import mean_and_sd
 
     evaluator = Evaluator(
         load_dataset("digits", Path("unused")),
@@ -530,9 +529,9 @@ def start(study: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
 def test_ctrl_c_records_all_states_and_the_same_command_goes_on(
     study: Path, start: Callable[[], subprocess.Popen[str]]
 ) -> None:
-    from harness.status import read_status
-    from harness.tracking import Tracker
-    from harness.workspace import Workspace
+    from harness.records.tracking import Tracker
+    from harness.records.workspace import Workspace
+    from harness.results.status import read_status
 
     workspace = Workspace.locate(root=study / "mlruns")
 

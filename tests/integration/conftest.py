@@ -12,16 +12,18 @@ from typing import Any
 
 import pytest
 
-import harness.tracking
-from harness.config import TrainConfig, parse
+import harness.records.tracking
+from harness.config import parse
 from harness.launch import run_study
-from harness.runner import Bench, RunResult
-from harness.search import Storage
-from harness.study import StudyConfig
-from harness.summary import StudySummary
-from harness.tracking import Tracker
-from harness.train import Progress
-from harness.workspace import Workspace
+from harness.records.tracking import Tracker
+from harness.records.workspace import Workspace
+from harness.results.summary import StudySummary
+from harness.run.bench import Bench
+from harness.run.loop import Progress
+from harness.run.runner import RunResult
+from harness.study.study import StudyConfig
+from harness.systems.gan import GANConfig
+from harness.work.queue import Storage
 
 TINY: dict[str, Any] = {
     "architecture": "mlp",
@@ -132,7 +134,7 @@ def workspace(empty_stores: Path, tmp_path: Path) -> Workspace:
 @pytest.fixture
 def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do without MLflow's model of each generator, which takes longer than a tiny run."""
-    monkeypatch.setattr(harness.tracking.mlflow.pytorch, "log_model", lambda *_, **__: None)
+    monkeypatch.setattr(harness.records.tracking.mlflow.pytorch, "log_model", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="session")
@@ -149,15 +151,15 @@ def finished(empty_stores: Path, tmp_path_factory: pytest.TempPathFactory) -> Fi
 class Trained:
     """A record of the configs that were trained."""
 
-    configs: list[TrainConfig]
+    configs: list[GANConfig]
 
-    def clear(self) -> list[TrainConfig]:
+    def clear(self) -> list[GANConfig]:
         """Return what was trained and start anew."""
         configs, self.configs = self.configs, []
         return configs
 
 
-Score = Callable[[TrainConfig], float]
+Score = Callable[[GANConfig], float]
 
 
 @pytest.fixture
@@ -166,7 +168,7 @@ def fake_runs(monkeypatch: pytest.MonkeyPatch, no_models: None) -> tuple[Trained
     trained = Trained([])
     scoring: dict[str, Score] = {"fid": lambda config: abs(math.log10(config.g_lr) + 2)}
 
-    def fake(config: TrainConfig, bench: Bench, recorder: Any, **options: Any) -> RunResult:
+    def fake(config: GANConfig, bench: Bench, recorder: Any, **options: Any) -> RunResult:
         trained.configs.append(config)
         value = scoring["fid"](config)
         scores: Mapping[str, float] = {
@@ -177,5 +179,5 @@ def fake_runs(monkeypatch: pytest.MonkeyPatch, no_models: None) -> tuple[Trained
         progress = Progress(images_seen=320)
         return RunResult(outcome="finished", progress=progress, scores=scores, last_scores=scores)
 
-    monkeypatch.setattr("harness.worker.run", fake)
+    monkeypatch.setattr("harness.work.worker.run", fake)
     return trained, scoring

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.config import EvaluateConfig, TrainConfig, parse
+from harness.config import parse
 from harness.data import load_dataset
+from harness.evaluate import EvaluateConfig
 from harness.launch import train_once
-from harness.systems import GAN
-from harness.train import Measured, train
-from harness.workspace import Workspace
+from harness.records.workspace import Workspace
+from harness.run.loop import Measured, train
+from harness.systems.gan import GAN, GANConfig
 
 pytestmark = pytest.mark.gpu
 
@@ -26,8 +27,8 @@ SETTINGS = {
 }
 
 
-def _config(**changes: object) -> TrainConfig:
-    return parse(TrainConfig, SETTINGS | changes, "test")
+def _config(**changes: object) -> GANConfig:
+    return parse(GANConfig, SETTINGS | changes, "test")
 
 
 @pytest.mark.parametrize("architecture", ["mlp", "dc"])

@@ -19,12 +19,12 @@ from PIL import Image
 from scipy import stats
 
 import harness.cli
-import harness.tracking
+import harness.records.tracking
 from harness.errors import HarnessError
-from harness.report import Report, write_report
-from harness.search import Storage
-from harness.tracking import Tracker
-from harness.workspace import Workspace
+from harness.records.tracking import Tracker
+from harness.records.workspace import Workspace
+from harness.results.report import Report, write_report
+from harness.work.queue import Storage
 
 METRIC = "test/fid_digits_cnn_v1_64"
 BROKEN = {"optimizer": "sgd", "g_lr": 1e30, "d_lr": 1e30}
@@ -56,7 +56,7 @@ def written(
     shutil.copytree(empty_stores, place / "mlruns")
     workspace = locate(place / "mlruns")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(harness.tracking.mlflow.pytorch, "log_model", lambda *_, **__: None)
+        patch.setattr(harness.records.tracking.mlflow.pytorch, "log_model", lambda *_, **__: None)
         launch(workspace, make_study(confirm={"seeds": 5}), name="tiny")
         diverging = make_study(variants={"broken": BROKEN}).model_copy(
             update={"compare": {"variant": ("minimax", "broken")}, "space": {}}

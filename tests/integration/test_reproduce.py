@@ -15,15 +15,17 @@ import pytest
 import torch
 
 import harness.cli
-import harness.reproduce.record
-import harness.tracking
-from harness.config import EvaluateConfig, TrainConfig, parse
+import harness.records.tracking
+import harness.results.reproduce.record
+from harness.config import parse
 from harness.errors import HarnessError
+from harness.evaluate import EvaluateConfig
 from harness.launch import train_once
-from harness.reproduce import Reproduction, rebuild_config, reproduce_run
-from harness.runner import RunResult
-from harness.tracking import Tracker, flatten
-from harness.workspace import Workspace
+from harness.records.tracking import Tracker, flatten
+from harness.records.workspace import Workspace
+from harness.results.reproduce import Reproduction, rebuild_config, reproduce_run
+from harness.run.runner import RunResult
+from harness.systems.gan import GANConfig
 
 TINY = {
     "dataset": "digits",
@@ -47,7 +49,7 @@ Call = Callable[..., tuple[int, str, str]]
 def quick() -> Iterator[None]:
     """Do without MLflow's model of each generator, which takes longer than a tiny run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(harness.tracking.mlflow.pytorch, "log_model", lambda *_, **__: None)
+        patch.setattr(harness.records.tracking.mlflow.pytorch, "log_model", lambda *_, **__: None)
         yield
 
 
@@ -65,7 +67,7 @@ def original(
 
 
 def train(workspace: Workspace, **changes: Any) -> tuple[str, RunResult]:
-    config = parse(TrainConfig, {**TINY, **changes}, "test")
+    config = parse(GANConfig, {**TINY, **changes}, "test")
     return train_once(config, EVALUATE, workspace, device="cpu", threads=1)
 
 
@@ -200,7 +202,7 @@ def test_a_scalar_that_one_side_lacks_is_found(copy: Workspace, run_id: str) -> 
 def test_one_changed_weight_is_found(
     original: Workspace, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = harness.reproduce.record._recorded_weights
+    read = harness.results.reproduce.record._recorded_weights
 
     def changed(tracker: Tracker, run_id: str) -> Mapping[str, torch.Tensor]:
         weights = read(tracker, run_id)
@@ -208,7 +210,7 @@ def test_one_changed_weight_is_found(
         tensor.view(-1)[0] = torch.nextafter(tensor.view(-1)[0], torch.tensor(torch.inf))
         return weights
 
-    monkeypatch.setattr(harness.reproduce.record, "_recorded_weights", changed)
+    monkeypatch.setattr(harness.results.reproduce.record, "_recorded_weights", changed)
     (difference,) = reproduce_run(run_id, original).differing
     assert difference.key.startswith("generator/")
     assert str(difference.recorded).startswith("sha256 ")
@@ -364,7 +366,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("settings", CONFIGS.values(), ids=CONFIGS)
 def test_every_setting_survives_the_record(settings: dict[str, Any]) -> None:
-    config = parse(TrainConfig, settings, "test")
+    config = parse(GANConfig, settings, "test")
     flat = flatten(config.model_dump(mode="json"))
     others = {"level.loss": "hinge", "level.g.lr": 1, "device": "cpu", "threads": 2}
     others |= {"precision": "float32", "parameters.generator": 7, "evaluate.samples": 64}

@@ -14,12 +14,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import harness.runner
-from harness.checkpoint import draw_latents, generate
-from harness.config import EvaluateConfig, TrainConfig, parse
-from harness.runner import Bench, Stop, run
-from harness.systems import GAN
-from harness.train import Progress
+import harness.run.runner
+from harness.config import parse
+from harness.evaluate import EvaluateConfig
+from harness.run.bench import Bench
+from harness.run.loop import Progress
+from harness.run.runner import Stop, run
+from harness.systems import generate
+from harness.systems.gan import GAN, GANConfig
+from harness.systems.generator import draw_latents
 
 BUDGET = 320
 SMALL: dict[str, Any] = {
@@ -46,8 +49,8 @@ EVERYTHING: dict[str, Any] = {
 EXPLODING = {"loss": "wasserstein", "optimizer": "sgd", "d_lr": 30.0, "g_lr": 30.0}
 
 
-def make(**changes: Any) -> TrainConfig:
-    return parse(TrainConfig, SMALL | changes, "test")
+def make(**changes: Any) -> GANConfig:
+    return parse(GANConfig, SMALL | changes, "test")
 
 
 class Memory:
@@ -67,7 +70,7 @@ class Memory:
     def log_grid(self, key: str, picture: Any, step: int) -> None:
         self._pending_grids.append((key, step, picture))
 
-    def log_generator(self, generator: nn.Module, config: TrainConfig, sample_shape: Any) -> None:
+    def log_generator(self, generator: nn.Module, config: GANConfig, sample_shape: Any) -> None:
         weights = {key: value.clone() for key, value in generator.state_dict().items()}
         self.generators.append(weights)
         self.modes.append(generator.training)

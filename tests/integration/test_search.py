@@ -20,12 +20,12 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-import harness.search
+import harness.work.queue
 from harness.errors import HarnessError
-from harness.runner import Stop
-from harness.search import Cell, Claim, Queue, Storage
-from harness.space import Choice, Range
-from harness.workspace import Workspace
+from harness.records.workspace import Workspace
+from harness.run.runner import Stop
+from harness.study.space import Choice, Range
+from harness.work.queue import Cell, Claim, Queue, Storage
 
 SPACE: dict[str, Any] = {
     "g_lr": Range(low=1e-5, high=1e-1, log=True),

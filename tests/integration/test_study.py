@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import harness.runner
-import harness.worker
-from harness.board import Board
-from harness.config import TrainConfig
+import harness.run.runner
+import harness.work.worker
 from harness.errors import HarnessError
-from harness.runner import run
-from harness.search import CellRecord, Storage
-from harness.statistics import mean_and_sd, median
-from harness.status import read_status
-from harness.study import StudyConfig
-from harness.systems import GAN
-from harness.tracking import RunRecorder, Tracker
-from harness.workspace import Workspace
+from harness.records.tracking import RunRecorder, Tracker
+from harness.records.workspace import Workspace
+from harness.results.statistics import mean_and_sd, median
+from harness.results.status import read_status
+from harness.run.runner import run
+from harness.study.study import StudyConfig
+from harness.systems.gan import GAN, GANConfig
+from harness.work.board import Board
+from harness.work.queue import CellRecord, Storage
 
 if TYPE_CHECKING:
     from conftest import Finished, Trained
@@ -113,7 +112,7 @@ def test_every_arm_gets_the_same_trials_and_fresh_seeds(finished: Finished) -> N
 def test_an_arms_defaults_are_its_trial_0(finished: Finished) -> None:
     for run_ in runs(finished.workspace):
         if run_.data.tags["phase"] == "search":
-            is_default = float(run_.data.params["g_lr"]) == TrainConfig.model_fields["g_lr"].default
+            is_default = float(run_.data.params["g_lr"]) == GANConfig.model_fields["g_lr"].default
             assert is_default is (run_.data.tags["trial"] == "0")
 
 
@@ -242,7 +241,7 @@ def test_extending_a_study_only_adds_what_is_missing(
     best = {arm.name: arm.settings for arm in first.arms}
 
     # A new trial that is the best in one arm and poor in the other.
-    def fid(config: TrainConfig) -> float:
+    def fid(config: GANConfig) -> float:
         is_new = config.seed == 1_000_002
         poor = 50.0 if config.loss == "hinge" else 0.001
         return poor if is_new else 1.0 + abs(math.log10(config.g_lr) + 2)
@@ -321,7 +320,7 @@ def test_bad_trials_are_pruned_and_confirm_runs_never(
         asked.append(self.cell.key)
         return True
 
-    monkeypatch.setattr(harness.search.Claim, "report", spy)
+    monkeypatch.setattr(harness.work.queue.Claim, "report", spy)
     study = make_study(compare={"loss": ["hinge"]}, evaluate={"times": 1}, confirm={"seeds": 1})
     assert launch(workspace, study).complete
     assert asked == ["0", "1"]
@@ -418,13 +417,13 @@ def test_a_killed_process_leaves_nothing_behind_for_good(
     with monkeypatch.context() as patch:
         in_training(patch, 2)
         patch.setattr(RunRecorder, "interrupt", RunRecorder.abandon)
-        patch.setattr(harness.search.Claim, "release", harness.search.Claim._stop_renewing)
+        patch.setattr(harness.work.queue.Claim, "release", harness.work.queue.Claim._stop_renewing)
         with pytest.raises(KeyboardInterrupt):
             launch(workspace, finished.study)
     assert "RUNNING" in {each.info.status for each in runs(workspace)}
     assert len(read_status(NAME, workspace).running) == 1
 
-    monkeypatch.setattr(harness.search.psutil, "Process", _no_process)
+    monkeypatch.setattr(harness.work.queue.psutil, "Process", _no_process)
     summary = launch(workspace, finished.study)
     assert summary == finished.summary
     found = runs(workspace)

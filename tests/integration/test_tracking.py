@@ -18,13 +18,15 @@ import pytest
 import torch
 
 import harness
-from harness.checkpoint import draw_latents, load_generator
-from harness.config import TrainConfig, parse
+from harness.config import parse
 from harness.data import load_dataset
-from harness.runner import RunResult
-from harness.tracking import RunRecorder, Tracker, flatten
-from harness.train import Progress
-from harness.workspace import Workspace
+from harness.records.tracking import RunRecorder, Tracker, flatten
+from harness.records.workspace import Workspace
+from harness.run.loop import Progress
+from harness.run.runner import RunResult
+from harness.systems import load_generator
+from harness.systems.gan import GANConfig
+from harness.systems.generator import draw_latents
 
 if TYPE_CHECKING:
     from conftest import Finished
@@ -55,7 +57,7 @@ def parent(experiment: list[Any]) -> Any:
 
 @pytest.fixture
 def recorder(workspace: Workspace) -> RunRecorder:
-    config = parse(TrainConfig, {"dataset": "digits", "architecture": "mlp"}, "test")
+    config = parse(GANConfig, {"dataset": "digits", "architecture": "mlp"}, "test")
     tracker = Tracker(workspace)
     dataset = load_dataset("digits", workspace.data_dir)
     return tracker.start_run(

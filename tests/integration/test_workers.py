@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.board import Board
-from harness.search import Storage
-from harness.status import read_status
-from harness.tracking import Tracker
-from harness.workspace import Workspace
+from harness.records.tracking import Tracker
+from harness.records.workspace import Workspace
+from harness.results.status import read_status
+from harness.work.board import Board
+from harness.work.queue import Storage
 
 if TYPE_CHECKING:
     from conftest import Finished

@@ -16,7 +16,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import binom, lognorm, norm
 
-from harness.statistics import (
+from harness.results.statistics import (
     CONFIDENCE,
     bootstrap_interval,
     interquartile_means,

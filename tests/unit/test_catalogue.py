@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from harness.architectures import ACTIVATIONS, ARCHITECTURES, NORMS
 from harness.catalogue import CATALOGUE
-from harness.config import Budget, EvaluateConfig, TrainConfig, parse
+from harness.config import parse
 from harness.data import DATASETS
-from harness.losses import LOSSES
-from harness.penalties import PENALTIES
-from harness.presets import list_presets, load_preset
+from harness.evaluate import EvaluateConfig
 from harness.registry import Registry
-from harness.study import ConfirmConfig, SearchConfig, StudyConfig
+from harness.study.presets import list_presets, load_preset
+from harness.study.study import ConfirmConfig, SearchConfig, StudyConfig
+from harness.systems import Budget, GANConfig
+from harness.systems.gan.architectures import ARCHITECTURES
+from harness.systems.gan.losses import LOSSES
+from harness.systems.gan.penalties import PENALTIES
+from harness.systems.layers import ACTIVATIONS, NORMS
 
 
 @pytest.mark.parametrize("kind", CATALOGUE)
@@ -48,7 +51,7 @@ def test_whatever_is_registered_is_listed(kind: str, registry: Registry[object])
 @pytest.mark.parametrize(
     ("kind", "model"),
     [
-        ("settings", TrainConfig),
+        ("settings", GANConfig),
         ("study", StudyConfig),
         ("search", SearchConfig),
         ("confirm", ConfirmConfig),
@@ -70,7 +73,7 @@ def test_something_registered_later_is_listed_too(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("name", list_presets())
 def test_presets_are_possible(name: str) -> None:
     assert name in CATALOGUE["presets"][1]()
-    config = parse(TrainConfig, load_preset(name), f"preset {name}")
+    config = parse(GANConfig, load_preset(name), f"preset {name}")
     given = config.model_dump(include=set(load_preset(name)))
     assert given == load_preset(name)
     assert not {"seed", "budget", "dataset"} & set(load_preset(name))

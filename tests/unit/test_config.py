@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from harness.architectures import ACTIVATIONS, ARCHITECTURES, NORMS
-from harness.config import Budget, EvaluateConfig, TrainConfig, parse
+from harness.config import parse
 from harness.errors import HarnessError
-from harness.losses import LOSSES
-from harness.penalties import PENALTIES
+from harness.evaluate import EvaluateConfig
+from harness.systems import Budget, GANConfig
+from harness.systems.gan.architectures import ARCHITECTURES
+from harness.systems.gan.losses import LOSSES
+from harness.systems.gan.penalties import PENALTIES
+from harness.systems.layers import ACTIVATIONS, NORMS
 
 
-def config(**values: Any) -> TrainConfig:
-    return parse(TrainConfig, values, "study.toml")
+def config(**values: Any) -> GANConfig:
+    return parse(GANConfig, values, "study.toml")
 
 
 def refusal(model: Any, values: object) -> str:
@@ -76,7 +79,7 @@ def test_equal_settings_are_equal_configs() -> None:
 
 def test_survives_a_round_trip_through_json() -> None:
     original = config(penalty="r1", weight_clip=0.1, budget={"seconds": 1.5})
-    assert TrainConfig.model_validate_json(original.model_dump_json()) == original
+    assert GANConfig.model_validate_json(original.model_dump_json()) == original
 
 
 def test_networks_get_their_own_settings() -> None:
@@ -111,21 +114,21 @@ def test_frozen() -> None:
 def test_unknown_names_suggest_the_nearest(
     key: str, value: str, nearest: str, registry: Any
 ) -> None:
-    message = refusal(TrainConfig, {key: value})
+    message = refusal(GANConfig, {key: value})
     assert message.startswith(f"{key} = '{value}': unknown ")
     assert f"did you mean '{nearest}'?" in message
     assert f"(allowed: {', '.join(sorted(registry))})" in message
 
 
 def test_unknown_dataset_suggests_the_nearest() -> None:
-    message = refusal(TrainConfig, {"dataset": "mnst"})
+    message = refusal(GANConfig, {"dataset": "mnst"})
     assert message.startswith("dataset = 'mnst': unknown dataset 'mnst'; did you mean 'mnist'?")
-    assert refusal(TrainConfig, {"dataset": "folder:"}).startswith("dataset = 'folder:': unknown")
+    assert refusal(GANConfig, {"dataset": "folder:"}).startswith("dataset = 'folder:': unknown")
     assert config(dataset="folder:faces").dataset == "folder:faces"
 
 
 def test_unknown_optimizer_names_the_legal_ones() -> None:
-    message = refusal(TrainConfig, {"optimizer": "adm"})
+    message = refusal(GANConfig, {"optimizer": "adm"})
     assert message.startswith("optimizer = 'adm': ")
     assert all(name in message for name in ("'adam'", "'adamw'", "'rmsprop'", "'sgd'"))
 
@@ -133,9 +136,9 @@ def test_unknown_optimizer_names_the_legal_ones() -> None:
 @pytest.mark.parametrize(
     ("model", "values", "key", "nearest"),
     [
-        (TrainConfig, {"los": "hinge"}, "los", "loss"),
-        (TrainConfig, {"dics_steps": 5}, "dics_steps", "d_steps"),
-        (TrainConfig, {"budget": {"imags": 3}}, "imags", "images"),
+        (GANConfig, {"los": "hinge"}, "los", "loss"),
+        (GANConfig, {"dics_steps": 5}, "dics_steps", "d_steps"),
+        (GANConfig, {"budget": {"imags": 3}}, "imags", "images"),
         (EvaluateConfig, {"sample": 100}, "sample", "samples"),
     ],
 )
@@ -171,7 +174,7 @@ def test_unknown_keys_suggest_the_nearest(
     ],
 )
 def test_out_of_range(key: str, value: float, allowed: str) -> None:
-    message = refusal(TrainConfig, {key: value})
+    message = refusal(GANConfig, {key: value})
     assert message.startswith(f"{key} = {value!r}: ")
     assert allowed in message
 
@@ -195,7 +198,7 @@ def test_out_of_range(key: str, value: float, allowed: str) -> None:
     ],
 )
 def test_strict_types(key: str, value: object) -> None:
-    assert refusal(TrainConfig, {key: value}).startswith(f"{key} = {value!r}: ")
+    assert refusal(GANConfig, {key: value}).startswith(f"{key} = {value!r}: ")
 
 
 def test_whole_numbers_are_legal_where_fractions_are() -> None:
@@ -204,22 +207,22 @@ def test_whole_numbers_are_legal_where_fractions_are() -> None:
 
 @pytest.mark.parametrize("key", ["architecture", "loss", "penalty", "dataset", "g_norm"])
 def test_a_list_where_a_name_belongs_is_refused(key: str) -> None:
-    message = refusal(TrainConfig, {key: ["mlp", "dc"]})
+    message = refusal(GANConfig, {key: ["mlp", "dc"]})
     assert message.startswith(f"{key} = ['mlp', 'dc']: ")
 
 
 def test_something_other_than_a_table_is_refused() -> None:
-    assert "valid dictionary" in refusal(TrainConfig, 3)
+    assert "valid dictionary" in refusal(GANConfig, 3)
 
 
 def test_further_problems_are_counted() -> None:
-    message = refusal(TrainConfig, {"d_steps": 0, "seed": -1, "g_lr": 0.0})
+    message = refusal(GANConfig, {"d_steps": 0, "seed": -1, "g_lr": 0.0})
     assert message.endswith(" (and 2 more)")
 
 
 @pytest.mark.parametrize("penalty", [name for name in PENALTIES if name != "none"])
 def test_batch_norm_in_d_is_refused_with_a_penalty(penalty: str) -> None:
-    message = refusal(TrainConfig, {"penalty": penalty, "d_norm": "batch"})
+    message = refusal(GANConfig, {"penalty": penalty, "d_norm": "batch"})
     assert "d_norm = 'batch'" in message
     assert f"penalty = '{penalty}'" in message
     assert "'none', 'layer' or 'spectral'" in message
@@ -232,20 +235,20 @@ def test_batch_norm_in_d_is_legal_without_a_penalty() -> None:
 
 
 def test_penalty_weight_exists_only_with_a_penalty() -> None:
-    message = refusal(TrainConfig, {"penalty_weight": 5.0})
+    message = refusal(GANConfig, {"penalty_weight": 5.0})
     assert message.startswith("penalty_weight = 5.0: ")
     assert "gradient, gradient_one_sided, dragan, r1, r2" in message
     assert config(penalty="r1").penalty_weight == 10.0
     assert config(penalty="r1", penalty_weight=0.5).penalty_weight == 0.5
     assert config(penalty="r1", penalty_weight=0.0).penalty_weight == 0.0
-    assert refusal(TrainConfig, {"penalty": "r1", "penalty_weight": -1.0}).startswith(
+    assert refusal(GANConfig, {"penalty": "r1", "penalty_weight": -1.0}).startswith(
         "penalty_weight = -1.0: "
     )
 
 
 @pytest.mark.parametrize(("g_norm", "d_norm"), [("batch", "none"), ("none", "batch")])
 def test_batch_norm_needs_a_batch(g_norm: str, d_norm: str) -> None:
-    message = refusal(TrainConfig, {"batch_size": 1, "g_norm": g_norm, "d_norm": d_norm})
+    message = refusal(GANConfig, {"batch_size": 1, "g_norm": g_norm, "d_norm": d_norm})
     assert message == "batch_size = 1: batch norm needs at least 2"
     config(batch_size=1, g_norm="none", d_norm="layer")
     config(batch_size=2, g_norm=g_norm, d_norm=d_norm)
@@ -260,7 +263,7 @@ def test_budget_is_one_of_four(unit: str) -> None:
 
 @pytest.mark.parametrize("values", [{}, {"images": 1, "g_steps": 2}, {"d_steps": 3, "seconds": 1}])
 def test_budget_is_exactly_one(values: dict[str, int]) -> None:
-    message = refusal(TrainConfig, {"budget": values})
+    message = refusal(GANConfig, {"budget": values})
     assert message.startswith("budget: exactly one of images, g_steps, d_steps, seconds")
     assert message.endswith(str(list(values)))
 
@@ -270,7 +273,7 @@ def test_budget_is_exactly_one(values: dict[str, int]) -> None:
     [("images", 0), ("g_steps", 1.5), ("d_steps", "9"), ("seconds", 0), ("seconds", float("nan"))],
 )
 def test_budget_values_are_checked(unit: str, value: object) -> None:
-    message = refusal(TrainConfig, {"budget": {unit: value}})
+    message = refusal(GANConfig, {"budget": {unit: value}})
     assert message.startswith(f"budget.{unit} = {value!r}: ")
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from harness.architectures import ACTIVATIONS, ARCHITECTURES, NORMS
 from harness.data import DATASETS
 from harness.errors import HarnessError
-from harness.losses import LOSSES
-from harness.penalties import PENALTIES
 from harness.registry import Registry, first_line
+from harness.systems.gan.architectures import ARCHITECTURES
+from harness.systems.gan.losses import LOSSES
+from harness.systems.gan.penalties import PENALTIES
+from harness.systems.layers import ACTIVATIONS, NORMS
 
 
 @pytest.fixture

@@ -1,0 +1,206 @@
+"""Datasets by the names that study files use, each with a deterministic split in three.
+
+To add one, decorate a loader with `@dataset`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from harness.data.dataset import Dataset, Part
+from harness.errors import HarnessError
+from harness.randomness import derive_seed
+from harness.registry import Registry, first_line
+
+SPLIT_SEED = 20_140_610  # one split for everyone, whatever the run's seed
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
+
+Loader = Callable[[Path, int | None], Dataset]
+DATASETS: Registry[Loader] = Registry("dataset")
+
+
+def dataset(load: Loader) -> Loader:
+    """Register a loader `(data_dir, image_size) -> Dataset` under the function's name."""
+    DATASETS.add(load.__name__, load, first_line(load))
+    return load
+
+
+def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Dataset:
+    """Load a dataset by the name a study file uses.
+
+    Args:
+        name: A registered name, or `folder:PATH` for any folder of images.
+        data_dir: Where torchvision's datasets lie or are downloaded to.
+        image_size: Height and width to resize to; None keeps the dataset's own size.
+
+    Raises:
+        HarnessError: Unknown name, or data that are neither at hand nor downloadable.
+    """
+    if name.startswith("folder:"):
+        return _folder(Path(name.removeprefix("folder:")).expanduser(), image_size)
+    return DATASETS[name](data_dir, image_size)
+
+
+def check_dataset_name(name: str) -> str:
+    """Return `name` if a loader exists for it; raises ValueError otherwise."""
+    return name if name.startswith("folder:") and name != "folder:" else DATASETS.check(name)
+
+
+@dataset
+def digits(data_dir: Path, image_size: int | None = None) -> Dataset:
+    """scikit-learn's 1,797 handwritten digits, embedded; 8x8 pixels enlarged to 16x16."""
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    images = torch.from_numpy(raw.images).float().mul(255 / 16).unsqueeze(1)
+    pixels = _resize(images.round().to(torch.uint8), image_size or 16)
+    # The file runs writer by writer, so the split is drawn, not cut from its ends.
+    parts = _cut(pixels, torch.from_numpy(raw.target).long(), [997, 400, 400])
+    return Dataset(
+        name="digits",
+        source="sklearn.datasets.load_digits (UCI Optical Recognition of Handwritten Digits)",
+        train=parts[0],
+        validation=parts[1],
+        test=parts[2],
+        extractor="digits_cnn_v1" if image_size in (None, 16) else None,
+    )
+
+
+@dataset
+def mnist(data_dir: Path, image_size: int | None = None) -> Dataset:
+    """MNIST: 50,000 + 10,000 + 10,000 handwritten digits, 28x28 grey."""
+    dataset = _torchvision("mnist", "MNIST", data_dir, image_size, 10_000)
+    return _with_extractor(dataset, "mnist_cnn_v1", image_size in (None, 28))
+
+
+@dataset
+def fashion_mnist(data_dir: Path, image_size: int | None = None) -> Dataset:
+    """Fashion-MNIST: 50,000 + 10,000 + 10,000 pieces of clothing, 28x28 grey."""
+    return _torchvision("fashion_mnist", "FashionMNIST", data_dir, image_size, 10_000)
+
+
+@dataset
+def cifar10(data_dir: Path, image_size: int | None = None) -> Dataset:
+    """CIFAR-10: 40,000 + 10,000 + 10,000 photographs of ten classes, 32x32 colour."""
+    return _torchvision("cifar10", "CIFAR10", data_dir, image_size, 10_000)
+
+
+_FILES = {
+    "mnist": (
+        "MNIST/raw/ with train-images-idx3-ubyte, train-labels-idx1-ubyte, "
+        "t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte"
+    ),
+    "fashion_mnist": (
+        "FashionMNIST/raw/ with train-images-idx3-ubyte, train-labels-idx1-ubyte, "
+        "t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte"
+    ),
+    "cifar10": "cifar-10-batches-py/ with data_batch_1 to data_batch_5, test_batch, batches.meta",
+}
+
+
+def _torchvision(
+    name: str, class_name: str, data_dir: Path, image_size: int | None, num_validation: int
+) -> Dataset:
+    """Load both published splits through torchvision and cut validation from the training split."""
+    import torchvision.datasets
+
+    kind = getattr(torchvision.datasets, class_name)
+    splits = []
+    for train in (True, False):
+        try:
+            # torchvision reports its progress on both streams; one line is ours to print.
+            with (
+                contextlib.redirect_stdout(io.StringIO()),
+                contextlib.redirect_stderr(io.StringIO()),
+            ):
+                try:
+                    raw = kind(str(data_dir), train=train, download=False)
+                except RuntimeError:
+                    raw = kind(str(data_dir), train=train, download=True)
+        except Exception as error:
+            raise HarnessError(
+                f"dataset {name!r} is not in {data_dir} and could not be downloaded "
+                f"({type(error).__name__}): put {_FILES[name]} there, or name another place with "
+                "--data-dir or HARNESS_DATA"
+            ) from error
+        images = torch.as_tensor(raw.data)
+        images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
+        splits.append(
+            (_resize(images.contiguous(), image_size), torch.as_tensor(raw.targets).long())
+        )
+    (images, labels), (test_images, test_labels) = splits
+    train_part, validation = _cut(images, labels, [len(images) - num_validation, num_validation])
+    return Dataset(
+        name=name,
+        source=f"torchvision.datasets.{class_name}",
+        train=train_part,
+        validation=validation,
+        test=Part(images=test_images, labels=test_labels),
+    )
+
+
+def _with_extractor(dataset: Dataset, extractor: str, applies: bool) -> Dataset:
+    return dataclasses.replace(dataset, extractor=extractor if applies else None)
+
+
+def _folder(root: Path, image_size: int | None) -> Dataset:
+    """Load every image under `root` as RGB.
+
+    Sub-folders are classes where all images lie in them.
+    """
+    from PIL import Image, UnidentifiedImageError
+    from torchvision.transforms import v2
+
+    if not root.is_dir():
+        raise HarnessError(f"dataset 'folder:{root}': there is no such folder")
+    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if len(paths) < 12:
+        raise HarnessError(
+            f"dataset 'folder:{root}' has {len(paths)} images; at least 12 are needed for its "
+            "training, validation and test parts"
+        )
+    size = image_size or 32
+    shape = v2.Compose([v2.PILToTensor(), v2.Resize(size, antialias=True), v2.CenterCrop(size)])
+    images = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                images.append(shape(image.convert("RGB")))
+        except (UnidentifiedImageError, OSError) as error:
+            raise HarnessError(
+                f"dataset 'folder:{root}': {path} is not a readable image"
+            ) from error
+    classes = sorted({p.relative_to(root).parts[0] for p in paths if p.parent != root})
+    labels = None
+    if len(classes) > 1 and all(p.parent != root for p in paths):
+        labels = torch.tensor([classes.index(p.relative_to(root).parts[0]) for p in paths])
+    held_out = len(paths) // 6
+    parts = _cut(torch.stack(images), labels, [len(paths) - 2 * held_out, held_out, held_out])
+    return Dataset(
+        name=f"folder:{root}", source=str(root), train=parts[0], validation=parts[1], test=parts[2]
+    )
+
+
+def _resize(images: Tensor, size: int | None) -> Tensor:
+    if size is None or images.shape[-2:] == (size, size):
+        return images
+    from torchvision.transforms.v2.functional import resize
+
+    return torch.cat(
+        [resize(chunk, [size, size], antialias=True) for chunk in torch.split(images, 4096)]
+    )
+
+
+def _cut(images: Tensor, labels: Tensor | None, sizes: list[int]) -> list[Part]:
+    """Draw disjoint parts of the given sizes with the one fixed split seed."""
+    generator = torch.Generator().manual_seed(derive_seed(SPLIT_SEED, "split"))
+    order = torch.randperm(len(images), generator=generator)
+    whole = Part(images=images, labels=labels)
+    return [whole.take(indices.sort().values) for indices in torch.split(order, sizes)]

@@ -1,0 +1,25 @@
+"""The `[evaluate]` table of a study file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from harness.config import Config, Count
+
+
+class EvaluateConfig(Config):
+    """How every run of a study is scored: one protocol for all arms."""
+
+    samples: Annotated[int, Field(ge=16)] | None = None
+    """Generated and real samples per score; omitted: what every part has, at most 10,000."""
+    times: Count = 5
+    """Evaluations per run, evenly spaced over the budget, the last at its end."""
+    extractor: str | None = None
+    """Feature extractor; omitted: the dataset's own classifier. Or `inception`."""
+    extractor_weights: Annotated[Path, Field(strict=False)] | None = None
+    """File with Inception's weights; omitted: downloaded on first use."""
+    kid_subsets: Count = 20
+    """Subsets per KID, each of min(1000, samples / 2)."""

@@ -1,0 +1,1 @@
+"""What is kept: MLflow's records, the workspace they lie in, and what code made them."""

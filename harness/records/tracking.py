@@ -1,0 +1,408 @@
+"""MLflow, and nothing but MLflow: the only file that imports it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+# Before mlflow is imported: no telemetry, no chatter, no job processes behind the UI.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+
+import math
+
+import mlflow
+import mlflow.pytorch
+import numpy as np
+import numpy.typing as npt
+from mlflow.entities import Dataset as DatasetRecord
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from PIL import Image
+from torch import nn
+
+from harness.data import Dataset, Facts
+from harness.errors import HarnessError
+from harness.records.provenance import environment, without_password
+from harness.records.workspace import UI_PORT, Workspace, prepare_sqlite, sqlite_file
+from harness.run.runner import GRID_KEY, Outcome, RunResult
+from harness.systems import TrainConfig, draw_inputs, save_generator
+
+STATUS: dict[Outcome, str] = {
+    "finished": "FINISHED",
+    "collapsed": "FINISHED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+    "pruned": "KILLED",
+    "interrupted": "KILLED",
+}
+METRICS_PER_BATCH = 1000  # MLflow's limit
+SYSTEM_METRICS_SECONDS = 5.0
+WEIGHTS_ARTIFACT = "generator_weights"
+
+
+class Tracker:
+    """The MLflow store of a workspace.
+
+    Args:
+        workspace: Says where the store is; a local one is created on first use.
+
+    Raises:
+        HarnessError: The store cannot be reached.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._uri = workspace.tracking_uri
+        self._local = sqlite_file(self._uri) is not None
+        self._artifacts = workspace.artifacts
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        prepare_sqlite(self._uri)
+        with _environment_kept():
+            mlflow.set_tracking_uri(self._uri)
+        try:
+            self._client = mlflow.MlflowClient(self._uri)
+            self._client.search_experiments(max_results=1)
+        except MlflowException as error:
+            reason = str(error).splitlines()[0]
+            raise HarnessError(f"MLflow's store {self._uri} cannot be used: {reason}") from None
+
+    def open_experiment(self, name: str) -> str:
+        """Return the id of the experiment of this name, created if need be."""
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            location = (self._artifacts / name).absolute().as_uri() if self._local else None
+            # The kind opens the UI on training runs rather than on traces of language models.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return str(self._client.create_experiment(name, location, tags=kind))
+        if experiment.lifecycle_stage != "active":
+            raise HarnessError(
+                f"experiment {name!r} was deleted in MLflow: restore it or choose another --name"
+            )
+        return str(experiment.experiment_id)
+
+    def open_parent(self, experiment_id: str, name: str, tags: Mapping[str, str]) -> str:
+        """Return the id of a study's parent run, created if need be, and set its tags."""
+        found = self._client.search_runs(
+            [experiment_id], f"tags.study = '{name}' and tags.phase = 'study'", max_results=1
+        )
+        run = found[0] if found else self._client.create_run(experiment_id, run_name=name)
+        run_id = str(run.info.run_id)
+        tags = {"study": name, "phase": "study", **environment(), **tags}
+        self._client.log_batch(run_id, tags=[RunTag(key, str(tags[key])) for key in tags])
+        self._client.update_run(run_id, status="RUNNING")
+        return run_id
+
+    def log_file(self, run_id: str, name: str, text: str) -> None:
+        """Attach a text file to a run, replacing one of the same name."""
+        self._client.log_text(run_id, text, name)
+
+    def close_parent(
+        self, run_id: str, complete: bool, metrics: Mapping[str, float], tags: Mapping[str, str]
+    ) -> None:
+        """Record a study's summary; an incomplete one may go on later."""
+        now = int(time.time() * 1000)
+        values = [Metric(_safe(key), value, now, 0) for key, value in metrics.items()]
+        self._client.log_batch(
+            run_id,
+            metrics=[metric for metric in values if math.isfinite(metric.value)],
+            tags=[RunTag(key, str(value)) for key, value in tags.items()],
+        )
+        self._client.set_terminated(run_id, "FINISHED" if complete else "KILLED")
+
+    def start_run(
+        self,
+        experiment_id: str,
+        name: str,
+        config: TrainConfig,
+        dataset: Dataset,
+        *,
+        tags: Mapping[str, Any],
+        params: Mapping[str, Any],
+        parent: str | None = None,
+    ) -> RunRecorder:
+        """Start a run that records every resolved setting.
+
+        Args:
+            experiment_id: Where it belongs.
+            name: The run's name in the UI.
+            config: Its settings, one param each.
+            dataset: Logged as an input with its digest.
+            tags: Study, arm, phase, trial and the like.
+            params: Further params, e.g. the evaluation protocol and the device.
+            parent: The study's parent run.
+        """
+        run_tags = {key: str(value) for key, value in tags.items()} | environment()
+        if parent is not None:
+            run_tags["mlflow.parentRunId"] = parent
+        run = self._orphan(experiment_id, tags) if parent is not None else None
+        if run is None:
+            run = self._client.create_run(experiment_id, run_name=name, tags=run_tags)
+        run_id = str(run.info.run_id)
+        settings = flatten(config.model_dump(mode="json")) | dict(params)
+        self._client.log_batch(run_id, params=[Param(k, str(v)) for k, v in settings.items()])
+        record = DatasetRecord(
+            name=dataset.name,
+            digest=dataset.digest,
+            source_type="local",
+            source=json.dumps({"source": dataset.source}),
+            profile=json.dumps(
+                {
+                    "train": len(dataset.train),
+                    "validation": len(dataset.validation),
+                    "test": len(dataset.test),
+                    "sample_shape": list(dataset.sample_shape),
+                }
+            ),
+        )
+        tag = InputTag("mlflow.data.context", "training")
+        self._client.log_inputs(run_id, datasets=[DatasetInput(record, tags=[tag])])
+        return RunRecorder(self._client, run_id)
+
+    def _orphan(self, experiment_id: str, tags: Mapping[str, Any]) -> Run | None:
+        """Return the run that a process made for the same cell and died before noting it."""
+        same = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
+        query = " and ".join(["attributes.status = 'RUNNING'", *same])
+        found = self._client.search_runs([experiment_id], query, max_results=1)
+        return found[0] if found else None
+
+    def resume_run(self, run_id: str) -> RunRecorder:
+        """Take up an interrupted run again; raises HarnessError if MLflow does not know it."""
+        try:
+            self._client.update_run(run_id, status="RUNNING")
+        except MlflowException:
+            raise HarnessError(
+                f"MLflow's store {self._uri} lacks the run {run_id} that the study refers to: both "
+                "databases belong together; restore it or choose another --name"
+            ) from None
+        return RunRecorder(self._client, run_id)
+
+    def params(self, run_id: str) -> dict[str, str]:
+        """Return a run's settings as recorded."""
+        return dict(self.run(run_id).data.params)
+
+    def runs(self, experiment_id: str) -> list[Run]:
+        """Return all runs of an experiment, parents included."""
+        runs: list[Run] = []
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [experiment_id], run_view_type=ViewType.ACTIVE_ONLY, page_token=token
+            )
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    def run(self, run_id: str) -> Run:
+        """Return a run as recorded; raises HarnessError if MLflow does not have it."""
+        try:
+            return self._client.get_run(run_id)
+        except MlflowException:
+            raise HarnessError(
+                f"MLflow's store {self._uri} does not have the run {run_id}"
+            ) from None
+
+    def history(self, run_id: str, key: str) -> list[tuple[int, float]]:
+        """Return a metric's (images seen, value) pairs in order; none if it was never recorded."""
+        recorded = self._client.get_metric_history(run_id, key)
+        return sorted({metric.step: metric.value for metric in recorded}.items())
+
+    def grids(self, run_id: str, *, last_only: bool = False) -> dict[int, npt.NDArray[np.uint8]]:
+        """Return a run's sample grids (H, W, 3) by images seen; none where they are lost."""
+        pictures: dict[int, npt.NDArray[np.uint8]] = {}
+        with tempfile.TemporaryDirectory() as target, contextlib.suppress(MlflowException, OSError):
+            files: dict[int, str] = {}
+            for file in self._client.list_artifacts(run_id, "images"):
+                key, *facts = Path(file.path).name.split("+")
+                if key == GRID_KEY and file.path.endswith(".png"):
+                    files[int(facts[1])] = file.path
+            for step in sorted(files)[-1 if last_only else 0 :]:
+                local = self._client.download_artifacts(run_id, files[step], target)
+                with Image.open(local) as picture:
+                    pictures[step] = np.asarray(picture.convert("RGB"))
+        return pictures
+
+    def log_folder(self, run_id: str, folder: Path, name: str) -> None:
+        """Attach a folder's files to a run under a name, replacing those of the same names.
+
+        Raises:
+            HarnessError: The store does not know the run or does not take files.
+        """
+        try:
+            self._client.log_artifacts(run_id, str(folder), name)
+        except (MlflowException, OSError) as error:
+            raise HarnessError(str(error).splitlines()[0]) from None
+
+    def page(self, experiment_id: str, run_id: str) -> str:
+        """Return the address of a run's page: on the server, or where `harness ui` serves it."""
+        server = without_password(self._uri)
+        if not server.startswith("http"):
+            server = f"http://127.0.0.1:{UI_PORT}"
+        return f"{server}/#/experiments/{experiment_id}/runs/{run_id}"
+
+    @contextlib.contextmanager
+    def generator_folder(self, run_id: str) -> Iterator[Path]:
+        """Yield a folder with the run's generator files, fetched if they lie on a server."""
+        with tempfile.TemporaryDirectory() as target:
+            try:
+                yield Path(self._client.download_artifacts(run_id, WEIGHTS_ARTIFACT, target))
+            except MlflowException as error:
+                reason = str(error).splitlines()[0]
+                raise HarnessError(f"run {run_id} has no generator to export: {reason}") from None
+
+
+class RunRecorder:
+    """Writes one run to MLflow: scalars in batches, pictures by step, the generator at the end."""
+
+    def __init__(self, client: mlflow.MlflowClient, run_id: str) -> None:
+        self.run_id = run_id
+        self._client = client
+        self._pending: list[Metric] = []
+        self._pending_grids: list[tuple[str, int, npt.NDArray[np.uint8]]] = []
+        self._monitor = SystemMetricsMonitor(
+            run_id, sampling_interval=SYSTEM_METRICS_SECONDS, resume_logging=True
+        )
+        self._monitor.start()
+
+    def log_metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Hold back scalars for the next batch; non-finite ones would break MLflow's pages."""
+        now = int(time.time() * 1000)
+        self._pending += [
+            Metric(key, value, now, step) for key, value in values.items() if math.isfinite(value)
+        ]
+
+    def log_grid(self, key: str, picture: npt.NDArray[np.uint8], step: int) -> None:
+        """Hold back a picture that the UI's step slider plays."""
+        self._pending_grids.append((key, step, picture))
+
+    def log_generator(self, generator: nn.Module, config: TrainConfig, facts: Facts) -> None:
+        """Store the generator twice: as plain weights, and as a model for `mlflow.pytorch`."""
+        with tempfile.TemporaryDirectory() as folder:
+            save_generator(Path(folder), generator, config, facts)
+            self._client.log_artifacts(self.run_id, folder, WEIGHTS_ARTIFACT)
+        inputs = draw_inputs(config, facts, 2, 0)  # 1 would freeze the exported batch size
+        if len(inputs) > 1:
+            return  # MLflow's signature for exported programs knows one tensor
+        example = inputs[0].numpy()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.export's and mlflow's own deprecations
+            with _active(self.run_id):
+                mlflow.pytorch.log_model(
+                    generator,
+                    name="generator",
+                    input_example=example,
+                    serialization_format="pt2",
+                    pip_requirements=[f"torch=={version('torch')}"],
+                )
+
+    def flush(self) -> None:
+        """Write the scalars and pictures held back."""
+        pending, self._pending = self._pending, []
+        for start in range(0, len(pending), METRICS_PER_BATCH):
+            batch = pending[start : start + METRICS_PER_BATCH]
+            self._client.log_batch(self.run_id, metrics=batch)
+        grids, self._pending_grids = self._pending_grids, []
+        for key, step, picture in grids:
+            self._client.log_image(self.run_id, picture, key=key, step=step, synchronous=True)
+
+    def finish(self, result: RunResult) -> None:
+        """Write what is left and set the run's true status."""
+        self.flush()
+        tags: dict[str, str] = {"outcome": result.outcome}
+        if result.reason:
+            tags["reason"] = result.reason[:5000]
+        if not result.scores and result.last_scores:
+            tags["last_scores"] = json.dumps(dict(result.last_scores))[:5000]
+        self._client.log_batch(self.run_id, tags=[RunTag(*item) for item in tags.items()])
+        self._close(STATUS[result.outcome])
+
+    def interrupt(self) -> None:
+        """Leave the run to be resumed; what was held back is dropped, to be measured again."""
+        self._client.set_tag(self.run_id, "outcome", "interrupted")
+        self._close(STATUS["interrupted"])
+
+    def abandon(self) -> None:
+        """Let go of a run that somebody else has taken over."""
+        self._monitor.finish()
+
+    def _close(self, status: str) -> None:
+        # A run shorter than the sampling interval still gets its one sample.
+        with contextlib.suppress(Exception):
+            self._monitor.collect_metrics()
+            self._monitor.publish_metrics(self._monitor.aggregate_metrics())
+        self._monitor.finish()
+        self._client.set_terminated(self.run_id, status)
+
+
+@contextlib.contextmanager
+def _active(run_id: str) -> Iterator[None]:
+    """Make a run the fluent API's active one without letting that API decide its status."""
+    with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+        yield
+    mlflow.MlflowClient().update_run(run_id, status="RUNNING")
+
+
+@contextlib.contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Undo MLflow's writing of its address to the environment: the next workspace has its own."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+def logged_dataset(run: Run) -> DatasetRecord:
+    """Return the dataset that a run was trained on: its name, digest and profile (JSON)."""
+    inputs = run.inputs.dataset_inputs if run.inputs is not None else []
+    if not inputs:
+        raise HarnessError(f"MLflow's record of run {run.info.run_id} names no dataset")
+    return inputs[0].dataset
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings with dotted keys, without those that are not set."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        elif value is not None:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _safe(key: str) -> str:
+    """Return a metric name that MLflow allows."""
+    return "".join(c if c.isalnum() or c in "_-./ " else "_" for c in key)
+
+
+def serve_ui(workspace: Workspace, port: int) -> int:
+    """Run MLflow's own UI on 127.0.0.1 until it is ended, and return its exit status."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--backend-store-uri", workspace.tracking_uri]
+    command += ["--default-artifact-root", str(workspace.artifacts), "--workers", "1"]
+    command += ["--uvicorn-opts", "--log-level warning"]
+    # The server warns of its own dependencies' deprecations, which are not its user's.
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONWARNINGS": "ignore"})
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        return 0

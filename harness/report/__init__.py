@@ -1,5 +1,0 @@
-"""Writing a study up: from MLflow's records to tables, figures and words."""
-
-from harness.report.write import Report, write_report
-
-__all__ = ["Report", "write_report"]

@@ -1,0 +1,1 @@
+"""What comes out: summaries, statistics, reports, exports, reproductions and status."""

@@ -1,0 +1,189 @@
+"""The best generator of a study as a folder that others can load, and samples from it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.config import parse
+from harness.errors import HarnessError, unknown_name
+from harness.records.tracking import Tracker
+from harness.records.workspace import Workspace, check_replaceable, replaced_folder
+from harness.run.pictures import image_grid, png
+from harness.study.study import StudyConfig
+from harness.systems import generate, load_generator
+from harness.systems.generator import SPEC_FILE, WEIGHTS_FILE
+from harness.work.board import Board
+from harness.work.queue import CellRecord, Storage
+
+CARD_FILE = "README.md"
+GRID_FILE = "samples.png"
+RECORD_FILE = "record.json"
+FILES = {SPEC_FILE, WEIGHTS_FILE, CARD_FILE, GRID_FILE, RECORD_FILE}
+GRID_SAMPLES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What was exported.
+
+    Attributes:
+        folder: Where to.
+        arm: The arm it comes from.
+        run_id: The MLflow run.
+        scores: Final scores by protocol key.
+    """
+
+    folder: Path
+    arm: str
+    run_id: str
+    scores: dict[str, float]
+
+
+def export_best(name: str, folder: Path, workspace: Workspace, arm: str | None = None) -> Export:
+    """Write the confirm run with the lowest *validation* FID to `folder`.
+
+    Its test FID is stated, never selected on. The folder holds the weights (safetensors), a
+    description that rebuilds the generator, the record of its run, a sample grid and a model card.
+
+    Args:
+        name: The study.
+        folder: Created, or replaced if it is an earlier export.
+        workspace: Where the study lives.
+        arm: Only this arm; None: any.
+
+    Raises:
+        HarnessError: Unknown study or arm, no confirm run with a score yet, or a folder in the way.
+    """
+    storage = Storage(workspace, create=False)
+    definition = storage.require_definition(name)
+    study = parse(StudyConfig, definition["study"], f"the record of study {name!r}")
+    check_replaceable(folder, FILES, SPEC_FILE)
+    states = Board(storage, name, study).states()
+    if arm is not None and arm not in [state.arm.name for state in states]:
+        raise unknown_name("arm", arm, [state.arm.name for state in states])
+    runs = [
+        (record, state.arm.name)
+        for state in states
+        for record in state.confirm
+        if record.value is not None and arm in (None, state.arm.name)
+    ]
+    if not runs:
+        raise HarnessError(f"study {name!r} has no confirm run with a score yet; nothing to export")
+    record, arm_name = min(runs, key=lambda run: run[0].value or 0.0)
+    run_id = next(iter(record.run_ids.values()))
+    tracker = Tracker(workspace)
+    facts = {
+        "study": name,
+        "question": study.question,
+        "arm": arm_name,
+        "run_id": run_id,
+        "dataset": study.dataset,
+        "dataset_digest": definition["dataset_digest"],
+        "scores": dict(record.scores),
+        "settings": tracker.params(run_id),
+    }
+    with tracker.generator_folder(run_id) as files:
+        _write(folder, files, facts, definition, record)
+    return Export(folder=folder, arm=arm_name, run_id=run_id, scores=dict(record.scores))
+
+
+def sample(folder: Path, num_samples: int, seed: int = 0, device: str = "cpu") -> torch.Tensor:
+    """Return images (num_samples, C, H, W) uint8 of an exported generator, the same for one seed.
+
+    Raises:
+        HarnessError: The folder is not an export or is damaged.
+    """
+    generator, spec = load_generator(folder)
+    generator.to(device)
+    return generate(generator, spec.draw_inputs(num_samples, seed))
+
+
+def check_sample_file(file: Path) -> None:
+    """Raise HarnessError for a file type that samples are not written as."""
+    if file.suffix not in (".png", ".npz"):
+        raise HarnessError(f"--output {file}: allowed are files ending in .png or .npz")
+
+
+def write_samples(images: torch.Tensor, file: Path) -> None:
+    """Write images as a grid (.png) or as an array `images`, (N, C, H, W) uint8 (.npz)."""
+    check_sample_file(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.suffix == ".png":
+        png(image_grid(images)).save(file)
+    else:
+        np.savez_compressed(file, images=images.numpy())
+
+
+def _write(
+    folder: Path,
+    files: Path,
+    facts: dict[str, Any],
+    definition: dict[str, Any],
+    record: CellRecord,
+) -> None:
+    """Write the generator, its record, samples and card."""
+    with replaced_folder(folder) as new:
+        shutil.copytree(files, new, dirs_exist_ok=True)
+        (new / RECORD_FILE).write_text(json.dumps(facts, indent=2) + "\n")
+        images = sample(new, GRID_SAMPLES)
+        png(image_grid(images)).save(new / GRID_FILE)
+        (new / CARD_FILE).write_text(_card(facts, definition, record))
+
+
+def _card(facts: dict[str, Any], definition: dict[str, Any], record: CellRecord) -> str:
+    """Return the model card."""
+    scores = "\n".join(f"| `{key}` | {value:.5g} |" for key, value in facts["scores"].items())
+    point = ", ".join(f"{key} = {value}" for key, value in (record.cell.point or {}).items())
+    settings = "\n".join(f"| `{key}` | {value} |" for key, value in facts["settings"].items())
+    return f"""# Generator from the study `{facts["study"]}`
+
+**Question of the study:** {facts["question"]}
+
+This is the confirm run with the lowest validation FID, of arm `{facts["arm"]}`
+({point or "nothing tuned"}; training seed {record.cell.seeds[0]}; MLflow run `{facts["run_id"]}`).
+It is the best of several seeds: the arm's expected score is the mean that the study reports.
+
+![samples]({GRID_FILE})
+
+Samples of seed 0, not selected.
+
+## Scores
+
+Keys name split, metric, feature extractor and number of samples. Test statistics took no part in
+any choice.
+
+| metric | value |
+|---|---|
+{scores}
+| `{definition["metric"]}`, real against real | {definition["floor"]:.5g} |
+
+## Data
+
+`{facts["dataset"]}`, digest `{facts["dataset_digest"]}`.
+
+## Use
+
+`harness sample DIR -n 64 -o grid.png`, or in Python:
+
+```python
+from pathlib import Path
+
+from harness.checkpoint import load_generator
+
+generator, spec = load_generator(Path("DIR"))
+images = generator(*spec.draw_inputs(16, seed=0))  # (16, C, H, W) in [-1, 1]
+```
+
+## Settings
+
+| key | value |
+|---|---|
+{settings}
+"""

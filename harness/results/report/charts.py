@@ -1,0 +1,266 @@
+"""The report's charts, each from the analysis and the runs' curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from harness.results.report.analysis import Analysis, ArmAnalysis
+from harness.results.report.records import Curves
+from harness.results.report.search_charts import build_search_charts
+from harness.results.report.style import (
+    ArmStyle,
+    Drawing,
+    arm_styles,
+    drawing,
+    legend,
+    log_x,
+    log_y,
+    panels,
+)
+from harness.results.spelling import number
+from harness.results.summary import FEWEST_FOR_INTERVALS
+from harness.systems import SYSTEMS, Panel
+
+WIDE = 10  # the ratio of largest to smallest score from which an axis is logarithmic
+
+
+def curve_keys(analysis: Analysis) -> list[str]:
+    """Return the metrics whose whole curves the charts draw."""
+    keys = [
+        f"train/{key}" for arm in analysis.arms for panel in _panels(arm) for key in panel.curves
+    ]
+    return [analysis.objective, *dict.fromkeys(keys)]
+
+
+def _panels(arm: ArmAnalysis) -> tuple[Panel, ...]:
+    return SYSTEMS[arm.config.system].panels(arm.config)
+
+
+def build_charts(analysis: Analysis, curves: Curves) -> list[Drawing]:
+    """Return all charts for which there are data.
+
+    Args:
+        analysis: The study's figures of merit.
+        curves: Of the confirm runs.
+    """
+    styles = arm_styles([arm.name for arm in analysis.arms])
+    with drawing():
+        charts = [
+            _scores(analysis, styles),
+            _fid_curves(analysis, curves, styles),
+            _training(analysis, curves, styles),
+            *build_search_charts(analysis, styles),
+        ]
+    return [chart for chart in charts if chart is not None]
+
+
+def _scores(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | None:
+    arms = [arm for arm in analysis.arms if arm.confirm]
+    if not arms:
+        return None
+    figure, (axes,) = panels(1, columns=1, height=0.9 + 0.55 * len(arms))
+    described, endless = [], []
+    for place, arm in enumerate(arms):
+        style, scores = styles[arm.name], [rank for rank in arm.ranks if math.isfinite(rank)]
+        offsets = place - 0.12 - 0.16 * (np.arange(len(scores)) % 3 - 1) / 2
+        axes.scatter(
+            scores, offsets, s=28, c=style.colour, marker=style.marker, alpha=0.8, linewidths=0
+        )
+        if arm.iqm is not None and arm.iqm_interval is not None:
+            low, high = arm.iqm_interval
+            if math.isinf(high):
+                endless.append((low, place + 0.22))
+            else:
+                axes.plot([low, high], [place + 0.22] * 2, color="#333333", lw=2.2)
+            axes.plot(arm.iqm, place + 0.22, "|", color="#333333", ms=11, mew=2.2)
+        lost = len(arm.ranks) - len(scores)
+        if lost:
+            axes.annotate(
+                f"{lost} of {len(arm.ranks)} without a score",
+                (1, place),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="center",
+                color="#a00000",
+            )
+        shown = f"{number(min(scores))} to {number(max(scores))}" if scores else "no scores"
+        described.append(f"{arm.name}: {shown} over {len(arm.ranks)} runs")
+    floor = analysis.summary.floor
+    scores = [run.score(analysis.metric) or 0.0 for arm in arms for run in arm.scored]
+    if scores and max(scores) / max(min(scores), 1e-9) > WIDE:
+        log_x(axes)
+    drawn_floor = floor is not None and floor > 0
+    if drawn_floor:
+        axes.axvline(floor, color="#777777", lw=1, ls=(0, (4, 3)))
+        axes.annotate(
+            " real images",
+            (floor, 1),
+            xycoords=("data", "axes fraction"),
+            va="bottom",
+            color="#555555",
+            fontsize=7.5,
+        )
+    edge = axes.get_xlim()[1]
+    for low, y in endless:
+        axes.plot([low, edge], [y, y], color="#333333", lw=2.2)
+        axes.plot(edge, y, ">", color="#333333", ms=7, clip_on=False)
+    axes.set_xlim(right=edge)
+    axes.set_yticks(range(len(arms)), [arm.name for arm in arms])
+    axes.set_ylim(len(arms) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"test FID of confirm runs ({_protocol(analysis.metric)}), lower is better")
+    few = all(len(arm.ranks) < FEWEST_FOR_INTERVALS for arm in arms)
+    bars = "" if few else " Bars: interquartile mean with its 95 % bootstrap interval."
+    bars += " An arrow: up to infinity, for runs without a score." * bool(endless)
+    return Drawing(
+        name="scores",
+        caption=f"Test FID of every confirm run, one mark per training seed.{bars}"
+        + " Dashed: what real images score." * drawn_floor,
+        alt="Dot plot of test FID by arm. " + "; ".join(described) + ".",
+        figure=figure,
+    )
+
+
+def _fid_curves(
+    analysis: Analysis, curves: Curves, styles: Mapping[str, ArmStyle]
+) -> Drawing | None:
+    arms = [arm for arm in analysis.arms if _has_curve(arm, curves, analysis.objective)]
+    if not arms:
+        return None
+    figure, (axes,) = panels(1, columns=1, height=3.0)
+    described = []
+    for arm in arms:
+        steps, values = _stack(arm, curves, analysis.objective)
+        _band(axes, steps, values, styles[arm.name], arm.name, marks=True)
+        middle = np.nanmedian(values, axis=0)
+        described.append(f"{arm.name}: {number(middle[0])} to {number(middle[-1])}")
+    log_y(axes)
+    _images_axis(axes)
+    axes.set_ylabel("validation FID (log)")
+    legend(figure)
+    return Drawing(
+        name="fid_curves",
+        caption="Validation FID of the confirm runs against real images seen."
+        " Lines: median over the runs that got so far; bands: all of them, from best to worst.",
+        alt="Curves of validation FID over training. Medians from first to last evaluation: "
+        + "; ".join(described)
+        + ".",
+        figure=figure,
+    )
+
+
+def _training(analysis: Analysis, curves: Curves, styles: Mapping[str, ArmStyle]) -> Drawing | None:
+    drawn: dict[str, list[tuple[ArmAnalysis, Panel]]] = {}
+    for arm in analysis.arms:
+        for panel in _panels(arm):
+            if any(_has_curve(arm, curves, f"train/{key}") for key in panel.curves):
+                drawn.setdefault(panel.title, []).append((arm, panel))
+    if not drawn:
+        return None
+    figure, axes = panels(len(drawn), columns=min(3, len(drawn)), height=2.5)
+    titles = []
+    for ax, (title, owners) in zip(axes, drawn.items(), strict=True):
+        for arm, panel in owners:
+            lines = [styles[arm.name].line] if len(panel.curves) == 1 else ["-", ":", "--"]
+            for key, line in zip(panel.curves, lines, strict=False):
+                label = arm.name if line != ":" else None
+                _band(ax, *_stack(arm, curves, f"train/{key}"), styles[arm.name], label, line=line)
+        names = ", ".join(
+            f"{name} {mark}" for name, mark in zip(owners[0][1].curves.values(), "—·", strict=False)
+        )
+        titles.append(title)
+        ax.set_title(title if len(owners[0][1].curves) == 1 else names)
+        ax.set_ylabel(" / ".join(dict.fromkeys(panel.unit for _, panel in owners)))
+        if owners[0][1].unit == "mean probability":
+            ax.set_ylim(0, 1)
+        else:
+            _tame(ax)
+        _images_axis(ax)
+    legend(figure)
+    return Drawing(
+        name="training",
+        caption="What training measures, each a mean over about a hundredth of the budget. Lines: "
+        "median of the confirm runs that got so far; bands: all of them. Losses of different kinds "
+        "are not comparable in height.",
+        alt="Panels over training by arm: " + ", ".join(titles) + ".",
+        figure=figure,
+    )
+
+
+def _has_curve(arm: ArmAnalysis, curves: Curves, key: str) -> bool:
+    return any(curves.get(run.run_id, {}).get(key) for run in arm.confirm)
+
+
+def _stack(arm: ArmAnalysis, curves: Curves, key: str) -> tuple[Any, Any]:
+    """Return steps (T,) and values (runs, T), NaN beyond where a run has got.
+
+    Runs measured at other steps, as with a budget in seconds, are interpolated.
+    """
+    recorded = [_whole(curves.get(run.run_id, {}).get(key, ())) for run in arm.confirm]
+    recorded = [curve for curve in recorded if curve]
+    steps = np.array(sorted({step for curve in recorded for step, _ in curve}))
+    values = []
+    for curve in recorded:
+        measured = np.array(curve, np.float64)
+        values.append(np.interp(steps, measured[:, 0], measured[:, 1], np.nan, np.nan))
+    return steps, np.array(values)
+
+
+def _whole(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Leave out means over much fewer steps than the others: those cut short by an evaluation."""
+    steps = np.array([0, *(step for step, _ in curve)])
+    gaps = np.diff(steps)
+    return [point for point, gap in zip(curve, gaps, strict=True) if gap >= np.median(gaps) / 2]
+
+
+def _band(
+    ax: Any,
+    steps: Any,
+    values: Any,
+    style: ArmStyle,
+    label: str | None,
+    *,
+    line: str | None = None,
+    marks: bool = False,
+) -> None:
+    if not len(steps):
+        return
+    ax.plot(
+        steps,
+        np.nanmedian(values, axis=0),
+        color=style.colour,
+        ls=line or style.line,
+        label=label,
+        marker=style.marker if marks else None,
+        ms=4,
+    )
+    low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+    ax.fill_between(steps, low, high, color=style.colour, alpha=0.18, lw=0)
+
+
+def _tame(ax: Any) -> None:
+    """Show heights over orders of magnitude on an axis that is linear around 0."""
+    low, high = ax.dataLim.y0, ax.dataLim.y1
+    if max(abs(low), abs(high)) > 100:
+        ax.set_yscale("symlog", linthresh=1)
+
+
+def _images_axis(ax: Any) -> None:
+    ax.set_xlabel("real images seen")
+    ax.xaxis.set_major_formatter(FuncFormatter(_thousands))
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def _thousands(value: float, _position: int | None = None) -> str:
+    if value >= 1e6:
+        return f"{value / 1e6:g}M"
+    return f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"
+
+
+def _protocol(metric: str) -> str:
+    return metric.partition("fid_")[2]

@@ -1,0 +1,147 @@
+"""Sample pictures: the same latents in every arm, and the worst run beside the best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from PIL import Image
+
+from harness.results.report.analysis import Analysis, ArmAnalysis
+from harness.results.report.records import RunRecord
+from harness.results.report.style import PAGE_INCHES, Drawing, drawing
+from harness.results.spelling import number
+
+Grid = npt.NDArray[np.uint8]
+Grids = Callable[..., Mapping[int, Grid]]
+"""(run id, last_only=...) -> sample grids by images seen."""
+
+MOST_ARMS = 8
+MOST_STEPS = 7
+MOST_PIXELS = 480  # a grid's longer side in a report
+GAP_PIXELS = 12
+HEADING_INCHES = 0.42
+WHITE = 255
+
+
+def chosen_runs(arm: ArmAnalysis) -> dict[str, RunRecord]:
+    """Return an arm's best, median and worst scored runs (fewer if it has fewer)."""
+    runs = arm.scored
+    if len(runs) < 3:
+        return dict(zip(("best", "worst"), runs, strict=False))
+    return {"best": runs[0], "median": runs[(len(runs) - 1) // 2], "worst": runs[-1]}
+
+
+def build_galleries(analysis: Analysis, grids: Grids) -> list[Drawing]:
+    """Return the sample grids and the strips over training, as far as there are pictures."""
+    scored = [arm for arm in analysis.arms if arm.scored]
+    arms = scored[:MOST_ARMS]
+    left_out = ""
+    if len(scored) > len(arms):
+        left_out = f" Shown are the first {len(arms)} of {len(scored)} arms."
+    with drawing():
+        drawings = [_samples(analysis, arms, grids, left_out), _strips(arms, grids, left_out)]
+    return [each for each in drawings if each is not None]
+
+
+def _samples(
+    analysis: Analysis, arms: Sequence[ArmAnalysis], grids: Grids, left_out: str
+) -> Drawing | None:
+    rows = {}
+    shown = [run for arm in arms for run in chosen_runs(arm).values()]
+    same = len({run.params.get("latent_dim") for run in shown}) == 1
+    for arm in arms:
+        row = []
+        for which, run in chosen_runs(arm).items():
+            title = f"{which}: test FID {number(run.score(analysis.metric))}, seed {run.seed}"
+            row += [(title, picture) for picture in grids(run.run_id, last_only=True).values()]
+        rows[arm.name] = row
+    return _gallery(
+        rows,
+        name="samples",
+        caption="Final samples of confirm runs: of every arm the best, the median and the worst "
+        "that has a test FID. "
+        + ("The 64 inputs are the same in all grids; n" if same else "N")
+        + f"othing else was selected.{left_out}",
+        alt="Grids of 64 generated images of the best, median and worst run, for the arms "
+        f"{'; '.join(rows)}.",
+    )
+
+
+def _strips(arms: Sequence[ArmAnalysis], grids: Grids, left_out: str) -> Drawing | None:
+    rows = {}
+    for arm in arms:
+        runs = chosen_runs(arm)
+        run = runs.get("median", runs["best"])
+        rows[f"{arm.name}, seed {run.seed}"] = [
+            (f"{step:,}" if step else "untrained", _corner(picture))
+            for step, picture in _spread(grids(run.run_id, last_only=False))
+        ]
+    return _gallery(
+        rows,
+        name="over_training",
+        caption="Samples over training, by real images seen, of every arm's median confirm run (of "
+        f"two, the better); the same 16 latents along a row.{left_out}",
+        alt="Strips of generated images from before the first step to the end of training, for the "
+        f"arms {'; '.join(rows)}.",
+    )
+
+
+def _gallery(
+    rows: Mapping[str, Sequence[tuple[str, Grid]]], *, name: str, caption: str, alt: str
+) -> Drawing | None:
+    """Return named rows of titled pictures, each row as one image: few axes draw quickly."""
+    rows = {label: row for label, row in rows.items() if row}
+    if not rows:
+        return None
+    columns = max(map(len, rows.values()))
+    row_inches = HEADING_INCHES + PAGE_INCHES / columns
+    figure = Figure(figsize=(PAGE_INCHES, len(rows) * row_inches))
+    figure.set_layout_engine("none")
+    band, heading = 1 / len(rows), HEADING_INCHES / (len(rows) * row_inches)
+    for index, (label, row) in enumerate(rows.items()):
+        pictures = [_shrink(picture) for _, picture in row]
+        height, width = pictures[0].shape[:2]
+        canvas = np.full((height, columns * (width + GAP_PIXELS) - GAP_PIXELS, 3), WHITE, np.uint8)
+        ax = figure.add_axes((0.005, 1 - (index + 1) * band, 0.99, band - heading))
+        ax.axis("off")
+        for column, ((title, _), picture) in enumerate(zip(row, pictures, strict=True)):
+            left = column * (width + GAP_PIXELS)
+            part = picture[:height, :width]
+            canvas[: part.shape[0], left : left + part.shape[1]] = part
+            ax.annotate(
+                title,
+                (left + width / 2, 0),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7.5,
+            )
+        ax.annotate(label, (0, 0), xytext=(0, 15), textcoords="offset points", fontweight="bold")
+        ax.imshow(canvas, interpolation="nearest", aspect="equal")
+    return Drawing(name=name, caption=caption, alt=alt, figure=figure)
+
+
+def _spread(pictures: Mapping[int, Grid]) -> list[tuple[int, Grid]]:
+    """Return at most `MOST_STEPS` pictures, evenly chosen, first and last among them."""
+    items = list(pictures.items())
+    if len(items) <= MOST_STEPS:
+        return items
+    return [items[round(place)] for place in np.linspace(0, len(items) - 1, MOST_STEPS)]
+
+
+def _corner(picture: Grid) -> Grid:
+    """Return a grid's upper left quarter: 16 of 64 images."""
+    height, width = picture.shape[:2]
+    return picture[: height // 2, : width // 2]
+
+
+def _shrink(picture: Grid) -> Grid:
+    """Return a large picture with fewer pixels, so that a report stays small."""
+    step = -(-max(picture.shape[:2]) // MOST_PIXELS)
+    if step == 1:
+        return picture
+    height, width = picture.shape[:2]
+    return np.asarray(Image.fromarray(picture).resize((width // step, height // step)))

@@ -1,0 +1,309 @@
+"""What a report is made from: the runs of one or several studies, read once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.config import parse
+from harness.errors import HarnessError
+from harness.records.tracking import Tracker, logged_dataset
+from harness.records.workspace import Workspace
+from harness.study.study import StudyConfig
+from harness.systems import Budget
+from harness.work.board import ArmState, Board
+from harness.work.queue import CellRecord, Storage
+
+SCORED = ("finished", "collapsed")
+Curves = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
+"""Run id -> metric -> (images seen, value) in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run as MLflow has it.
+
+    Attributes:
+        run_id: MLflow's id.
+        study: Its study.
+        arm: Its arm, by the name that it has in the report.
+        phase: `search` or `confirm`.
+        trial: Number of the search trial, or of the confirm run.
+        seed: Its training seed.
+        outcome: How it ended, or `running`.
+        reason: Why it did not finish.
+        used: Whether the study's tables count it: not where a later run took its place.
+        params: Every setting, as text.
+        metrics: Last value of every metric.
+        tags: Versions, commit, host and the like.
+        page: Address of its page in MLflow's UI.
+        started: When, in milliseconds.
+    """
+
+    run_id: str
+    study: str
+    arm: str
+    phase: str
+    trial: int
+    seed: int
+    outcome: str
+    reason: str
+    used: bool
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    page: str
+    started: int
+
+    def score(self, key: str) -> float | None:
+        """Return a final score; None for a run that did not come to its end."""
+        return self.metrics.get(key) if self.outcome in SCORED else None
+
+    @property
+    def images_seen(self) -> int:
+        """Real images that the run was shown."""
+        return round(self.metrics.get("progress/images", 0))
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds of training, evaluation excluded."""
+        return self.metrics.get("progress/train_seconds", 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecords:
+    """One study.
+
+    Attributes:
+        name: Its name.
+        study: Its file.
+        definition: What was stored when it was started: protocol, execution, ids.
+        states: Where its arms stand.
+        runs: All its runs, arm by arm.
+        profile: Sizes of the dataset's parts.
+        importances: Arm -> tuned parameter -> importance; empty where trials are too few.
+        parts: The studies that were put together here, by name; one if it stands alone.
+    """
+
+    name: str
+    study: StudyConfig
+    definition: Mapping[str, Any]
+    states: tuple[ArmState, ...]
+    runs: tuple[RunRecord, ...]
+    profile: Mapping[str, Any]
+    importances: Mapping[str, Mapping[str, float]]
+    parts: Mapping[str, StudyConfig]
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether several studies were put together, after the fact."""
+        return len(self.parts) > 1
+
+    @property
+    def chosen(self) -> str:
+        """When it was chosen what to compare."""
+        return "put together after the fact" if self.is_joint else "fixed in advance"
+
+    @property
+    def random_search(self) -> bool:
+        """Whether the order of the search's trials means nothing."""
+        searches = [study.search for study in self.parts.values()]
+        return all(each.sampler == "random" and each.pruner == "none" for each in searches)
+
+    @property
+    def search_share(self) -> float | None:
+        """A search run's share of the full budget; None where studies differ in it."""
+        shares = {study.search.budget_share for study in self.parts.values()}
+        return shares.pop() if len(shares) == 1 else None
+
+
+def check_known(names: Sequence[str], workspace: Workspace) -> None:
+    """Raise HarnessError for an unknown study, before any store is created."""
+    storage = Storage(workspace, create=False)
+    for name in names:
+        storage.require_definition(name)
+
+
+def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyRecords:
+    """Read a study.
+
+    Raises:
+        HarnessError: There is no such study, none of its runs has ended with a score, or MLflow
+            lacks one that has.
+    """
+    storage = Storage(workspace, create=False)
+    definition = storage.require_definition(name)
+    study = parse(StudyConfig, definition["study"], f"the record of study {name!r}")
+    board = Board(storage, name, study)
+    states = tuple(board.states())
+    order = {state.arm.name: index for index, state in enumerate(states)}
+    used = {
+        run_id
+        for state in states
+        for record in (*state.search, *state.confirm)
+        for run_id in record.run_ids.values()
+    }
+    experiment = str(definition["experiment_id"])
+    found = tracker.runs(experiment)
+    runs = [
+        RunRecord(
+            run_id=run.info.run_id,
+            study=name,
+            arm=run.data.tags["arm"],
+            phase=run.data.tags["phase"],
+            trial=int(run.data.tags["trial"]),
+            seed=int(run.data.tags["seed"]),
+            outcome=run.data.tags.get("outcome", "running"),
+            reason=run.data.tags.get("reason", ""),
+            used=run.info.run_id in used,
+            params=run.data.params,
+            metrics=run.data.metrics,
+            tags=run.data.tags,
+            page=tracker.page(experiment, run.info.run_id),
+            started=run.info.start_time,
+        )
+        for run in found
+        if run.data.tags.get("study") == name and run.data.tags.get("arm") in order
+    ]
+    ended = {run for state in states for run in ended_runs((*state.search, *state.confirm))}
+    if missing := ended - {run.run_id for run in runs}:
+        raise HarnessError(
+            f"MLflow lacks the run {min(missing)} that study {name!r} refers to: restore it there"
+        )
+    scored = [run for run in runs if run.run_id in ended and run.outcome in SCORED]
+    if not scored:
+        raise HarnessError(f"study {name!r} has no finished run yet; nothing to report")
+    runs.sort(key=lambda run: (order[run.arm], run.phase != "search", run.trial, run.seed))
+    return StudyRecords(
+        name=name,
+        study=study,
+        definition=definition,
+        states=states,
+        runs=tuple(runs),
+        profile=json.loads(logged_dataset(tracker.run(scored[0].run_id)).profile or "{}"),
+        importances=board.importances(),
+        parts={name: study},
+    )
+
+
+def ended_runs(cells: Sequence[CellRecord]) -> list[str]:
+    """Return the runs of the cells that have ended, in order."""
+    return [run_id for cell in cells if cell.is_done for run_id in cell.run_ids.values()]
+
+
+def check_same_protocol(studies: Sequence[StudyRecords]) -> None:
+    """Refuse to put scores side by side that were not made alike.
+
+    Raises:
+        HarnessError: Data, metric, evaluation or budget differ; names the first difference.
+    """
+    first = studies[0]
+    for other in studies[1:]:
+        for (key, one), another in zip(
+            _protocol(first).items(), _protocol(other).values(), strict=True
+        ):
+            if one != another:
+                raise HarnessError(
+                    f"{key} differs: {one} in study {first.name!r}, {another} in study "
+                    f"{other.name!r}; arms are compared only where they agree"
+                )
+
+
+def _protocol(records: StudyRecords) -> dict[str, object]:
+    study, definition = records.study, records.definition
+    return {
+        "dataset": study.dataset,
+        "dataset digest": definition["dataset_digest"],
+        "image_size": study.fixed.get("image_size"),
+        "metric": definition["metric"],
+        "feature extractor": _extractor(records.runs),
+        "KID subsets": study.evaluate.kid_subsets,
+        "evaluations per run": study.evaluate.times,
+        "budget": study.budget.describe(),
+    }
+
+
+def _extractor(runs: Sequence[RunRecord]) -> str:
+    key = "evaluate.extractor_sha256"
+    return next((run.params[key] for run in runs if key in run.params), "unknown")
+
+
+def merge(studies: Sequence[StudyRecords]) -> StudyRecords:
+    """Return one study's records as they are, or several as one whose arms are named `STUDY: arm`.
+
+    The first study's question and baseline lead.
+    """
+    if len(studies) == 1:
+        return studies[0]
+    first = studies[0]
+    states = tuple(
+        replace(state, arm=replace(state.arm, name=joint_name(records, state.arm.name)))
+        for records in studies
+        for state in records.states
+    )
+    runs = tuple(
+        replace(run, arm=joint_name(records, run.arm))
+        for records in studies
+        for run in records.runs
+    )
+    importances = {
+        joint_name(records, arm): shares
+        for records in studies
+        for arm, shares in records.importances.items()
+    }
+    name = "+".join(records.name for records in studies)
+    return replace(
+        first,
+        name=name,
+        states=states,
+        runs=runs,
+        importances=importances,
+        parts={records.name: records.study for records in studies},
+    )
+
+
+def joint_name(records: StudyRecords, arm: str) -> str:
+    """Return an arm's name in a report of several studies."""
+    return f"{records.name}: {arm}"
+
+
+def budget_text(records: StudyRecords, share: float = 1.0) -> str:
+    """Return a run's budget in words, by arm where arms have budgets of their own."""
+    arms: dict[str, list[str]] = {}
+    for state in records.states:
+        budget = parse(Budget, state.arm.settings["budget"], f"arm {state.arm.name!r}")
+        arms.setdefault(budget.scaled(share).describe(), []).append(state.arm.name)
+    if len(arms) == 1:
+        return next(iter(arms))
+    return "; ".join(f"{text} ({', '.join(names)})" for text, names in arms.items())
+
+
+def runs_csv(runs: Sequence[RunRecord], curves: Curves, objective: str) -> str:
+    """Return every run with every setting and final metric as CSV, one line per run.
+
+    Settings are named `param.KEY`, metrics `metric.KEY`; numbers have all their digits. The last
+    column has a confirm run's validation FIDs as `images:value`, separated by spaces.
+    """
+    facts = ["run_id", "study", "arm", "phase", "trial", "seed", "outcome", "reason", "used"]
+    params = list(dict.fromkeys(key for run in runs for key in run.params))
+    metrics = sorted({key for run in runs for key in run.metrics if not key.startswith("system/")})
+    tags = sorted({key for run in runs for key in run.tags if key.startswith("version.")})
+    tags.append("mlflow.source.git.commit")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [f"param.{key}" for key in params] + [f"metric.{key}" for key in metrics]
+    writer.writerow(facts + columns + tags + [f"curve.{objective}"])
+    for run in runs:
+        curve = curves.get(run.run_id, {}).get(objective, ())
+        writer.writerow(
+            [getattr(run, fact) for fact in facts]
+            + [run.params.get(key, "") for key in params]
+            + [run.metrics.get(key, "") for key in metrics]
+            + [run.tags.get(key, "") for key in tags]
+            + [" ".join(f"{step}:{value!r}" for step, value in curve)]
+        )
+    return text.getvalue()

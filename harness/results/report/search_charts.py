@@ -1,0 +1,230 @@
+"""The report's charts of the search: what was tuned, what it bought, and what it cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.ticker import MaxNLocator
+
+from harness.results.report.analysis import Analysis, ArmAnalysis
+from harness.results.report.records import budget_text
+from harness.results.report.style import ArmStyle, Drawing, legend, log_x, log_y, panels
+from harness.results.spelling import number
+from harness.study.space import Choice, Range
+
+MOST_PANELS = 12
+
+
+def build_search_charts(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> list[Drawing | None]:
+    """Return the charts of the search, None for each without data."""
+    return [
+        _tuned(analysis, styles),
+        _search_budget(analysis, styles),
+        _parallel(analysis),
+        _importance(analysis.records.importances, styles),
+    ]
+
+
+def _search_budget(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | None:
+    arms = [arm for arm in analysis.arms if len(arm.best_so_far) > 1]
+    if not arms:
+        return None
+    expected = analysis.records.random_search
+    figure, (axes,) = panels(1, columns=1, height=2.6)
+    described = []
+    for arm in arms:
+        best = np.array(arm.best_of_n if expected else arm.best_so_far)
+        trials = np.arange(1, len(best) + 1)
+        shown = np.isfinite(best)
+        style = styles[arm.name]
+        axes.plot(
+            trials[shown],
+            best[shown],
+            color=style.colour,
+            ls=style.line,
+            marker=style.marker,
+            ms=4,
+            label=arm.name,
+        )
+        if shown.any():
+            described.append(
+                f"{arm.name}: {number(best[shown][0])} after {trials[shown][0]}, "
+                f"{number(best[-1])} after {len(best)}"
+            )
+    log_y(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    share = analysis.records.search_share
+    each = "" if share is None else f" A trial is {budget_text(analysis.records, share)}."
+    axes.set_xlabel("search trials")
+    axes.set_ylabel("best validation FID (log)")
+    legend(figure)
+    how = (
+        "Expected best validation FID of a search of n trials: trial 0 and n − 1 of the random "
+        "ones, over all ways to draw them. It starts where no draw is without a score."
+        if expected
+        else "Best validation FID after n trials in the order in which they ran. Their order "
+        "matters to this sampler or pruner, so no expectation over orders can be given."
+    )
+    return Drawing(
+        name="search_budget",
+        caption=how + each,
+        alt="Best validation FID against the number of search trials. " + "; ".join(described),
+        figure=figure,
+    )
+
+
+def _tuned(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | None:
+    arms = [arm for arm in analysis.arms if arm.search]
+    tuned = list(dict.fromkeys(key for arm in arms for key in arm.state.arm.space))
+    keys = tuned[:MOST_PANELS]
+    if not keys:
+        return None
+    figure, axes = panels(len(keys), columns=min(3, len(keys)), height=2.6)
+    for ax, key in zip(axes, keys, strict=True):
+        owners = [arm for arm in arms if key in arm.state.arm.space]
+        spaces = [arm.state.arm.space[key] for arm in owners]
+        choices = [each for each in spaces if isinstance(each, Choice)]
+        # Arms may choose among different values of one parameter.
+        values = list(dict.fromkeys(value for each in choices for value in each.values))
+        listed = len(choices) == len(spaces)
+        for index, arm in enumerate(owners):
+            shift = 0.5 * (index - (len(owners) - 1) / 2) / len(owners)
+            _scatter_trials(ax, arm, key, values if listed else None, shift, styles[arm.name])
+        log = any(isinstance(each, Range) and each.log for each in spaces)
+        if listed:
+            ax.set_xticks(range(len(values)), [str(value) for value in values])
+        elif log:
+            log_x(ax)
+        log_y(ax)
+        ax.set_xlabel(f"{key} (log)" if log else key)
+    axes[0].set_ylabel("validation FID (log)")
+    legend(figure)
+    left_out = ""
+    if len(tuned) > len(keys):
+        left_out = f" Shown are the first {len(keys)} of {len(tuned)} parameters."
+    return Drawing(
+        name="tuned",
+        caption="Validation FID of the search trials against each tuned parameter. Ringed: the "
+        "settings that were confirmed. Crosses at the upper edge: trials without a score."
+        + left_out,
+        alt="Scatter plots of validation FID against " + ", ".join(keys) + ", one mark per trial.",
+        figure=figure,
+    )
+
+
+def _scatter_trials(
+    ax: Any, arm: ArmAnalysis, key: str, values: list[Any] | None, shift: float, style: ArmStyle
+) -> None:
+    def place(value: Any) -> float:
+        return float(value) if values is None else values.index(value) + shift
+
+    for record in arm.state.search:
+        if not record.is_done or not record.cell.point:
+            continue
+        x = place(record.cell.point[key])
+        if record.value is None:
+            edge = ax.get_xaxis_transform()
+            ax.plot(x, 0.98, "x", color=style.colour, transform=edge, clip_on=False, ms=5)
+            continue
+        ax.scatter(
+            x, record.value, s=22, c=style.colour, marker=style.marker, alpha=0.85, linewidths=0
+        )
+        if record.cell.point == arm.state.best:
+            ax.scatter(x, record.value, s=90, facecolors="none", edgecolors=style.colour)
+    ax.plot([], [], style.marker, color=style.colour, label=arm.name, ms=5)
+
+
+def _parallel(analysis: Analysis) -> Drawing | None:
+    arms = [
+        arm
+        for arm in analysis.arms
+        if len(arm.state.arm.space) > 1 and sum(r.value is not None for r in arm.state.search) > 1
+    ][:MOST_PANELS]
+    if not arms:
+        return None
+    values = [r.value for arm in arms for r in arm.state.search if r.value is not None]
+    low, high = _log(min(values)), _log(max(values))
+    figure, axes = panels(len(arms), columns=min(2, len(arms)), height=2.5)
+    colours = colormaps["viridis"]
+    for ax, arm in zip(axes, arms, strict=True):
+        space = arm.state.arm.space
+        for record in sorted(arm.state.search, key=lambda r: -(r.value or math.inf)):
+            if record.value is None or not record.cell.point:
+                continue
+            share = (_log(record.value) - low) / max(high - low, 1e-9)
+            heights = [_height(space[key], record.cell.point[key]) for key in space]
+            ax.plot([*heights, share], color=colours(0.93 * share), lw=1.3, alpha=0.9)
+        ax.set_xticks(range(len(space) + 1), [*space, "FID"])
+        ax.set_yticks([])
+        ax.set_ylim(-0.08, 1.08)
+        ax.set_title(arm.name)
+        ends = [*map(_ends, space.values()), (number(math.exp(low)), number(math.exp(high)))]
+        for place, (bottom, top) in enumerate(ends):
+            for y, text, side in ((-0.02, bottom, "top"), (1.02, top, "bottom")):
+                ax.text(place, y, text, ha="center", va=side, fontsize=7, color="#444444")
+    return Drawing(
+        name="parallel",
+        caption="Search trials as lines through their settings to their validation FID "
+        "(logarithmic, low is good and dark). Trials without a score are left out.",
+        alt="Parallel coordinates of the search trials, one panel per arm.",
+        figure=figure,
+    )
+
+
+def _log(fid: float) -> float:
+    """Return the logarithm; FID of two nearly equal sets may be computed as 0 or less."""
+    return math.log(max(fid, 1e-9))
+
+
+def _height(parameter: Choice | Range, value: Any) -> float:
+    if isinstance(parameter, Choice):
+        return parameter.values.index(value) / max(len(parameter.values) - 1, 1)
+    low, high = parameter.low, parameter.high
+    if parameter.log:
+        return math.log(value / low) / math.log(high / low)
+    return float((value - low) / (high - low))
+
+
+def _ends(parameter: Choice | Range) -> tuple[str, str]:
+    if isinstance(parameter, Choice):
+        return str(parameter.values[0]), str(parameter.values[-1])
+    return f"{parameter.low:g}", f"{parameter.high:g}"
+
+
+def _importance(
+    importances: Mapping[str, Mapping[str, float]], styles: Mapping[str, ArmStyle]
+) -> Drawing | None:
+    arms = [arm for arm in importances if importances[arm]]
+    if not arms:
+        return None
+    keys = list(dict.fromkeys(key for arm in arms for key in importances[arm]))
+    figure, (axes,) = panels(1, columns=1, height=0.9 + 0.22 * len(keys) * len(arms))
+    thickness = 0.8 / len(arms)
+    for index, arm in enumerate(arms):
+        places = [keys.index(key) + index * thickness for key in importances[arm]]
+        axes.barh(
+            places,
+            list(importances[arm].values()),
+            height=0.9 * thickness,
+            color=styles[arm].colour,
+            label=arm,
+        )
+    axes.set_yticks([place + 0.4 - thickness / 2 for place in range(len(keys))], keys)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of the variance of log validation FID")
+    axes.grid(axis="y", visible=False)
+    legend(figure)
+    best = [f"{arm}: {max(importances[arm], key=importances[arm].__getitem__)}" for arm in arms]
+    return Drawing(
+        name="importance",
+        caption="Parameter importance by fANOVA over the scored search trials. With few trials "
+        "it is a hint, no finding: a random forest is fitted to them, within the searched ranges, "
+        "and knows nothing of trials without a score.",
+        alt="Bars of parameter importance. Most important by arm: " + "; ".join(best) + ".",
+        figure=figure,
+    )

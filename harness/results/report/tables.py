@@ -1,0 +1,369 @@
+"""The report's tables, built once and rendered as HTML, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from harness.results.report.analysis import Analysis, Share
+from harness.results.report.records import RunRecord
+from harness.results.spelling import NONE, number, p_text, plus_minus, with_interval
+from harness.results.statistics import finite_or_none
+from harness.results.summary import Comparison
+from harness.study.space import Choice, Range
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Cells in the columns' order, and the runs that their numbers come from."""
+
+    cells: tuple[str, ...]
+    run_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: Short, unique; a LaTeX label and an anchor.
+        caption: What the numbers are and how they were made.
+        columns: Headings; the first column is text, the others are numbers.
+        rows: Its rows.
+    """
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def build_tables(analysis: Analysis) -> list[Table]:
+    """Return all tables that have rows, the most important first."""
+    tables = [
+        _results(analysis),
+        _contrasts(analysis),
+        _failures(analysis),
+        _cost(analysis),
+        _settings(analysis),
+        _effects(analysis),
+        _interactions(analysis),
+        _pairs(analysis),
+        _metrics(analysis),
+        _runs(analysis),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _results(analysis: Analysis) -> Table:
+    rows = []
+    for arm in analysis.arms:
+        summary = arm.summary
+        best = arm.scored[0].score(analysis.metric) if arm.scored else None
+        rows.append(
+            _row(
+                arm.name,
+                f"{summary.num_scored}/{len(summary.scores)}",
+                plus_minus(summary.mean, summary.sd),
+                number(summary.median),
+                with_interval(arm.iqm, arm.iqm_interval),
+                number(best),
+                runs=arm.confirm,
+            )
+        )
+    return Table(
+        name="results",
+        caption=(
+            f"Test FID ({analysis.metric}) of the confirm runs, lower is better. Mean ± sample "
+            "standard deviation over the n_ok runs with a score out of n; median and "
+            "interquartile mean (IQM) over all n, runs without a score ranking worst (– where they "
+            "reach it). Brackets: 95 % percentile bootstrap interval over training seeds, "
+            "conditional on the settings that one search chose; none below five runs."
+            + (
+                f" Real images score {number(analysis.summary.floor)} against the test split."
+                if analysis.summary.floor is not None
+                else ""
+            )
+        ),
+        columns=("arm", "n_ok/n", "mean ± sd", "median", "IQM", "best"),
+        rows=tuple(rows),
+    )
+
+
+def _contrasts(analysis: Analysis) -> Table:
+    rows = []
+    for contrast in analysis.contrasts:
+        test = contrast.test
+        rows.append(
+            _row(
+                f"{test.arm} against {test.baseline}",
+                with_interval(test.superiority, test.interval, places=2),
+                p_text(test.p_value),
+                p_text(test.p_holm),
+                p_text(test.smallest_p),
+                with_interval(test.difference, contrast.difference_interval, sign=True),
+                number(contrast.effect_size, sign=True),
+                runs=_confirm(analysis, test.arm, test.baseline),
+            )
+        )
+    count = len(analysis.contrasts)
+    return Table(
+        name="comparison",
+        caption=(
+            "Every arm against the baseline on test FID. P(A < B) is the chance that a run of the "
+            "first arm scores better than one of the second, with Newcombe's 95 % interval; p is "
+            f"the exact two-sided Mann–Whitney test, {analysis.records.chosen}, runs without a "
+            f"score ranking worst; Holm's adjustment is over {count} test{'s' * (count != 1)}; "
+            "least p is the smallest that these numbers of runs can yield. Descriptive: difference "
+            "of the scored runs' means with a 95 % percentile bootstrap interval, and Hedges' g."
+        ),
+        columns=("arms A against B", "P(A < B)", "p", "p (Holm)", "least p", "mean A − B", "g"),
+        rows=tuple(rows),
+    )
+
+
+def _failures(analysis: Analysis) -> Table:
+    rows = [
+        _row(
+            arm.name,
+            _share(arm.share("diverged")),
+            _share(arm.share("collapsed")),
+            _share(arm.share("failed")),
+            _lost(arm.search),
+            runs=(*arm.confirm, *arm.search),
+        )
+        for arm in analysis.arms
+    ]
+    return Table(
+        name="failures",
+        caption=(
+            "Runs that diverged (a loss or weight became non-finite), collapsed (features spread "
+            "less than 5 % of the real ones') or failed with an error: counts of the confirm runs "
+            "with Wilson's 95 % interval in per cent; of the search runs, counts alone."
+        ),
+        columns=("arm", "diverged", "collapsed", "failed", "lost in the search"),
+        rows=tuple(rows),
+    )
+
+
+def _lost(runs: Sequence[RunRecord]) -> str:
+    if not runs:
+        return NONE
+    kinds = ("diverged", "collapsed", "failed", "pruned")
+    counts = {kind: sum(run.outcome == kind for run in runs) for kind in kinds}
+    named = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    return (named or "0") + f" of {len(runs)}"
+
+
+def _cost(analysis: Analysis) -> Table:
+    rows = []
+    for arm in analysis.arms:
+        sizes = arm.num_parameters
+        rows.append(
+            _row(
+                arm.name,
+                _count(sum(sizes.values()) or None),
+                ", ".join(f"{name} {size:,}" for name, size in sizes.items()) or NONE,
+                number(arm.seconds_per_run),
+                str(len(arm.search)) if arm.search else NONE,
+                _count(arm.search_images) if arm.search else NONE,
+                number(arm.search_seconds) if arm.search else NONE,
+                runs=(*arm.confirm, *arm.search),
+            )
+        )
+    return Table(
+        name="cost",
+        caption=(
+            "What every arm costs: trainable parameters, seconds of training per confirm run "
+            "(mean; evaluation excluded), and what its search took. Equal numbers of images are "
+            "not equal compute. Seconds depend on what else the machine did."
+        ),
+        columns=(
+            "arm",
+            "parameters",
+            "by network",
+            "s per run",
+            "search runs",
+            "search images",
+            "search s",
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _settings(analysis: Analysis) -> Table:
+    rows = []
+    for arm in analysis.arms:
+        space = arm.state.arm.space
+        for key, parameter in space.items():
+            chosen = arm.state.best or {}
+            rows.append(
+                _row(
+                    arm.name,
+                    key,
+                    _domain(parameter),
+                    _value(arm.state.arm.defaults.get(key)),
+                    _value(chosen.get(key)),
+                    runs=arm.search,
+                )
+            )
+    return Table(
+        name="settings",
+        caption=(
+            "What was tuned in every arm, on validation FID: where the search could look, trial 0, "
+            "and what was confirmed."
+        ),
+        columns=("arm", "parameter", "searched", "trial 0", "confirmed"),
+        rows=tuple(rows),
+    )
+
+
+def _effects(analysis: Analysis) -> Table:
+    rows = [
+        _row(
+            f"{effect.factor}: {effect.level} against {effect.reference}",
+            f"{effect.num_strata} of {effect.all_strata}",
+            number(effect.superiority, places=2),
+            p_text(effect.p_value),
+            p_text(effect.p_holm),
+            runs=effect.run_ids,
+        )
+        for effect in analysis.effects
+    ]
+    return Table(
+        name="effects",
+        caption=(
+            "Marginal effects: a factor's level A against the baseline's level B within every "
+            "combination of the other factors (a stratum) where both have runs. P(A < B) is the "
+            "mean over strata; p is a two-sided permutation test that deals runs anew within "
+            f"strata only, Holm's adjustment over {len(rows)}. Exploratory."
+        ),
+        columns=("level A against B", "strata", "P(A < B)", "p", "p (Holm)"),
+        rows=tuple(rows),
+    )
+
+
+def _interactions(analysis: Analysis) -> Table:
+    rows = [
+        _row(
+            f"{each.first} and {each.second}",
+            with_interval(each.contrast, each.interval, sign=True),
+            runs=each.run_ids,
+        )
+        for each in analysis.interactions
+    ]
+    return Table(
+        name="interactions",
+        caption=(
+            "Interactions: how much more the first step changes the mean test FID where the second "
+            "step is made too (difference of differences, scored runs; 95 % percentile bootstrap "
+            "interval). Descriptive; it depends on the scale, here FID itself."
+        ),
+        columns=("steps", "contrast"),
+        rows=tuple(rows),
+    )
+
+
+def _pairs(analysis: Analysis) -> Table:
+    return Table(
+        name="pairs",
+        caption=(
+            "All pairs of arms, exploratory: P(A < B) with Newcombe's 95 % interval, exact "
+            f"two-sided Mann–Whitney p, Holm's adjustment over {len(analysis.pairs)}."
+        ),
+        columns=("arms A against B", "P(A < B)", "p", "p (Holm)", "mean A − B"),
+        rows=tuple(_pair(analysis, pair) for pair in analysis.pairs),
+    )
+
+
+def _pair(analysis: Analysis, pair: Comparison) -> Row:
+    return _row(
+        f"{pair.arm} against {pair.baseline}",
+        with_interval(pair.superiority, pair.interval, places=2),
+        p_text(pair.p_value),
+        p_text(pair.p_holm),
+        number(pair.difference, sign=True),
+        runs=_confirm(analysis, pair.arm, pair.baseline),
+    )
+
+
+def _metrics(analysis: Analysis) -> Table:
+    rows, keys = [], [analysis.objective]
+    for arm in analysis.arms:
+        if arm.scored:
+            keys = [analysis.objective, arm.key("kid") or "", arm.key("feature_spread") or ""]
+            means = [arm.metric_mean(key) for key in keys]
+            cells = [plus_minus(finite_or_none(mean), finite_or_none(sd)) for mean, sd in means]
+            rows.append(_row(arm.name, *cells, runs=arm.confirm))
+    return Table(
+        name="metrics",
+        caption=(
+            f"Other metrics of the confirm runs, mean ± sd: {', '.join(keys)}. KID is unbiased; "
+            "the spread is the trace of the samples' feature covariance over that of real images."
+        ),
+        columns=("arm", "validation FID", "test KID", "test spread"),
+        rows=tuple(rows),
+    )
+
+
+def _runs(analysis: Analysis) -> Table:
+    rows = []
+    for arm in analysis.arms:
+        tuned = list(arm.state.arm.space)
+        for run in (*arm.search, *arm.confirm):
+            rows.append(
+                _row(
+                    f"{arm.name} {run.phase} {run.trial}",
+                    str(run.seed),
+                    ", ".join(f"{key} = {_value(run.params.get(key))}" for key in tuned) or NONE,
+                    run.outcome,
+                    number(run.score(analysis.objective)),
+                    number(run.score(analysis.metric)),
+                    runs=(run,),
+                )
+            )
+    return Table(
+        name="runs",
+        caption="Every run that the tables rest on; all settings and all digits are in runs.csv.",
+        columns=("run", "seed", "settings", "outcome", "validation FID", "test FID"),
+        rows=tuple(rows),
+    )
+
+
+def _row(*cells: str, runs: Iterable[RunRecord | str] = ()) -> Row:
+    ids = tuple(run if isinstance(run, str) else run.run_id for run in runs)
+    return Row(cells=cells, run_ids=ids)
+
+
+def _confirm(analysis: Analysis, *arms: str) -> list[RunRecord]:
+    return [run for name in arms for run in analysis.arm(name).confirm]
+
+
+def _share(share: Share) -> str:
+    if share.interval is None:
+        return NONE
+    low, high = (round(100 * end) for end in share.interval)
+    return f"{share.count}/{share.total} [{low}, {high}]"
+
+
+def _domain(parameter: Choice | Range) -> str:
+    if isinstance(parameter, Choice):
+        return "{" + ", ".join(_value(value) for value in parameter.values) + "}"
+    return f"[{_value(parameter.low)}, {_value(parameter.high)}]" + " log" * parameter.log
+
+
+def _value(value: object) -> str:
+    """Spell a setting; texts that are numbers count as numbers."""
+    if value is None:
+        return NONE
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        amount = float(str(value))
+    except ValueError:
+        return str(value)
+    return f"{amount:.0f}" if amount.is_integer() and abs(amount) < 1e6 else f"{amount:.3g}"
+
+
+def _count(value: int | None) -> str:
+    return NONE if value is None else f"{value:,}"

@@ -1,0 +1,65 @@
+"""Numbers as people read them, the same in every place."""
+
+from __future__ import annotations
+
+import math
+
+from harness.results.statistics import Interval
+
+NONE = "–"
+
+
+def number(value: float | None, *, places: int | None = None, sign: bool = False) -> str:
+    """Spell a number with 3 significant digits, or so many decimals."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if places is None:
+        places = decimals(value)
+    text = f"{value:{'+' if sign else ''}.{places}f}"
+    return text.replace("-", "−")
+
+
+def decimals(value: float, significant: int = 3) -> int:
+    """Return how many decimals show a number with so many significant digits."""
+    if value == 0:
+        return 0
+    return max(0, significant - 1 - math.floor(math.log10(abs(value))))
+
+
+def plus_minus(mean: float | None, sd: float | None) -> str:
+    """Spell a mean and standard deviation, with decimals up to the latter's second digit."""
+    if mean is None or sd is None:
+        return number(mean)
+    places = decimals(sd, 2) if sd > 0 else decimals(mean)
+    return f"{number(mean, places=places)} ± {number(sd, places=places)}"
+
+
+def with_interval(
+    value: float | None,
+    interval: Interval | None,
+    *,
+    places: int | None = None,
+    sign: bool = False,
+) -> str:
+    """Spell a value and its interval with the same number of decimals."""
+    if value is None or interval is None:
+        return number(value, places=places, sign=sign)
+    if places is None:
+        width = interval.high - interval.low
+        finite = math.isfinite(width) and width > 0
+        places = max(decimals(width, 2) if finite else 0, decimals(value))
+    low, high = (
+        number(end, places=places, sign=sign) if math.isfinite(end) else "∞" for end in interval
+    )
+    return f"{number(value, places=places, sign=sign)} [{low}, {high}]"
+
+
+def p_text(p_value: float) -> str:
+    """Spell a p-value: four decimals, or a bound below them."""
+    return "< 0.0001" if p_value < 0.0001 else f"{p_value:.4f}"
+
+
+def p_phrase(p_value: float) -> str:
+    """Spell it within a sentence: "p = 0.0079" or "p < 0.0001"."""
+    text = p_text(p_value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"

@@ -1,0 +1,252 @@
+"""What a study has found so far: its arms and how they compare with the baseline."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.results.spelling import number, p_phrase, p_text, plus_minus
+from harness.results.statistics import (
+    Interval,
+    finite_or_none,
+    holm,
+    mann_whitney,
+    mean_and_sd,
+    median,
+    superiority_interval,
+)
+from harness.study.study import StudyConfig
+from harness.work.board import ArmState
+from harness.work.queue import CellRecord
+
+SIGNIFICANCE = 0.05
+FEWEST_FOR_INTERVALS = 5
+"""Runs a side below which no interval is stated: points and range say all that there is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmSummary:
+    """One arm's figures. Scores are test FIDs of confirm runs, lower is better.
+
+    Attributes:
+        name: The arm.
+        settings: The tuned settings that were confirmed, None if no trial survived the search.
+        search_outcomes: Search trials by outcome (waiting and running ones by state).
+        confirm_outcomes: Confirm runs by outcome, likewise.
+        best_validation: Lowest validation FID of the search: it was selected on, so no result.
+        scores: One entry per ended confirm run, None where it has no score.
+        mean: Mean over runs with a score, None if there are none.
+        sd: Their standard deviation, None below two.
+        median: Over all ended runs, those without a score ranking worst; None if it is such a run.
+    """
+
+    name: str
+    settings: Mapping[str, Any] | None
+    search_outcomes: Mapping[str, int]
+    confirm_outcomes: Mapping[str, int]
+    best_validation: float | None
+    scores: tuple[float | None, ...]
+    mean: float | None
+    sd: float | None
+    median: float | None
+
+    @property
+    def ranks(self) -> list[float]:
+        """Scores as the rank test sees them: a run without one is `inf`."""
+        return [math.inf if score is None else score for score in self.scores]
+
+    @property
+    def num_scored(self) -> int:
+        """Runs with a score."""
+        return sum(score is not None for score in self.scores)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """An arm against the baseline.
+
+    Attributes:
+        arm: The arm.
+        baseline: The baseline arm.
+        difference: Mean FID of the arm minus that of the baseline, None if either is undefined.
+        superiority: P(arm < baseline), ties half.
+        interval: Its 95 % interval (Newcombe); None with fewer than five runs a side.
+        p_value: Exact two-sided Mann-Whitney.
+        p_holm: Adjusted for all comparisons of the study.
+        smallest_p: What these numbers of runs could attain at all.
+    """
+
+    arm: str
+    baseline: str
+    difference: float | None
+    superiority: float
+    interval: Interval | None
+    p_value: float
+    p_holm: float
+    smallest_p: float
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether the difference is significant at 5 % after Holm's adjustment."""
+        return self.p_holm < SIGNIFICANCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySummary:
+    """A study's answer so far."""
+
+    name: str
+    question: str
+    metric: str
+    floor: float | None
+    complete: bool
+    arms: tuple[ArmSummary, ...]
+    comparisons: tuple[Comparison, ...]
+
+    def arm(self, name: str) -> ArmSummary:
+        """Return the arm of this name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return asdict(self)
+
+    def answer(self) -> list[str]:
+        """Return sentences whose strength is that of the evidence."""
+        so_far = "" if self.complete else "So far, "
+        sentences = [so_far + self._sentence(comparison) for comparison in self.comparisons]
+        return sentences + self.lost_arms() or ["No arm has been compared with the baseline yet"]
+
+    def lost_arms(self) -> list[str]:
+        """Return a sentence for each arm of a complete study that has nothing to confirm."""
+        return [
+            f"{arm.name}: no setting survived the search, so there is nothing to confirm"
+            for arm in self.arms
+            if arm.settings is None and arm.search_outcomes and self.complete
+        ]
+
+    def _sentence(self, comparison: Comparison) -> str:
+        arm, baseline = self.arm(comparison.arm), self.arm(comparison.baseline)
+        if not comparison.is_resolved:
+            sizes = f"{len(arm.scores)} and {len(baseline.scores)} runs"
+            verdict = f"{arm.name} against {baseline.name} is not resolved with {sizes}"
+        elif comparison.superiority > 0.5:
+            verdict = f"{arm.name} beats {baseline.name}"
+        else:
+            verdict = f"{arm.name} loses to {baseline.name}"
+        by = (
+            ""
+            if comparison.difference is None
+            else f", difference {number(comparison.difference, sign=True)}"
+        )
+        adjusted = ""
+        if len(self.comparisons) > 1:
+            adjusted = f", {p_text(comparison.p_holm)} after Holm over {len(self.comparisons)}"
+        return (
+            f"{verdict}: test FID {describe(arm)} against {describe(baseline)}{by}; "
+            f"P({arm.name} < {baseline.name}) = {comparison.superiority:.2f}"
+            f"{_bracket(comparison.interval)}, exact Mann-Whitney {p_phrase(comparison.p_value)}"
+            f"{adjusted} (least attainable {p_text(comparison.smallest_p)})"
+        )
+
+
+def summarise(
+    name: str,
+    study: StudyConfig,
+    states: Sequence[ArmState],
+    *,
+    metric: str,
+    floor: float | None = None,
+    baseline: str | None = None,
+) -> StudySummary:
+    """Condense a study's records.
+
+    Args:
+        name: The study's name.
+        study: Its file.
+        states: Where every arm stands.
+        metric: The key of the test FID.
+        floor: The real-vs-real value of that metric.
+        baseline: The arm that others are compared with; None: the study's own.
+    """
+    arms = tuple(_summarise_arm(state, metric) for state in states)
+    by_name = {arm.name: arm for arm in arms}
+    reference = by_name[baseline or study.baseline_arm]
+    others = [arm for arm in arms if arm is not reference and arm.scores and reference.scores]
+    comparisons = compare([(arm, reference) for arm in others])
+    return StudySummary(
+        name=name,
+        question=study.question,
+        metric=metric,
+        floor=floor,
+        complete=all(state.is_done for state in states),
+        arms=arms,
+        comparisons=comparisons,
+    )
+
+
+def describe(arm: ArmSummary) -> str:
+    """Return `mean ± sd`, with the share of runs it rests on where some have no score."""
+    if arm.mean is None:
+        return f"none ({arm.num_scored}/{len(arm.scores)} runs)"
+    share = (
+        "" if arm.num_scored == len(arm.scores) else f" ({arm.num_scored}/{len(arm.scores)} runs)"
+    )
+    return plus_minus(arm.mean, arm.sd) + share
+
+
+def compare(pairs: Sequence[tuple[ArmSummary, ArmSummary]]) -> tuple[Comparison, ...]:
+    """Test the first arm of every pair against the second, adjusted for testing all of them."""
+    tests = [mann_whitney(a.ranks, b.ranks) for a, b in pairs]
+    adjusted = holm([test.p_value for test in tests])
+    return tuple(
+        Comparison(
+            arm=a.name,
+            baseline=b.name,
+            difference=None if a.mean is None or b.mean is None else a.mean - b.mean,
+            superiority=test.superiority,
+            interval=_win_interval(test.superiority, len(a.scores), len(b.scores)),
+            p_value=test.p_value,
+            p_holm=p_holm,
+            smallest_p=test.smallest_p,
+        )
+        for (a, b), test, p_holm in zip(pairs, tests, adjusted, strict=True)
+    )
+
+
+def _win_interval(superiority: float, num_a: int, num_b: int) -> Interval | None:
+    enough = min(num_a, num_b) >= FEWEST_FOR_INTERVALS
+    return superiority_interval(superiority, num_a, num_b) if enough else None
+
+
+def _bracket(interval: Interval | None) -> str:
+    return "" if interval is None else f" [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def _summarise_arm(state: ArmState, metric: str) -> ArmSummary:
+    scores = tuple(
+        finite_or_none(record.scores.get(metric, math.nan))
+        for record in state.confirm
+        if record.is_done
+    )
+    ranks = [math.inf if score is None else score for score in scores]
+    mean, sd = mean_and_sd(ranks)
+    values = [record.value for record in state.search if record.value is not None]
+    return ArmSummary(
+        name=state.arm.name,
+        settings=state.best,
+        search_outcomes=_outcomes(state.search),
+        confirm_outcomes=_outcomes(state.confirm),
+        best_validation=min(values, default=None),
+        scores=scores,
+        mean=finite_or_none(mean),
+        sd=finite_or_none(sd),
+        median=finite_or_none(median(ranks)) if ranks else None,
+    )
+
+
+def _outcomes(records: Sequence[CellRecord]) -> dict[str, int]:
+    return dict(Counter(record.outcome or record.state for record in records))

@@ -1,0 +1,1 @@
+"""One run: the training loop, its evaluation, checkpoints, and the facts of its execution."""

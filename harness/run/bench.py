@@ -1,0 +1,72 @@
+"""What all runs of a study share: data, metric and device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.data import Dataset, Part, load_dataset
+from harness.evaluate import EvaluateConfig, Evaluator
+from harness.run.execution import Execution
+from harness.systems import SYSTEMS, TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What all runs of a study share: data, metric and device.
+
+    Attributes:
+        dataset: The data; `part` is its training part on the device.
+        evaluator: Scores samples by the study's one protocol.
+        times: Evaluations per run.
+        device: Where runs train.
+        floors: Real-vs-real scores, by protocol key, recorded beside every run's own.
+    """
+
+    dataset: Dataset
+    part: Part
+    evaluator: Evaluator
+    times: int
+    device: torch.device
+    floors: Mapping[str, float]
+
+    @classmethod
+    def set_up(
+        cls,
+        name: str,
+        image_size: int | None,
+        evaluate: EvaluateConfig,
+        *,
+        data_dir: Path,
+        cache_dir: Path,
+        device: torch.device,
+    ) -> Bench:
+        """Load a dataset and its evaluator; raises HarnessError where either is impossible."""
+        dataset = load_dataset(name, data_dir, image_size)
+        evaluator = Evaluator(dataset, evaluate, cache_dir=cache_dir, device=device)
+        return cls(
+            dataset=dataset,
+            part=dataset.train.to(device),
+            evaluator=evaluator,
+            times=evaluate.times,
+            device=device,
+            floors=evaluator.floor("validation") | evaluator.floor("test"),
+        )
+
+    @property
+    def objective(self) -> str:
+        """The key of the validation FID."""
+        return self.evaluator.key("validation", "fid")
+
+
+def run_params(config: TrainConfig, execution: Execution, bench: Bench) -> dict[str, Any]:
+    """Return what is recorded of a run beside its config: size, device, threads and protocol."""
+    protocol = {f"evaluate.{key}": value for key, value in bench.evaluator.describe().items()}
+    sizes = SYSTEMS[config.system].num_parameters(config, bench.dataset.facts)
+    facts = asdict(execution) | {"precision": execution.precision}
+    facts |= {f"parameters.{network}": number for network, number in sizes.items()}
+    return facts | {"evaluate.times": bench.times} | protocol

@@ -1,0 +1,233 @@
+"""One run: train, evaluate at milestones, record, checkpoint, stop when told."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from harness.data import Facts, Split
+from harness.run.bench import Bench
+from harness.run.checkpoint import load_checkpoint, save_checkpoint
+from harness.run.loop import Measured, Milestone, Progress, train
+from harness.run.pictures import image_grid
+from harness.systems import SYSTEMS, System, TrainConfig, draw_inputs, generate
+
+T = TypeVar("T")
+Outcome = Literal["finished", "collapsed", "diverged", "pruned", "failed", "interrupted"]
+
+GRID_KEY = "samples"
+GRID_SAMPLES = 64
+GRID_SEED = 0  # the same inputs in every run of a study, so grids compare across arms
+CHECKPOINT_SECONDS = 15.0
+COLLAPSED_BELOW = 0.05
+"""A run is collapsed when its samples' features spread less than this share of the real ones'."""
+
+
+class Recorder(Protocol):
+    """Where a run's results go. Writes may be held back until `flush`."""
+
+    def log_metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Record finite scalars at `step` images seen."""
+
+    def log_grid(self, key: str, picture: npt.NDArray[np.uint8], step: int) -> None:
+        """Record a picture (H, W, 3) at `step` images seen."""
+
+    def log_generator(self, generator: nn.Module, config: TrainConfig, facts: Facts) -> None:
+        """Record the final generator, in eval mode."""
+
+    def flush(self) -> None:
+        """Write all that was held back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What became of a run.
+
+    Attributes:
+        outcome: `finished` or `collapsed` have final scores; the others have none.
+        reason: Why it did not finish, one line.
+        scores: The last evaluation's values at the full budget, by protocol key.
+        last_scores: The last evaluation that took place, whatever the outcome.
+        progress: How far training came.
+    """
+
+    outcome: Outcome
+    progress: Progress
+    reason: str | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    last_scores: Mapping[str, float] = field(default_factory=dict)
+
+
+class Stop(Exception):  # noqa: N818 - not an error: the watcher's way to end a run
+    """Raised by `on_progress` to abandon a run that is no longer ours."""
+
+
+def run(
+    config: TrainConfig,
+    bench: Bench,
+    recorder: Recorder,
+    *,
+    checkpoint: Path,
+    final_splits: tuple[Split, ...] = ("validation",),
+    on_evaluation: Callable[[int, float], bool] = lambda index, fid: False,
+    on_progress: Callable[[Progress, Mapping[str, float]], None] = lambda progress, values: None,
+) -> RunResult:
+    """Train one generator to the end of its budget, or as far as it gets.
+
+    Args:
+        config: The run's settings.
+        bench: Data, metric and device.
+        recorder: Where results go.
+        checkpoint: File to continue from and to keep up to date; the caller removes it once the
+            result is noted.
+        final_splits: What the last evaluation scores against; earlier ones see validation only.
+        on_evaluation: Told (index, validation FID), index from 1; True prunes the run. After an
+            interruption it is told again of the evaluations before it.
+        on_progress: Told of every measurement; may raise `Stop`: the run's checkpoint stays.
+
+    Returns:
+        The result. Exceptions from training itself become the outcome `failed`; KeyboardInterrupt
+        and what `on_progress` raises pass through.
+    """
+    system = SYSTEMS[config.system](config, bench.dataset.facts, bench.device)
+    saved = _matching_checkpoint(checkpoint, config)
+    evaluations: list[dict[str, float]] = saved["evaluations"] if saved else []
+    for index, values in enumerate(evaluations, start=1):
+        on_evaluation(index, values[bench.objective])
+    progress = Progress(**saved["train"]["progress"]) if saved else Progress()
+    saved_at = time.monotonic()
+    resume = saved["train"] if saved else None
+
+    def tell(watcher: Callable[..., T], *news: object) -> T:
+        try:
+            return watcher(*news)
+        except Exception as error:
+            raise _FromOutsideError(error) from error
+
+    events = train(system, bench.part, milestones=bench.times, resume=resume)
+    outcome: Outcome = "finished"
+    reason: str | None = None
+    try:
+        for event in events:
+            progress = event.progress
+            if isinstance(event, Measured):
+                recorder.log_metrics(_metrics(event, bench), progress.images_seen)
+                tell(on_progress, progress, event.values)
+                _check_finite(event)
+            elif scores := _evaluate(event, system, bench, recorder, final_splits):
+                evaluations.append(scores)
+                tell(on_progress, progress, scores)
+                prune = tell(on_evaluation, event.index, scores[bench.objective])
+                if prune and not event.is_last:
+                    raise _Pruned(f"validation FID {scores[bench.objective]:.4g}")
+            # The last one makes sure that a result that nobody could note is not trained again.
+            ended = isinstance(event, Milestone) and event.is_last
+            if ended or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+                recorder.flush()  # first the curve, then the point from which it goes on
+                content = {
+                    "train": event.snapshot(),
+                    "evaluations": evaluations,
+                    "config": config.model_dump_json(),
+                }
+                save_checkpoint(checkpoint, content)
+                saved_at = time.monotonic()
+        spread = evaluations[-1][bench.evaluator.key("validation", "feature_spread")]
+        if spread < COLLAPSED_BELOW:
+            outcome, reason = (
+                "collapsed",
+                f"samples' features spread {spread:.3g} of the real ones'",
+            )
+    except FloatingPointError as error:
+        outcome, reason = "diverged", f"{error} at images_seen = {progress.images_seen}"
+    except _Pruned as error:
+        outcome, reason = "pruned", f"{error} at images_seen = {progress.images_seen}"
+    except _FromOutsideError as wrapped:
+        raise wrapped.error from None
+    except Exception as error:  # whatever it is, it is this run's result, not the study's end
+        outcome = "failed"
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    finally:
+        events.close()
+    recorder.flush()
+    last = evaluations[-1] if evaluations else {}
+    return RunResult(
+        outcome=outcome,
+        reason=reason,
+        progress=progress,
+        scores=last if outcome in ("finished", "collapsed") else {},
+        last_scores=last,
+    )
+
+
+class _FromOutsideError(Exception):
+    """Carries what a watcher raised past the handling of the run's own errors."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class _Pruned(Exception):  # noqa: N818 - a decision, not an error
+    """The watcher has seen enough."""
+
+
+def _check_finite(event: Measured) -> None:
+    bad = [key for key, value in event.values.items() if not math.isfinite(value)]
+    if bad:
+        raise FloatingPointError(f"{bad[0]} is not finite")
+
+
+def _matching_checkpoint(path: Path, config: TrainConfig) -> dict[str, Any] | None:
+    saved = load_checkpoint(path)
+    return saved if saved and saved["config"] == config.model_dump_json() else None
+
+
+def _metrics(event: Measured, bench: Bench) -> dict[str, float]:
+    progress = event.progress
+    return {f"train/{key}": value for key, value in event.values.items()} | {
+        **{f"progress/{unit}": count for unit, count in progress.counts.items()},
+        "progress/epochs": progress.images_seen / len(bench.part),
+        "progress/train_seconds": progress.train_seconds,
+    }
+
+
+def _evaluate(
+    milestone: Milestone,
+    system: System[Any],
+    bench: Bench,
+    recorder: Recorder,
+    final_splits: tuple[Split, ...],
+) -> dict[str, float]:
+    """Draw the grid, score the samples and record both; before training there is only the grid.
+
+    Everything random comes from seeds of its own, and the generator's mode is put back: training
+    does not notice.
+    """
+    if not system.is_finite():
+        raise FloatingPointError("weights are not finite")
+    config, generator = system.config, system.networks[system.sampled(system.config)]
+    step = milestone.progress.images_seen
+    scores: dict[str, float] = {}
+    generator.eval()
+    try:
+        inputs = draw_inputs(config, system.facts, GRID_SAMPLES, GRID_SEED)
+        recorder.log_grid(GRID_KEY, image_grid(generate(generator, inputs)), step)
+        if milestone.index > 0:
+            num_samples = bench.evaluator.num_samples
+            fakes = generate(generator, draw_inputs(config, system.facts, num_samples, config.seed))
+            for split in final_splits if milestone.is_last else ("validation",):
+                scores |= bench.evaluator.score(fakes, split)
+            recorder.log_metrics(scores, step)
+        if milestone.is_last:
+            recorder.log_metrics(bench.floors, step)
+            recorder.log_generator(generator, config, system.facts)
+    finally:
+        generator.train()
+    return scores

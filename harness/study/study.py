@@ -1,0 +1,366 @@
+"""A study file: one research question as TOML, checked whole before anything trains."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from harness.config import Config, Count, parse
+from harness.data import check_dataset_name
+from harness.errors import HarnessError, unknown_name
+from harness.evaluate import EvaluateConfig
+from harness.randomness import derive_seed
+from harness.study.presets import load_preset
+from harness.study.space import (
+    Parameter,
+    Point,
+    Sampler,
+    Setting,
+    corner_points,
+    default_point,
+    draw_points,
+    read_space,
+)
+from harness.systems import Budget, TrainConfig, known_settings, parse_config
+from harness.systems.gan.losses import LOSSES
+
+NOT_SETTINGS = {"dataset", "seed", "budget"}  # these have places of their own in a study
+SELF_EXPLAINING = {
+    "system",
+    "architecture",
+    "variant",
+    "loss",
+}  # factors whose levels name arms alone
+SAME_FOR_ALL = {"image_size"}  # arms on one dataset share one evaluation protocol
+DEFAULT_TRIALS = 20
+MIN_SCALED_SAMPLES = 250
+Listed = Field(strict=False, min_length=1)
+SEARCH_SEEDS_FROM = 1_000_000  # confirm seeds count from 1: tuning never sees them
+
+
+class SearchConfig(Config):
+    """How each arm's best settings are found, on validation statistics."""
+
+    trials_per_arm: Count | None = None
+    """Points tried in every arm, its defaults first; omitted: 20 (grid: all its points)."""
+    sampler: Sampler = "random"
+    """`random`, `tpe`, `qmc` (Sobol) or `grid`."""
+    pruner: Literal["none", "median", "halving"] = "none"
+    """Whether poor trials stop early."""
+    seeds: Count = 1
+    """Training seeds per trial; its value is their mean."""
+    budget_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the full budget that a search run gets."""
+
+
+class ConfirmConfig(Config):
+    """How the arms are compared: their best settings on fresh seeds, at the full budget."""
+
+    seeds: Count = 5
+    """Fresh seeds per arm; with fewer than 4 a side no two-sided p can fall below 0.05."""
+
+
+class Variant(Config):
+    """A named bundle of settings, with parameters that exist only with it."""
+
+    settings: dict[str, Any]
+    space: dict[str, Parameter] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or set(data) == {"settings", "space"}:
+            return data
+        settings = {key: value for key, value in data.items() if key != "space"}
+        space = data.get("space", {})
+        space = read_space(space) if isinstance(space, dict) else space
+        return {"settings": settings, "space": space}
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        _check_keys(self.settings, "variant", allow=("budget",))
+        _check_keys(self.space, "variant's space")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One combination of factor levels.
+
+    Attributes:
+        name: Short and unique within the study, e.g. "dc" or "dc,wgan_gp".
+        levels: Factor -> level.
+        settings: What a study file says of this arm; tuned parameters go over it.
+        space: What is tuned.
+    """
+
+    name: str
+    levels: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    space: Mapping[str, Parameter]
+
+    @property
+    def defaults(self) -> Point:
+        """The point that is every search's trial 0: what the settings say if nothing is tuned."""
+        if not self.space:
+            return {}
+        return default_point(self.space, self.config({}, seed=0).model_dump())
+
+    def config(self, point: Point, seed: int, budget_share: float = 1.0) -> TrainConfig:
+        """Return the complete config of one run."""
+        settings = {**self.settings, **point, "seed": seed}
+        config = parse_config(settings, f"arm {self.name!r}")
+        budget = config.budget.scaled(budget_share)
+        return config.model_copy(update={"budget": budget})
+
+
+class StudyConfig(Config):
+    """A whole study file."""
+
+    question: str
+    """What the study is to answer, in one sentence."""
+    dataset: str
+    """A registered dataset or `folder:PATH`."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Root of the study's random points and shift of all its training seeds."""
+    preset: str | None = None
+    """Settings to start from."""
+    baseline: dict[str, Setting] = {}
+    """The arm that others are compared with; omitted: the first level of every factor."""
+    fixed: dict[str, Any] = {}
+    """Settings that are the same in all arms."""
+    variants: dict[str, Variant] = {}
+    """Named bundles, legal levels of the factor `variant`."""
+    compare: Annotated[
+        Annotated[
+            dict[str, Annotated[tuple[Setting, ...], Listed]], Field(min_length=1), Tag("(product)")
+        ]
+        | Annotated[tuple[dict[str, Setting], ...], Listed, Tag("(changes)")],
+        Discriminator(lambda raw: "(product)" if isinstance(raw, dict) else "(changes)"),
+    ]
+    """Factors with their levels (arms are their product), or a list of changes to the baseline."""
+    space: dict[str, Parameter] = {}
+    """What is tuned inside every arm."""
+    search: SearchConfig = SearchConfig()
+    """How each arm's best settings are found."""
+    confirm: ConfirmConfig = ConfirmConfig()
+    """How the arms are compared."""
+    budget: Budget
+    """The full budget of a run."""
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """How every run is scored."""
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, name: str) -> str:
+        return check_dataset_name(name)
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _read_space(cls, raw: Any) -> Any:
+        return read_space(raw) if isinstance(raw, dict) else raw
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _check_keys(self.fixed, "fixed", allow=tuple(SAME_FOR_ALL))
+        _check_keys(self.space, "space")
+        places = {
+            "fixed": set(self.fixed),
+            "compare": set(self.factors),
+            "space": set(self.space),
+        }
+        for (one, keys), (other, more) in itertools.combinations(places.items(), 2):
+            if both := sorted(keys & more):
+                raise ValueError(f"{both[0]!r} stands in both {one} and {other}; keep one of them")
+        for name in self.variants:
+            if name in LOSSES:
+                raise ValueError(f"variants.{name}: a loss of this name is a variant by itself")
+        for factor, levels in self.factors.items():
+            _check_factor(self, factor, levels)
+        self._check_baseline()
+        return self
+
+    def _check_baseline(self) -> None:
+        for factor, level in self.baseline.items():
+            if factor not in self.factors:
+                raise ValueError(str(unknown_name("factor in baseline", factor, self.factors)))
+            if isinstance(self.compare, dict) and level not in self.factors[factor]:
+                allowed = ", ".join(map(repr, self.factors[factor]))
+                raise ValueError(f"baseline.{factor} = {level!r} is not compared ({allowed})")
+        if isinstance(self.compare, tuple):
+            if not self.baseline:
+                raise ValueError("baseline is missing: a list of changes needs one to change")
+            for changes in self.compare:
+                for factor in changes:
+                    if factor not in self.baseline:
+                        raise ValueError(f"compare changes {factor!r}, which baseline does not set")
+
+    @property
+    def factors(self) -> dict[str, tuple[Setting, ...]]:
+        """Factor -> its levels, in order of appearance."""
+        if isinstance(self.compare, dict):
+            return dict(self.compare)
+        levels: dict[str, dict[Setting, None]] = {
+            factor: {level: None} for factor, level in self.baseline.items()
+        }
+        for changes in self.compare:
+            for factor, level in changes.items():
+                levels.setdefault(factor, {})[level] = None
+        return {factor: tuple(values) for factor, values in levels.items()}
+
+    @property
+    def baseline_levels(self) -> dict[str, Setting]:
+        """The baseline's level of every factor."""
+        return {factor: levels[0] for factor, levels in self.factors.items()} | self.baseline
+
+    def arms(self) -> tuple[Arm, ...]:
+        """Return all arms, the baseline where the file's order puts it.
+
+        Raises:
+            HarnessError: An arm or a corner of its space is an impossible combination.
+        """
+        arms, refused = self.possible_arms()
+        if refused:
+            more = f" (and {len(refused) - 1} more arms)" if len(refused) > 1 else ""
+            raise HarnessError(next(iter(refused.values())) + more)
+        counts = {arm.name: len(self.points(arm)) for arm in arms if arm.space}
+        if len(set(counts.values())) > 1:
+            raise HarnessError(
+                f"search.sampler = 'grid' gives arms unequal numbers of trials ({counts}); give "
+                "every arm's space as many points, its defaults among them, or use another sampler"
+            )
+        return arms
+
+    def possible_arms(self) -> tuple[tuple[Arm, ...], dict[str, str]]:
+        """Return the arms that can run, and {name: reason} of those that cannot."""
+        arms, refused = [], {}
+        for levels in self._combinations():
+            arm = self._arm(levels)
+            try:
+                for point in (arm.defaults, *corner_points(arm.space)):
+                    arm.config(point, seed=0)
+                arms.append(arm)
+            except HarnessError as error:
+                refused[arm.name] = str(error)
+        return tuple(arms), refused
+
+    @property
+    def baseline_arm(self) -> str:
+        """The baseline's name."""
+        return self._name(self.baseline_levels)
+
+    def points(self, arm: Arm) -> list[Point | None]:
+        """Return the points of the arm's search (see `draw_points`)."""
+        seed = derive_seed(self.seed, "search", arm.name)
+        return draw_points(arm.space, arm.defaults, self.search.sampler, self.num_trials, seed)
+
+    @property
+    def num_trials(self) -> int | None:
+        """Search trials per arm; None for a grid that is left to its own number."""
+        if self.search.trials_per_arm is None and self.search.sampler != "grid":
+            return DEFAULT_TRIALS
+        return self.search.trials_per_arm
+
+    def search_seeds(self, trial: int) -> list[int]:
+        """Return the training seeds of a search trial."""
+        first = self.seed + SEARCH_SEEDS_FROM + trial * self.search.seeds
+        return list(range(first, first + self.search.seeds))
+
+    def confirm_seeds(self) -> list[int]:
+        """Return the training seeds that every arm is confirmed on."""
+        return list(range(self.seed + 1, self.seed + 1 + self.confirm.seeds))
+
+    def scaled(self, factor: float) -> StudyConfig:
+        """Return a smaller study of the same shape: budgets and samples times `factor`."""
+        samples = self.evaluate.samples
+        if samples is not None:
+            samples = min(samples, max(MIN_SCALED_SAMPLES, round(samples * factor)))
+        variants = {}
+        for name, variant in self.variants.items():
+            settings = dict(variant.settings)
+            if "budget" in settings:
+                budget = parse(Budget, settings["budget"], f"variants.{name}.budget")
+                settings["budget"] = budget.scaled(factor).model_dump(exclude_none=True)
+            variants[name] = variant.model_copy(update={"settings": settings})
+        return self.model_copy(
+            update={
+                "budget": self.budget.scaled(factor),
+                "variants": variants,
+                "evaluate": self.evaluate.model_copy(update={"samples": samples}),
+            }
+        )
+
+    def _combinations(self) -> list[dict[str, Setting]]:
+        if isinstance(self.compare, dict):
+            product = itertools.product(*self.compare.values())
+            return [dict(zip(self.compare, levels, strict=True)) for levels in product]
+        arms = [self.baseline_levels]
+        for changes in self.compare:
+            levels = {**self.baseline_levels, **changes}
+            if levels not in arms:
+                arms.append(levels)
+        return arms
+
+    def _arm(self, levels: dict[str, Setting]) -> Arm:
+        settings: dict[str, Any] = {"dataset": self.dataset, "budget": self.budget.model_dump()}
+        settings |= load_preset(self.preset) if self.preset else {}
+        settings |= self.fixed
+        space: dict[str, Parameter] = dict(self.space)
+        if "variant" in levels:
+            name = str(levels["variant"])
+            if name in self.variants:
+                settings |= self.variants[name].settings
+                space |= self.variants[name].space
+            else:
+                settings["loss"] = name
+        settings |= {factor: level for factor, level in levels.items() if factor != "variant"}
+        return Arm(name=self._name(levels), levels=levels, settings=settings, space=space)
+
+    def _name(self, levels: Mapping[str, Setting]) -> str:
+        """Join the levels: words that say what they are stand alone, all else as `key=value`.
+
+        A name depends on the arm alone, so that it stays when a study is extended.
+        """
+        return ",".join(
+            str(level) if factor in SELF_EXPLAINING else f"{factor}={_spell(level)}"
+            for factor, level in levels.items()
+        )
+
+
+def _spell(level: Setting) -> str:
+    return str(level).lower() if isinstance(level, bool) else str(level)
+
+
+def _check_keys(keys: Iterable[str], place: str, allow: tuple[str, ...] = ()) -> None:
+    settings = set(known_settings())
+    for key in keys:
+        if key not in settings:
+            raise ValueError(str(unknown_name(f"key in {place}", key, settings - NOT_SETTINGS)))
+        if key in NOT_SETTINGS | SAME_FOR_ALL and key not in allow:
+            hint = "belongs in [fixed]" if key in SAME_FOR_ALL else "has a place of its own"
+            raise ValueError(f"{key!r} does not belong in {place}: it {hint}")
+
+
+def _check_factor(study: StudyConfig, factor: str, levels: tuple[Setting, ...]) -> None:
+    if len(set(map(repr, levels))) != len(levels):
+        raise ValueError(f"compare.{factor} = {list(levels)}: a level is listed twice")
+    if factor != "variant":
+        _check_keys([factor], "compare")
+        return
+    for level in levels:
+        if level not in study.variants and level not in LOSSES:
+            raise ValueError(str(unknown_name("variant", str(level), [*study.variants, *LOSSES])))
+        if level in LOSSES and ("loss" in study.factors or "loss" in study.space):
+            raise ValueError(
+                f"'loss' is set by variant = {level!r} and stands in compare or space too; keep one"
+            )
+    for name, variant in study.variants.items():
+        settings, own = set(variant.settings), set(variant.space)
+        if both := sorted((settings & own) | ((settings | own) & set(study.factors))):
+            raise ValueError(
+                f"{both[0]!r} stands in variants.{name} and in compare or its own space; keep one"
+            )

@@ -1,0 +1,99 @@
+"""What the settings of all systems share: data, batch size, budget and seed."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from harness.config import Config, Count, Positive
+from harness.data import Facts, check_dataset_name
+
+
+class Budget(Config):
+    """How long a run trains, in exactly one unit; which updates there are is the system's."""
+
+    images: Count | None = None
+    """Real images that the networks were shown."""
+    steps: Count | None = None
+    """Updates of a system's only optimiser."""
+    g_steps: Count | None = None
+    """Generator updates."""
+    d_steps: Count | None = None
+    """Discriminator updates."""
+    seconds: Positive | None = None
+    """Seconds of training, evaluation excluded; the only budget that is not reproducible."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [key for key, value in self if value is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"exactly one of {', '.join(type(self).model_fields)} is allowed, not {given}"
+            )
+        return self
+
+    @property
+    def unit(self) -> str:
+        """The key that is set."""
+        return next(key for key, value in self if value is not None)
+
+    @property
+    def amount(self) -> float:
+        """Its value."""
+        return float(getattr(self, self.unit))
+
+    def describe(self) -> str:
+        """Return it in words, e.g. "600,000 real images"."""
+        words = {
+            "images": "real images",
+            "steps": "updates",
+            "g_steps": "generator updates",
+            "d_steps": "discriminator updates",
+            "seconds": "seconds of training",
+        }
+        return f"{self.amount:,.12g} {words[self.unit]}"
+
+    def scaled(self, factor: float) -> Budget:
+        """Return a budget `factor` times as long, at least one unit."""
+        if self.seconds is not None:
+            return Budget(seconds=self.seconds * factor)
+        return Budget(**{self.unit: max(1, round(self.amount * factor))})
+
+
+class TrainConfig(Config):
+    """What every system's run has in common. What is omitted takes the value printed here, so that
+    two runs with equal configs are equal runs."""
+
+    units: ClassVar[tuple[str, ...]] = ("steps",)
+    """Units of budget that the system counts itself, beside images and seconds."""
+
+    system: str
+    """What is trained, and with it which other settings there are."""
+    dataset: str = "mnist"
+    """A registered dataset or `folder:PATH`."""
+    image_size: Annotated[int, Field(ge=4, multiple_of=4)] | None = None
+    """Side that images are resized to; omitted: the dataset's own (32 for folders)."""
+    batch_size: Count = 64
+    """Images per batch."""
+    budget: Budget = Budget(images=600_000)
+    """How long to train."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Root of every random stream of the run."""
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, name: str) -> str:
+        return check_dataset_name(name)
+
+    @model_validator(mode="after")
+    def _countable(self) -> Self:
+        allowed = ("images", *self.units, "seconds")
+        if self.budget.unit not in allowed:
+            raise ValueError(
+                f"budget.{self.budget.unit}: system = {self.system!r} counts {', '.join(allowed)}"
+            )
+        return self
+
+    def check(self, facts: Facts) -> None:
+        """Raise HarnessError if the system cannot be trained on such data."""

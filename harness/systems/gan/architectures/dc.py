@@ -1,0 +1,118 @@
+"""Deep convolutional pair after Radford et al. 2016 (DCGAN), for any size divisible by 2^depth."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn.functional import fold
+
+from harness.systems.gan.architectures.pair import Architecture, NetworkSettings, SampleShape
+from harness.systems.layers import activation, dropout, normalisation, weighted
+
+INIT_STD = 0.02  # Radford et al. 2016, section 4
+
+
+class _ToImages(nn.ConvTranspose2d):
+    """Doubles the sides of maps (N, C, H, W) and mixes them into a few image channels.
+
+    A stock transposed convolution with the same parameters, computed as a matrix product whose
+    patches are then added up. CPU kernels pad output channels to their vectors' 16, so that a grey
+    image costs them several times as much as this (about 6 % of a training step).
+    """
+
+    def __init__(self, num_inputs: int, num_channels: int) -> None:
+        super().__init__(num_inputs, num_channels, kernel_size=4, stride=2, padding=1)
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Return (N, num_channels, 2H, 2W); `output_size` is only here for the base class."""
+        size = (2 * input.shape[2], 2 * input.shape[3])
+        patches = self.weight.flatten(1).t() @ input.flatten(2)
+        images = fold(patches, size, kernel_size=4, stride=2, padding=1)
+        assert self.bias is not None
+        return images + self.bias.view(-1, 1, 1)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Draw weights from N(0, 0.02), norm scales from N(1, 0.02); biases start at 0."""
+    if nn.utils.parametrize.is_parametrized(module, "weight"):
+        return  # spectral norm divides the scale away
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0, INIT_STD)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
+        nn.init.normal_(module.weight, 1, INIT_STD)
+        nn.init.zeros_(module.bias)
+
+
+def generator(settings: NetworkSettings, latent_dim: int, sample_shape: SampleShape) -> nn.Module:
+    """Return latents -> small maps -> `depth` transposed convolutions -> images in [-1, 1].
+
+    The first maps have the image's sides divided by 2^depth; the last hidden map has `width`
+    channels, each one before it twice as many.
+    """
+    channels, height, width = sample_shape
+    scale = 2**settings.depth
+    num_inputs = settings.width * scale // 2
+    base = (num_inputs, height // scale, width // scale)
+    num_base = num_inputs * base[1] * base[2]
+    layers: list[nn.Module] = [
+        weighted(nn.Linear(latent_dim, num_base), settings.norm),
+        nn.Unflatten(1, base),
+        *normalisation(settings.norm, num_inputs, spatial=True),
+        activation(settings.activation),
+        *dropout(settings.dropout),
+    ]
+    for _ in range(settings.depth - 1):
+        layers += [
+            weighted(nn.ConvTranspose2d(num_inputs, num_inputs // 2, 4, 2, 1), settings.norm),
+            *normalisation(settings.norm, num_inputs // 2, spatial=True),
+            activation(settings.activation),
+            *dropout(settings.dropout),
+        ]
+        num_inputs //= 2
+    layers += [weighted(_ToImages(num_inputs, channels), settings.norm), nn.Tanh()]
+    return nn.Sequential(*layers).apply(_initialise)
+
+
+def discriminator(settings: NetworkSettings, sample_shape: SampleShape) -> nn.Module:
+    """Return images -> `depth` strided convolutions -> logits (N, 1).
+
+    The first has `width` channels, each further one twice as many. As in the
+    original, the first convolution has no normalisation.
+    """
+    num_inputs, height, width = sample_shape
+    num_outputs = settings.width
+    layers: list[nn.Module] = []
+    for index in range(settings.depth):
+        norm = "none" if index == 0 and settings.norm != "spectral" else settings.norm
+        layers += [
+            weighted(nn.Conv2d(num_inputs, num_outputs, 4, 2, 1), norm),
+            *normalisation(norm, num_outputs, spatial=True),
+            activation(settings.activation),
+            *dropout(settings.dropout),
+        ]
+        num_inputs, num_outputs = num_outputs, num_outputs * 2
+    scale = 2**settings.depth
+    num_features = num_inputs * (height // scale) * (width // scale)
+    layers += [nn.Flatten(), weighted(nn.Linear(num_features, 1), settings.norm)]
+    return nn.Sequential(*layers).apply(_initialise)
+
+
+def complaint(settings: NetworkSettings, sample_shape: SampleShape) -> str | None:
+    """Return why the pair cannot make samples of this shape, or None."""
+    _, height, width = sample_shape
+    scale = 2**settings.depth
+    if height % scale or width % scale:
+        return (
+            f"depth {settings.depth} needs image sides divisible by {scale}, not {height}x{width}"
+        )
+    return None
+
+
+DC = Architecture(
+    description="Deep convolutional pair (DCGAN); each of depth layers halves or doubles the side",
+    generator=generator,
+    discriminator=discriminator,
+    defaults={"g_width": 64, "g_depth": 2, "d_width": 64, "d_depth": 2},
+    complaint=complaint,
+)

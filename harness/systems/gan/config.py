@@ -1,0 +1,158 @@
+"""The settings of a game of two networks."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import field_validator, model_validator
+
+from harness.config import Count, Fraction, NonNegative, Positive
+from harness.data import Facts
+from harness.errors import HarnessError
+from harness.systems.config import TrainConfig
+from harness.systems.gan.architectures import ARCHITECTURES, NetworkSettings
+from harness.systems.gan.losses import LOSSES
+from harness.systems.gan.penalties import PENALTIES
+from harness.systems.layers import ACTIVATIONS, NORMS
+
+DEFAULT_PENALTY_WEIGHT = 10.0  # Gulrajani et al. 2017; also the usual R1 scale
+
+
+class GANConfig(TrainConfig):
+    """Every setting of a game of two networks."""
+
+    units: ClassVar[tuple[str, ...]] = ("d_steps", "g_steps")
+
+    system: str = "gan"
+    architecture: str = "dc"
+    """Generator and discriminator pair."""
+    latent_dim: Count = 100
+    """Size of z ~ N(0, I)."""
+    g_width: Count
+    """G's width; omitted: the architecture's default (mlp 256, dc 64)."""
+    d_width: Count
+    """D's width; omitted: the architecture's default (mlp 256, dc 64)."""
+    g_depth: Count
+    """G's hidden layers; omitted: the architecture's default (mlp 3, dc 2)."""
+    d_depth: Count
+    """D's hidden layers; omitted: the architecture's default (mlp 3, dc 2)."""
+    g_norm: str = "batch"
+    """Normalisation in G."""
+    d_norm: str = "none"
+    """Normalisation in D; `batch` is refused with a penalty."""
+    g_activation: str = "relu"
+    """Hidden activation of G."""
+    d_activation: str = "leaky_relu"
+    """Hidden activation of D."""
+    g_dropout: Fraction = 0.0
+    """Dropout probability in G."""
+    d_dropout: Fraction = 0.0
+    """Dropout probability in D."""
+
+    loss: str = "non_saturating"
+    """Adversarial loss."""
+    penalty: str = "none"
+    """Gradient penalty added to D's loss."""
+    penalty_weight: NonNegative | None = None
+    """The penalty's weight (10 if omitted); exists only with a penalty."""
+    penalty_interval: Count = 1
+    """Apply the penalty at every n-th D step, multiplied by n (lazy regularisation)."""
+    weight_clip: Positive | None = None
+    """Clamp all of D's parameters to [-c, c] after every D step."""
+
+    d_steps: Count = 1
+    """k: discriminator updates per generator update, each on a fresh real batch."""
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
+    """Optimiser of both networks; each has its own instance."""
+    g_lr: Positive = 2e-4
+    """G's learning rate."""
+    d_lr: Positive = 2e-4
+    """D's learning rate."""
+    adam_beta1: Fraction = 0.5
+    """Decay of Adam's first moment."""
+    adam_beta2: Fraction = 0.999
+    """Decay of Adam's second moment."""
+    weight_decay: NonNegative = 0.0
+    """L2 (adam, rmsprop, sgd) or decoupled (adamw) weight decay."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_defaults(cls, data: Any) -> Any:
+        """Fill in what depends on other settings, so that a config is complete."""
+        if not isinstance(data, dict):
+            return data
+        architecture = data.get("architecture", cls.model_fields["architecture"].default)
+        # An unknown one gets defaults too, so that its name is the only complaint.
+        known = isinstance(architecture, str) and architecture in ARCHITECTURES
+        data = {**ARCHITECTURES[architecture if known else "dc"].defaults, **data}
+        if data.get("penalty", "none") != "none" and data.get("penalty_weight") is None:
+            data = {**data, "penalty_weight": DEFAULT_PENALTY_WEIGHT}
+        return data
+
+    @field_validator("architecture")
+    @classmethod
+    def _known_architecture(cls, name: str) -> str:
+        return ARCHITECTURES.check(name)
+
+    @field_validator("loss")
+    @classmethod
+    def _known_loss(cls, name: str) -> str:
+        return LOSSES.check(name)
+
+    @field_validator("penalty")
+    @classmethod
+    def _known_penalty(cls, name: str) -> str:
+        return PENALTIES.check(name)
+
+    @field_validator("g_norm", "d_norm")
+    @classmethod
+    def _known_norm(cls, name: str) -> str:
+        return NORMS.check(name)
+
+    @field_validator("g_activation", "d_activation")
+    @classmethod
+    def _known_activation(cls, name: str) -> str:
+        return ACTIVATIONS.check(name)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.penalty != "none" and self.d_norm == "batch":
+            raise ValueError(
+                f"d_norm = 'batch' with penalty = {self.penalty!r}: batch norm mixes samples, so D "
+                "has no per-sample gradients; use d_norm = 'none', 'layer' or 'spectral'"
+            )
+        if self.penalty == "none" and self.penalty_weight is not None:
+            raise ValueError(
+                f"penalty_weight = {self.penalty_weight}: there is no penalty to weigh; set "
+                f"penalty to one of {', '.join(name for name in PENALTIES if name != 'none')}"
+            )
+        if self.batch_size < 2 and "batch" in (self.g_norm, self.d_norm):
+            raise ValueError(f"batch_size = {self.batch_size}: batch norm needs at least 2")
+        return self
+
+    @property
+    def g_settings(self) -> NetworkSettings:
+        """The generator's settings."""
+        return self._network("g")
+
+    @property
+    def d_settings(self) -> NetworkSettings:
+        """The discriminator's settings."""
+        return self._network("d")
+
+    def _network(self, prefix: str) -> NetworkSettings:
+        keys = ("width", "depth", "norm", "activation", "dropout")
+        return NetworkSettings(**{key: getattr(self, f"{prefix}_{key}") for key in keys})
+
+    def check(self, facts: Facts) -> None:
+        """Raise HarnessError if the architecture cannot make samples of this (C, H, W)."""
+        _, height, width = facts.sample_shape
+        architecture = ARCHITECTURES[self.architecture]
+        if height % 4 or width % 4:
+            raise HarnessError(
+                f"image_size: sides must be multiples of 4, {self.dataset} has {height}x{width}"
+            )
+        for key, settings in (("g_depth", self.g_settings), ("d_depth", self.d_settings)):
+            if complaint := architecture.complaint(settings, facts.sample_shape):
+                choice = f"{key} = {settings.depth} with architecture = {self.architecture!r}"
+                raise HarnessError(f"{choice}: {complaint}")

@@ -1,0 +1,191 @@
+"""What the harness knows of anything that it trains."""
+
+from __future__ import annotations
+
+import abc
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+
+import torch
+from pydantic.fields import FieldInfo
+from torch import Tensor, nn
+
+from harness.config import parse
+from harness.data import Batch, Facts
+from harness.randomness import Streams, derive_seed, seeded
+from harness.registry import Registry, first_line
+from harness.systems.config import TrainConfig
+from harness.systems.layers import Dropout
+from harness.systems.memory import keep_freed_memory
+
+C = TypeVar("C", bound=TrainConfig)
+S = TypeVar("S", bound="System[Any]")
+Builders: TypeAlias = Mapping[str, Callable[[], nn.Module]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A chart of training, drawn from what `System.step` measures.
+
+    Attributes:
+        title: What stands above it.
+        unit: What its axis counts, e.g. "nats".
+        curves: Key that `step` returns -> what the line is called.
+    """
+
+    title: str
+    unit: str
+    curves: Mapping[str, str]
+
+
+class System(abc.ABC, Generic[C]):
+    """Networks, their optimisers and random streams, changed in place by `step`.
+
+    A system says what it is made of; checkpoints, records, exports and reports follow from that.
+
+    Args:
+        config: Its settings.
+        facts: The data that its networks are built for.
+        device: Where everything lives.
+
+    Attributes:
+        Config: The class of its settings.
+        streams: Names of its random streams, beside those of initialisation.
+        networks: By name, in training mode.
+        optimizers: By name.
+        counts: Updates so far, by unit of budget.
+
+    Raises:
+        HarnessError: The settings do not fit the data.
+    """
+
+    Config: ClassVar[type[TrainConfig]]
+    streams: ClassVar[tuple[str, ...]] = ("latents", "dropout")
+
+    def __init__(self, config: C, facts: Facts, device: torch.device) -> None:
+        config.check(facts)
+        self.config = config
+        self.facts = facts
+        self.device = device
+        self.random = Streams(config.seed, self.streams, device)
+        self.networks: dict[str, nn.Module] = {}
+        for name, build in self.builders(config, facts).items():
+            with seeded(derive_seed(config.seed, name)):
+                self.networks[name] = build().to(device).train()
+        for network in self.networks.values():
+            for module in network.modules():
+                if isinstance(module, Dropout):
+                    module.generator = self.random["dropout"]
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.counts = dict.fromkeys(config.units, 0)
+        keep_freed_memory()
+
+    @classmethod
+    @abc.abstractmethod
+    def builders(cls, config: C, facts: Facts) -> Builders:
+        """Return what builds each network; called under a seed of the network's own."""
+
+    @abc.abstractmethod
+    def step(self, take: Callable[[], Batch], done: float) -> dict[str, Tensor]:
+        """Run one iteration.
+
+        Args:
+            take: Returns a fresh batch of real images; every iteration takes equally many.
+            done: Spent share of the budget in [0, 1), for schedules.
+
+        Returns:
+            Scalars on the device, by the keys that `panels` and records use; nothing is read back.
+        """
+
+    @classmethod
+    def sampled(cls, config: C) -> str:
+        """Return the name of the network that is scored, drawn and exported."""
+        return "generator"
+
+    @classmethod
+    def panels(cls, config: C) -> tuple[Panel, ...]:
+        """Return the charts of training; none by default."""
+        return ()
+
+    @classmethod
+    def draw_inputs(
+        cls, config: C, facts: Facts, num: int, generator: torch.Generator
+    ) -> tuple[Tensor, ...]:
+        """Return inputs of the sampled network on the CPU: latents (num, latent_dim) ~ N(0, I)."""
+        # A system whose inputs are others says so.
+        return (torch.randn(num, config.latent_dim, generator=generator),)  # type: ignore[attr-defined]
+
+    @classmethod
+    def num_parameters(cls, config: C, facts: Facts) -> dict[str, int]:
+        """Return every network's number of trainable parameters; none is allocated."""
+        with torch.device("meta"):
+            networks = {name: build() for name, build in cls.builders(config, facts).items()}
+        return {name: sum(p.numel() for p in each.parameters()) for name, each in networks.items()}
+
+    def is_finite(self) -> bool:
+        """Return whether all weights are finite (reads back from the device)."""
+        weights = [p for network in self.networks.values() for p in network.parameters()]
+        return bool(torch.stack([weight.isfinite().all() for weight in weights]).all())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a bit-exact continuation needs."""
+        return {
+            "networks": {name: each.state_dict() for name, each in self.networks.items()},
+            "optimizers": {name: each.state_dict() for name, each in self.optimizers.items()},
+            "streams": self.random.state_dict(),
+            "counts": dict(self.counts),
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        for name, network in self.networks.items():
+            network.load_state_dict(saved["networks"][name])
+        for name, optimizer in self.optimizers.items():
+            # Optimisers keep and change the tensors that they are given.
+            optimizer.load_state_dict(copy.deepcopy(saved["optimizers"][name]))
+        self.random.load_state_dict(saved["streams"])
+        self.counts = dict(saved["counts"])
+
+
+SYSTEMS: Registry[type[System[Any]]] = Registry("system")
+
+
+def system(cls: type[S]) -> type[S]:
+    """Register a system under the name that its settings give it."""
+    SYSTEMS.add(cls.Config.model_fields["system"].default, cls, first_line(cls))
+    return cls
+
+
+DEFAULT_SYSTEM = "gan"
+
+
+def system_of(settings: Mapping[str, Any]) -> type[System[Any]]:
+    """Return the system that settings name; a GAN where they are silent."""
+    return SYSTEMS[str(settings.get("system", DEFAULT_SYSTEM))]
+
+
+def parse_config(settings: Mapping[str, Any], where: str) -> TrainConfig:
+    """Return the complete config of one run (see `parse` for the errors)."""
+    return parse(system_of(settings).Config, dict(settings), where)
+
+
+def known_settings() -> dict[str, FieldInfo]:
+    """Return every setting of any system by its key."""
+    return {
+        key: field for name in SYSTEMS for key, field in SYSTEMS[name].Config.model_fields.items()
+    }
+
+
+def update(optimizer: torch.optim.Optimizer, loss: Tensor, *networks: nn.Module) -> Tensor:
+    """Step on the gradients of these networks alone and return their L2 norm, on the device.
+
+    Naming the inputs spares the other networks' weight gradients: they are never computed.
+    """
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss, inputs=parameters)
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    optimizer.step()
+    return norm

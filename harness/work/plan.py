@@ -1,0 +1,71 @@
+"""What a worker needs to know of a study, and the set-up of data and metric for its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from harness.evaluate import EvaluateConfig
+from harness.records.workspace import Workspace
+from harness.run.bench import Bench
+from harness.run.execution import Execution
+from harness.study.space import corner_points
+from harness.study.study import Arm, StudyConfig
+from harness.systems import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that a worker process needs.
+
+    Attributes:
+        name: The study's name.
+        study: Its file.
+        execution: How runs are executed.
+        workspace: Where things live.
+        experiment_id: MLflow's experiment.
+        parent_run_id: MLflow's parent run.
+    """
+
+    name: str
+    study: StudyConfig
+    execution: Execution
+    workspace: Workspace
+    experiment_id: str
+    parent_run_id: str
+
+
+def set_up_bench(
+    study: StudyConfig, arms: Sequence[Arm], execution: Execution, workspace: Workspace
+) -> Bench:
+    """Load a study's data and metric, and check every arm against the data's shape."""
+    bench = Bench.set_up(
+        study.dataset,
+        study.fixed.get("image_size"),
+        study.evaluate,
+        data_dir=workspace.data_dir,
+        cache_dir=workspace.cache,
+        device=torch.device(execution.device),
+    )
+    for arm in arms:
+        for point in (*study.points(arm), *corner_points(arm.space)):
+            arm.config(point or {}, seed=0).check(bench.dataset.facts)
+    return bench
+
+
+def set_up_lone_bench(
+    config: TrainConfig, evaluate: EvaluateConfig, execution: Execution, workspace: Workspace
+) -> Bench:
+    """Load one run's data and metric, and check its config against the data's shape."""
+    bench = Bench.set_up(
+        config.dataset,
+        config.image_size,
+        evaluate,
+        data_dir=workspace.data_dir,
+        cache_dir=workspace.cache,
+        device=torch.device(execution.device),
+    )
+    config.check(bench.dataset.facts)
+    return bench

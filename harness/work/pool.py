@@ -1,0 +1,90 @@
+"""Several workers side by side, each a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+
+from harness.errors import HarnessError
+from harness.run.bench import Bench
+from harness.run.execution import cpu_threads
+from harness.work.display import Display
+from harness.work.plan import Plan, set_up_bench
+from harness.work.worker import Worker
+
+POLL_SECONDS = 0.5
+
+
+def work_side_by_side(plan: Plan, bench: Bench, workers: int, shown: Display) -> None:
+    """Work in this process, or in several; return when nothing is left to do."""
+    if workers == 1:
+        with cpu_threads(plan.execution.threads):
+            Worker(plan, bench, shown.show).work()
+        return
+    context = multiprocessing.get_context("spawn")
+    events: Any = context.Queue()
+    processes = [
+        context.Process(target=_worker_process, args=(plan, index, events))
+        for index in range(workers)
+    ]
+    try:
+        with _deaf_to_interrupts():  # children inherit it: only this process answers Ctrl-C
+            for process in processes:
+                process.start()
+        _show_until_ended(processes, events, shown)
+    except BaseException:
+        for process in processes:
+            process.terminate()
+        _show_until_ended(processes, events, shown)
+        raise
+    codes = [process.exitcode for process in processes]
+    if all(codes):
+        raise HarnessError(
+            f"all workers stopped early (exit codes {codes}); the same command goes on"
+        )
+
+
+def _show_until_ended(processes: Sequence[BaseProcess], events: Any, shown: Display) -> None:
+    """Show news until every process has ended; one with unread news could not."""
+    while any(process.is_alive() for process in processes) or not events.empty():
+        try:
+            shown.show(events.get(timeout=POLL_SECONDS))
+        except queue.Empty:
+            continue
+
+
+def _worker_process(plan: Plan, index: int, events: Any) -> None:
+    """Work as one of several processes, until done or told to end by the parent."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    torch.set_num_threads(plan.execution.threads)
+    try:
+        bench = set_up_bench(plan.study, plan.study.arms(), plan.execution, plan.workspace)
+        Worker(plan, bench, events.put, index).work()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except HarnessError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are not ours to handle here
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,474 @@
+"""Optuna, and nothing but Optuna: the only file that imports it.
+
+A study's work is a set of cells: one per search trial and one per confirm run. A cell is an Optuna
+trial that is enqueued up front and claimed with ask/tell, whatever the sampler, so that every arm
+gets exactly its share. A claim holds a lease that a thread renews; an expired one is taken over,
+and Optuna's state transitions decide who wins. What one process starts, another can finish.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import platform
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import optuna
+import psutil
+import sqlalchemy
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from harness.errors import HarnessError, unknown_name
+from harness.randomness import derive_seed
+from harness.records.workspace import Workspace, prepare_sqlite, sqlite_file
+from harness.run.runner import Outcome, Stop
+from harness.study.space import Choice, Point, Space
+
+LEASE_SECONDS = 90.0
+RENEW_SECONDS = 15.0
+SEPARATOR = "/"
+FEWEST_FOR_IMPORTANCE = 8  # scored trials; below them a random forest fits anything
+
+Phase = Literal["search", "confirm"]
+CellState = Literal["waiting", "running", "complete", "failed"]
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One unit of work that a study expects.
+
+    Attributes:
+        key: Unique within its queue; decides what is missing after an interruption.
+        point: Values of the tuned parameters; None where the sampler is to suggest them.
+        seeds: Training seeds, one run each.
+        trial: The number shown to people.
+    """
+
+    key: str
+    point: Point | None
+    seeds: list[int]
+    trial: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRecord:
+    """What is known of a cell.
+
+    Attributes:
+        cell: The unit of work; its point is filled in once it runs.
+        state: Whether it waits, runs, has a recorded result, or failed with an error.
+        outcome: How it ended, None before.
+        reason: Why it did not finish.
+        value: Validation FID, mean over its seeds; None without a score.
+        scores: Means over its seeds of all scores at the full budget, by protocol key.
+        run_ids: Seed -> MLflow run.
+        seconds: From claim to end.
+    """
+
+    cell: Cell
+    state: CellState
+    outcome: Outcome | None = None
+    reason: str | None = None
+    value: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    run_ids: Mapping[int, str] = field(default_factory=dict)
+    seconds: float | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.state in ("complete", "failed")
+
+
+class Storage:
+    """The Optuna database of a workspace.
+
+    Args:
+        workspace: Says where it is.
+        create: Whether to create a local database that does not exist.
+
+    Raises:
+        HarnessError: It cannot be opened.
+    """
+
+    def __init__(self, workspace: Workspace, *, create: bool = True) -> None:
+        url = workspace.storage_url
+        file = sqlite_file(url)
+        if file is not None and not file.exists() and not create:
+            raise HarnessError(
+                f"there are no studies in {file.parent} yet: start one with `harness run`"
+            )
+        prepare_sqlite(url)
+        try:
+            arguments = {"connect_args": {"timeout": 60}} if file is not None else {}
+            self._storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+        except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise HarnessError(f"Optuna's database {url} cannot be used: {reason}") from None
+        if file is not None:
+            _make_sqlite_safe(self._storage.engine)
+
+    @staticmethod
+    def exists(workspace: Workspace) -> bool:
+        """Return whether there is a database: a server's is taken to be there."""
+        file = sqlite_file(workspace.storage_url)
+        return file is None or file.exists()
+
+    def names(self) -> list[str]:
+        """Return the studies' names."""
+        names = optuna.get_all_study_names(self._storage)
+        return [name for name in names if SEPARATOR not in name]
+
+    def read_definition(self, name: str) -> dict[str, Any] | None:
+        """Return what `write_definition` stored, or None for an unknown study."""
+        if name not in self.names():
+            return None
+        attrs = optuna.load_study(study_name=name, storage=self._storage).user_attrs
+        definition: dict[str, Any] | None = attrs.get("definition")
+        return definition
+
+    def require_definition(self, name: str) -> dict[str, Any]:
+        """Return a study's definition; raises HarnessError for an unknown study."""
+        definition = self.read_definition(name)
+        if definition is None:
+            raise unknown_name("study", name, self.names())
+        return definition
+
+    def write_definition(self, name: str, definition: Mapping[str, Any]) -> None:
+        """Store all that workers need to know of a study, as JSON values."""
+        study = optuna.create_study(study_name=name, storage=self._storage, load_if_exists=True)
+        study.set_user_attr("definition", definition)
+
+    def queue(
+        self,
+        study: str,
+        arm: str,
+        phase: Phase,
+        *,
+        space: Space | None = None,
+        pruner: str = "none",
+        sampler_seed: int = 0,
+    ) -> Queue:
+        """Return the cells of one arm in one phase."""
+        pruners: dict[str, optuna.pruners.BasePruner] = {
+            "none": optuna.pruners.NopPruner(),
+            "median": optuna.pruners.MedianPruner(n_startup_trials=4),
+            "halving": optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
+        }
+        place: dict[str, Any] = {
+            "study_name": SEPARATOR.join((study, arm, phase)),
+            "storage": self._storage,
+            "pruner": pruners[pruner],
+        }
+        try:  # so that looking at a study writes nothing
+            optuna_study = optuna.load_study(**place)
+        except KeyError:
+            optuna_study = optuna.create_study(**place, load_if_exists=True)
+        return Queue(optuna_study, space or {}, derive_seed(sampler_seed, arm))
+
+
+class Queue:
+    """The cells of one arm in one phase, held by one Optuna study."""
+
+    def __init__(self, study: optuna.Study, space: Space, seed: int) -> None:
+        assert study.direction == StudyDirection.MINIMIZE
+        self._study = study
+        self._distributions = {key: _distribution(space[key]) for key in space}
+        self._seed = seed
+
+    def prepare(self, cells: Sequence[Cell], *, retry_failed: bool = False) -> None:
+        """Enqueue every expected cell that is neither waiting, running nor done; idempotent."""
+        known = self.records()
+        for cell in cells:
+            record = known.get(cell.key)
+            if record is None or (record.state == "failed" and retry_failed):
+                self._enqueue(cell.point, _attributes(cell))
+
+    def claim(self) -> Claim | None:
+        """Take a waiting cell, or one whose holder has gone silent; None if there is none."""
+        self._take_over_expired()
+        while self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            trials = self._study.get_trials(deepcopy=False)
+            started = sum(trial.state != TrialState.WAITING for trial in trials)
+            # Seeded by what has been started: one worker's search is reproducible, two workers
+            # that ask at once differ.
+            seed = derive_seed(self._seed, "tpe", started, os.getpid() if _in_worker() else 0)
+            self._study.sampler = optuna.samplers.TPESampler(seed=seed % 2**32)
+            trial = self._study.ask(self._distributions)
+            attrs = trial.user_attrs
+            if "key" not in attrs:  # another worker was quicker, and Optuna made a trial up
+                self._study.tell(trial, state=TrialState.FAIL)
+                return None
+            if self._is_duplicate(trial.number, attrs["key"]):
+                self._study.tell(trial, state=TrialState.FAIL)
+                continue
+            return Claim(self, trial)
+        return None
+
+    def records(self) -> dict[str, CellRecord]:
+        """Return what is known of every cell, by key."""
+        best: dict[str, tuple[int, FrozenTrial]] = {}
+        for trial in self._study.get_trials(deepcopy=False):
+            key = trial.user_attrs.get("key")
+            rank = _standing(trial)
+            if key is not None and rank > 0 and rank > best.get(key, (0, trial))[0]:
+                best[key] = (rank, trial)
+        return {key: _record(trial) for key, (_, trial) in best.items()}
+
+    def importances(self) -> dict[str, float]:
+        """Return each tuned parameter's share of the variance of log FID, by fANOVA; or nothing.
+
+        fANOVA, since no parameter of an arm's space is conditional on another; on logarithms, so
+        that one very poor trial does not decide. It needs two parameters and a few scored trials.
+        """
+        scored = [
+            trial
+            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if trial.value is not None and trial.value > 0 and math.isfinite(trial.value)
+        ]
+        if len(self._distributions) < 2 or len(scored) < FEWEST_FOR_IMPORTANCE:
+            return {}
+        fixed = optuna.create_study()
+        fixed.add_trials(scored)
+        return optuna.importance.get_param_importances(
+            fixed,
+            evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
+            params=list(self._distributions),
+            target=lambda trial: math.log(trial.value or 1.0),
+        )
+
+    def _enqueue(self, point: Mapping[str, Any] | None, attrs: Mapping[str, Any]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study.enqueue_trial(dict(point or {}), user_attrs=dict(attrs))
+
+    def _is_duplicate(self, number: int, key: str) -> bool:
+        """Return whether an earlier trial holds this cell, as after two simultaneous `prepare`s."""
+        return any(
+            trial.number < number and trial.user_attrs.get("key") == key and _standing(trial) > 1
+            for trial in self._study.get_trials(deepcopy=False)
+        )
+
+    def _take_over_expired(self) -> None:
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if "key" in trial.user_attrs and _is_abandoned(trial):
+                self.give_back(trial)
+
+    def give_back(self, trial: FrozenTrial | optuna.Trial) -> None:
+        """End a trial as interrupted and enqueue its continuation: same point, same runs."""
+        try:
+            self._study.tell(trial.number, state=TrialState.FAIL)
+        except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
+            return  # somebody else was quicker
+        attrs = {key: value for key, value in trial.user_attrs.items() if key != "lease"}
+        self._enqueue(trial.params, attrs)
+
+
+class Claim:
+    """A cell that this process works on; its lease is renewed by a thread until it is settled."""
+
+    def __init__(self, queue: Queue, trial: optuna.Trial) -> None:
+        self._queue = queue
+        self._trial = trial
+        self._lost = threading.Event()
+        self._settled = threading.Event()
+        self._renew()
+        self.cell = _cell(trial.user_attrs, trial.params)
+        self._thread = threading.Thread(target=self._keep_renewing, daemon=True)
+        self._thread.start()
+
+    def recall(self, key: str) -> Any:
+        """Return what `remember` stored under this cell, by this holder or one before; or None."""
+        return self._trial.user_attrs.get(key)
+
+    def remember(self, key: str, value: Any) -> None:
+        """Store a JSON value with the cell."""
+        with self._while_ours():
+            self._trial.set_user_attr(key, value)
+
+    def check(self) -> None:
+        """Raise Stop if the cell has been taken over by somebody else."""
+        if self._lost.is_set():
+            raise Stop("the cell was taken over")
+
+    def report(self, step: int, value: float) -> bool:
+        """Tell Optuna an intermediate value and return whether the pruner would stop here."""
+        with self._while_ours(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a step reported twice, after a continuation
+            self._trial.report(value, step)
+            return self._trial.should_prune()
+
+    def complete(self, outcome: Outcome, value: float, scores: Mapping[str, float]) -> None:
+        """Settle with a score."""
+        self._remember_result(outcome, None, scores)
+        self._settle(TrialState.COMPLETE, value)
+
+    def prune(self, outcome: Outcome, reason: str | None) -> None:
+        """Settle without a score: pruned or diverged. The sampler learns from it."""
+        self._remember_result(outcome, reason, {})
+        self._settle(TrialState.PRUNED)
+
+    def fail(self, reason: str) -> None:
+        """Settle as failed with an error."""
+        self._remember_result("failed", reason, {})
+        self._settle(TrialState.FAIL)
+
+    def release(self) -> None:
+        """Hand the cell back unfinished, to be continued by whoever asks next."""
+        self._stop_renewing()
+        self._queue.give_back(self._trial)
+
+    def _remember_result(
+        self, outcome: Outcome, reason: str | None, scores: Mapping[str, float]
+    ) -> None:
+        result = {"outcome": outcome, "reason": reason, "scores": dict(scores)}
+        self.remember("result", result)
+
+    def _settle(self, state: TrialState, value: float | None = None) -> None:
+        self._stop_renewing()
+        with self._while_ours():
+            self._queue._study.tell(self._trial, value, state=state)
+
+    @contextlib.contextmanager
+    def _while_ours(self) -> Iterator[None]:
+        """Turn Optuna's word that the trial has ended into Stop: only a take-over ends it early."""
+        self.check()
+        try:
+            yield
+        except optuna.exceptions.UpdateFinishedTrialError:
+            self._lost.set()
+            self.check()
+
+    def _stop_renewing(self) -> None:
+        self._settled.set()
+        self._thread.join()
+
+    def _renew(self) -> None:
+        lease = {
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "born": psutil.Process().create_time(),
+            "until": time.time() + LEASE_SECONDS,
+        }
+        self._trial.set_user_attr("lease", lease)
+
+    def _keep_renewing(self) -> None:
+        while not self._settled.wait(RENEW_SECONDS):
+            try:
+                self._renew()
+            except optuna.exceptions.UpdateFinishedTrialError:
+                self._lost.set()
+                return
+            except Exception:  # a busy or briefly unreachable database is no reason to give up
+                continue
+
+
+def _make_sqlite_safe(engine: sqlalchemy.Engine) -> None:
+    """Let every transaction take SQLite's write lock at its start.
+
+    Otherwise reading a trial's state and writing a new one are two steps, between which another
+    worker may do the same, and both believe that the trial is theirs.
+    """
+
+    def connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver would begin transactions later, by itself
+        # With WAL, NORMAL loses no commit when a process dies, and saves a sync per write.
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    def begin(connection: sqlalchemy.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    sqlalchemy.event.listen(engine, "connect", connect)
+    sqlalchemy.event.listen(engine, "begin", begin)
+    engine.dispose()  # connections from before the lines above
+
+
+def _distribution(parameter: Any) -> BaseDistribution:
+    if isinstance(parameter, Choice):
+        return CategoricalDistribution(list(parameter.values))
+    if parameter.integer:
+        return IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log)
+    return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+
+
+def _attributes(cell: Cell) -> dict[str, Any]:
+    return {"key": cell.key, "point": cell.point, "seeds": cell.seeds, "trial": cell.trial}
+
+
+def _cell(attrs: Mapping[str, Any], params: Mapping[str, Any]) -> Cell:
+    point = dict(params) or attrs["point"]
+    return Cell(key=attrs["key"], point=point, seeds=attrs["seeds"], trial=attrs["trial"])
+
+
+def _standing(trial: FrozenTrial) -> int:
+    """Rank a cell's trials: a result, work under way, waiting, an error, nothing."""
+    match trial.state:
+        case TrialState.COMPLETE | TrialState.PRUNED:
+            return 4
+        case TrialState.RUNNING:
+            return 3
+        case TrialState.WAITING:
+            return 2
+        case TrialState.FAIL if "result" in trial.user_attrs:
+            return 1
+        case _:
+            return 0
+
+
+def _record(trial: FrozenTrial) -> CellRecord:
+    states: dict[int, CellState] = {4: "complete", 3: "running", 2: "waiting", 1: "failed"}
+    state = states[_standing(trial)]
+    result = trial.user_attrs.get("result", {}) if state in ("complete", "failed") else {}
+    value = trial.value if trial.state == TrialState.COMPLETE else None
+    return CellRecord(
+        cell=_cell(trial.user_attrs, trial.params),
+        state=state,
+        outcome=result.get("outcome"),
+        reason=result.get("reason"),
+        value=value if value is not None and math.isfinite(value) else None,
+        scores=result.get("scores", {}),
+        run_ids={int(seed): run for seed, run in trial.user_attrs.get("runs", {}).items()},
+        seconds=trial.duration.total_seconds() if trial.duration else None,
+    )
+
+
+def _is_abandoned(trial: FrozenTrial) -> bool:
+    """Return whether a running trial's holder is dead (same host) or silent for too long."""
+    lease = trial.user_attrs.get("lease")
+    if lease is None:  # claimed a moment ago, or its holder died in that moment
+        started = trial.datetime_start
+        return started is not None and time.time() - started.timestamp() > LEASE_SECONDS
+    if lease["until"] < time.time():
+        return True
+    if lease["host"] != platform.node():
+        return False
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(abs(psutil.Process(lease["pid"]).create_time() - lease["born"]) > 1)
+    return True
+
+
+def _in_worker() -> bool:
+    import multiprocessing
+
+    return multiprocessing.parent_process() is not None
+
+
+def settings_hash(point: Mapping[str, Any]) -> str:
+    """Return a short name for a point, the same in every process."""
+    return f"{derive_seed(0, json.dumps(point, sort_keys=True)):016x}"[:8]

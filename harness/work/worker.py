@@ -1,0 +1,214 @@
+"""Workers: processes that take a study's cells, train them, and settle them until none is left."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.records.tracking import RunRecorder, Tracker, flatten
+from harness.run.bench import Bench, run_params
+from harness.run.loop import Progress
+from harness.run.runner import RunResult, Stop, run
+from harness.study.study import Arm
+from harness.systems import TrainConfig
+from harness.work.board import Board
+from harness.work.display import Event, ended
+from harness.work.plan import Plan
+from harness.work.queue import Claim, Phase, Storage, settings_hash
+
+IDLE_SECONDS = 0.5
+PROGRESS_EVENT_SECONDS = 0.2
+
+
+class Worker:
+    """Takes cells and runs them until the study is complete.
+
+    Args:
+        plan: The study.
+        bench: Its data and metric.
+        tell: Called with news.
+        index: This worker's number.
+    """
+
+    def __init__(
+        self, plan: Plan, bench: Bench, tell: Callable[[Event], None], index: int = 0
+    ) -> None:
+        self._plan = plan
+        self._bench = bench
+        self._tell = tell
+        self._index = index
+        self._tracker = Tracker(plan.workspace)
+        self._board = Board(Storage(plan.workspace), plan.name, plan.study)
+
+    def work(self) -> None:
+        """Run cells; where none is free but others still run, wait to take over or to confirm."""
+        while True:
+            self._board.prepare()
+            self._tell_counts()
+            work = self._board.claim()
+            if work is not None:
+                self._settle(*work)
+            elif self._board.is_complete:
+                return
+            else:
+                _check_parent()
+                time.sleep(IDLE_SECONDS)
+
+    def _tell_counts(self) -> None:
+        search = [0, 0]
+        confirm = [0, 0]
+        for state in self._board.states():
+            search[0] += sum(record.is_done for record in state.search)
+            search[1] += len(state.search)
+            confirm[0] += sum(record.is_done for record in state.confirm)
+            # Which cells these will be is known once the search is done.
+            expected = self._plan.study.confirm.seeds
+            confirm[1] += len(state.confirm) if state.search_done else expected
+        counts = {"search": (search[0], search[1]), "confirm": (confirm[0], confirm[1])}
+        self._tell(Event(kind="counts", worker=self._index, counts=counts))
+
+    def _settle(self, claim: Claim, arm: Arm, phase: Phase) -> None:
+        """Run a claimed cell's seeds and settle the claim with their mean."""
+        try:
+            self._run_seeds(claim, arm, phase)
+            for run_id in dict(claim.recall("runs") or {}).values():
+                self._checkpoint(run_id).unlink(missing_ok=True)
+        except Stop:
+            return  # the cell has another holder now
+        except BaseException:
+            claim.release()
+            raise
+
+    def _run_seeds(self, claim: Claim, arm: Arm, phase: Phase) -> None:
+        done: dict[str, dict[str, Any]] = dict(claim.recall("done") or {})
+        news: list[Event] = []  # told when it is noted: what is told is never trained again
+        for seed in claim.cell.seeds:
+            if str(seed) in done:
+                continue
+            earlier = [each["scores"] for each in done.values()]
+            result, event = self._run(claim, arm, phase, seed, earlier)
+            news.append(event)
+            if not result.scores:
+                if result.outcome == "failed":
+                    claim.fail(result.reason or "unknown")
+                else:
+                    claim.prune(result.outcome, result.reason)
+                self._tell_all(news)
+                return
+            done[str(seed)] = {"outcome": result.outcome, "scores": dict(result.scores)}
+            claim.remember("done", done)
+        results = list(done.values())
+        collapsed = any(each["outcome"] == "collapsed" for each in results)
+        scores = _means([each["scores"] for each in results])
+        claim.complete(
+            "collapsed" if collapsed else "finished", scores[self._bench.objective], scores
+        )
+        self._tell_all(news)
+
+    def _tell_all(self, events: list[Event]) -> None:
+        for event in events:
+            self._tell(event)
+
+    def _run(
+        self,
+        claim: Claim,
+        arm: Arm,
+        phase: Phase,
+        seed: int,
+        earlier: list[Mapping[str, float]],
+    ) -> tuple[RunResult, Event]:
+        """Train one seed of a cell under its MLflow run; return the result and the news of it."""
+        study, bench = self._plan.study, self._bench
+        share = study.search.budget_share if phase == "search" else 1.0
+        config = arm.config(claim.cell.point or {}, seed, share)
+        recorder = self._recorder(claim, arm, phase, config)
+        label = f"{arm.name}, {phase} {claim.cell.trial}, seed {seed}"
+        event = Event(kind="started", worker=self._index, run=label)
+        self._tell(event)
+        told_at = 0.0
+
+        def on_evaluation(index: int, fid: float) -> bool:
+            if phase == "confirm":
+                return False
+            values = [scores[bench.objective] for scores in earlier] + [fid]
+            return claim.report(len(earlier) * bench.times + index, sum(values) / len(values))
+
+        def on_progress(progress: Progress, values: Mapping[str, float]) -> None:
+            nonlocal told_at
+            claim.check()
+            _check_parent()
+            now = time.monotonic()
+            if now - told_at > PROGRESS_EVENT_SECONDS or bench.objective in values:
+                told_at = now
+                shown = replace(
+                    event, kind="progress", share=progress.share(config.budget), values=values
+                )
+                self._tell(shown)
+
+        try:
+            result = run(
+                config,
+                bench,
+                recorder,
+                checkpoint=self._checkpoint(recorder.run_id),
+                final_splits=("validation",) if phase == "search" else ("validation", "test"),
+                on_evaluation=on_evaluation,
+                on_progress=on_progress,
+            )
+            recorder.finish(result)
+        except Stop:
+            recorder.abandon()
+            raise
+        except BaseException:
+            recorder.interrupt()
+            raise
+        return result, ended(event, result)
+
+    def _checkpoint(self, run_id: str) -> Path:
+        return self._plan.workspace.checkpoints / f"{run_id}.pt"
+
+    def _recorder(self, claim: Claim, arm: Arm, phase: Phase, config: TrainConfig) -> RunRecorder:
+        runs: dict[str, str] = dict(claim.recall("runs") or {})
+        seed = str(config.seed)
+        if seed in runs:
+            return self._tracker.resume_run(runs[seed])
+        recorder = self._tracker.start_run(
+            self._plan.experiment_id,
+            f"{arm.name} {phase} {claim.cell.trial} seed {seed}",
+            config,
+            self._bench.dataset,
+            tags={
+                "study": self._plan.name,
+                "arm": arm.name,
+                "phase": phase,
+                "trial": claim.cell.trial,
+                "seed": seed,
+                "settings": settings_hash(claim.cell.point or {}),
+            },
+            params=flatten({"level": dict(arm.levels)})
+            | run_params(config, self._plan.execution, self._bench),
+            parent=self._plan.parent_run_id,
+        )
+        try:
+            claim.remember("runs", runs | {seed: recorder.run_id})
+        except BaseException:
+            recorder.interrupt()
+            raise
+        return recorder
+
+
+def _means(scores: list[Mapping[str, float]]) -> dict[str, float]:
+    return {key: float(np.mean([each[key] for each in scores])) for key in scores[0]}
+
+
+def _check_parent() -> None:
+    """End a worker whose parent process is gone: nobody would see or stop it any more."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        raise KeyboardInterrupt

@@ -1,0 +1,313 @@
+"""Numbers as text, and what stands in which table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.config import parse
+from harness.results.report.analysis import Analysis, analyse
+from harness.results.report.records import RunRecord, StudyRecords
+from harness.results.report.tables import Table, build_tables
+from harness.results.spelling import decimals, number, p_text, plus_minus, with_interval
+from harness.results.statistics import Interval
+from harness.study.study import StudyConfig
+from harness.work.board import ArmState
+from harness.work.queue import Cell, CellRecord
+
+METRIC, OBJECTIVE = "test/fid_digits_cnn_v1_400", "val/fid_digits_cnn_v1_400"
+Results = Sequence[float | str]
+FIVE, TEN_MORE = [1.0, 2.0, 3.0, 4.0, 5.0], [11.0, 12.0, 13.0, 14.0, 15.0]
+
+# Numbers.
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"), (1, "1.00"), (0.5, "0.500"), (12.345, "12.3"), (123.4, "123"), (12345.6, "12346"),
+        (0.00123456, "0.00123"), (-2.5, "−2.50"), (-0.0125, "−0.0125"), (None, "–"),
+        (math.nan, "–"), (math.inf, "–"), (-math.inf, "–"),
+    ],
+)  # fmt: skip
+def test_three_significant_digits(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_a_number_with_given_places_or_a_sign() -> None:
+    assert number(1.005, places=1) == "1.0"
+    assert number(3, sign=True) == "+3.00"
+    assert number(-3, sign=True, places=0) == "−3"
+    assert number(0.16, places=0) == "0"
+
+
+@pytest.mark.parametrize(
+    ("value", "significant", "places"),
+    [(0, 3, 0), (1, 3, 2), (9.99, 2, 1), (10, 2, 0), (0.01, 2, 3), (-0.5, 1, 1), (1e6, 3, 0)],
+)
+def test_decimals(value: float, significant: int, places: int) -> None:
+    assert decimals(value, significant) == places
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "text"),
+    [
+        (12.3456, 0.5678, "12.35 ± 0.57"),
+        (1234.5, 67.8, "1234 ± 68"),  # halves to even
+        (0.01234, 0.000567, "0.01234 ± 0.00057"),
+        pytest.param(
+            0.5, 0.0, "0.500 ± 0.000",
+        ),
+        (12.3456, None, "12.3"),
+        (None, None, "–"),
+    ],
+)  # fmt: skip
+def test_plus_minus_has_the_digits_of_the_sd(
+    mean: float | None, sd: float | None, text: str
+) -> None:
+    assert plus_minus(mean, sd) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "options", "text"),
+    [
+        (1.0, Interval(0.64, 1.0), {"places": 2}, "1.00 [0.64, 1.00]"),
+        (-10.0, Interval(-11.8, -8.24), {"sign": True}, "−10.0 [−11.8, −8.2]"),
+        (0.5, Interval(-1.25, 2.5), {"sign": True}, "+0.500 [−1.250, +2.500]"),
+        (3.0, Interval(1.6, math.inf), {}, "3.00 [1.60, ∞]"),
+        (3.0, Interval(3.0, 3.0), {}, "3.00 [3.00, 3.00]"),
+        (3.0, None, {}, "3.00"),
+        (3.0, None, {"sign": True}, "+3.00"),
+        (None, Interval(1.0, math.inf), {}, "–"),
+    ],
+)
+def test_a_value_and_its_interval_have_the_same_decimals(
+    value: float | None, interval: Interval | None, options: dict[str, Any], text: str
+) -> None:
+    assert with_interval(value, interval, **options) == text
+
+
+@pytest.mark.parametrize(
+    ("p_value", "text"),
+    [(1, "1.0000"), (0.05, "0.0500"), (2 / 252, "0.0079"), (1e-4, "0.0001"), (9e-5, "< 0.0001")],
+)
+def test_p_values(p_value: float, text: str) -> None:
+    assert p_text(p_value) == text
+
+
+# Tables.
+
+
+def study(**changes: Any) -> StudyConfig:
+    raw = {
+        "question": "Which loss?",
+        "dataset": "digits",
+        "compare": {"loss": ["minimax", "hinge"]},
+        "space": {"g_lr": {"low": 1e-4, "high": 1e-2, "log": True}, "batch_size": [16, 1024]},
+        "search": {"trials_per_arm": 3},
+        "budget": {"images": 640},
+    }
+    return parse(StudyConfig, raw | changes, "study.toml")
+
+
+def run(arm: str, phase: str, trial: int, result: float | str, tuned: Any) -> RunRecord:
+    scored = not isinstance(result, str)
+    metrics = {"progress/d_steps": 40.0, "progress/train_seconds": 2.0 + trial}
+    if not isinstance(result, str):
+        metrics[OBJECTIVE] = 2 * result
+    if not isinstance(result, str) and phase == "confirm":
+        metrics |= {METRIC: result, METRIC.replace("fid", "kid"): result / 100}
+        metrics[METRIC.replace("fid", "feature_spread")] = 0.5
+    return RunRecord(
+        run_id=f"{arm}-{phase}-{trial}", study="mine", arm=arm, phase=phase, trial=trial,
+        seed=100 + trial, outcome="finished" if scored else str(result), reason="", used=True,
+        params={"batch_size": "16"} | {key: str(tuned[key]) for key in tuned}, metrics=metrics,
+        tags={}, page="", started=0,
+    )  # fmt: skip
+
+
+def cell(run: RunRecord, point: Any) -> CellRecord:
+    return CellRecord(
+        cell=Cell(key=str(run.trial), point=point, seeds=[run.seed], trial=run.trial),
+        state="failed" if run.outcome == "failed" else "complete",
+        outcome=run.outcome,  # type: ignore[arg-type]
+        value=run.score(OBJECTIVE),
+        scores={METRIC: run.metrics[METRIC]} if METRIC in run.metrics else {},
+        run_ids={run.seed: run.run_id},
+    )
+
+
+def analysed(
+    confirm: Mapping[str, Results],
+    search: Results = (),
+    definition: StudyConfig | None = None,
+    best: Any = None,
+) -> Analysis:
+    definition = definition or study(compare={"loss": list(confirm)})
+    best = {"g_lr": 0.00123456, "batch_size": 1024} if best is None else best
+    states, runs = [], []
+    for arm in definition.arms():
+        points = definition.points(arm)
+        tried = [run(arm.name, "search", i, v, points[i]) for i, v in enumerate(search)]
+        again = [run(arm.name, "confirm", i, v, best) for i, v in enumerate(confirm[arm.name])]
+        runs += tried + again
+        states.append(
+            ArmState(
+                arm=arm, best=best, search_done=True,
+                search=tuple(cell(each, points[each.trial]) for each in tried),
+                confirm=tuple(cell(each, best) for each in again),
+            )
+        )  # fmt: skip
+    return analyse(
+        StudyRecords(
+            name="mine", study=definition, states=tuple(states), runs=tuple(runs), profile={},
+            definition={"metric": METRIC, "objective": OBJECTIVE, "floor": 0.5},
+            importances={}, parts={"mine": definition},
+        )
+    )  # fmt: skip
+
+
+def tables(analysis: Analysis) -> dict[str, Table]:
+    built = build_tables(analysis)
+    found = {table.name: table for table in built}
+    assert len(found) == len(built)
+    for table in built:
+        assert table.rows
+        assert table.caption.endswith((".", "runs.csv."))
+        for row in table.rows:
+            assert len(row.cells) == len(table.columns)
+            assert all(isinstance(text, str) and text for text in row.cells)
+    return found
+
+
+def ids(arm: str, phase: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{arm}-{phase}-{index}" for index in range(count))
+
+
+WHOLE: dict[str, Results] = {"minimax": TEN_MORE, "hinge": FIVE}
+
+
+def test_results() -> None:
+    lost: dict[str, Results] = {"minimax": FIVE, "hinge": [3.0, "diverged", 1.0]}
+    first, second = tables(analysed(lost))["results"].rows
+    assert first.cells[:4] == ("minimax", "5/5", "3.0 ± 1.6", "3.00")
+    assert first.cells[4].startswith("3.00 [")
+    assert first.cells[5] == "1.00"
+    assert second.cells == ("hinge", "2/3", "2.0 ± 1.4", "3.00", "–", "1.00")
+    assert first.run_ids == ids("minimax", "confirm", 5)
+    assert second.run_ids == ids("hinge", "confirm", 3)
+
+
+def test_the_comparison() -> None:
+    table = tables(analysed(WHOLE))["comparison"]
+    (row,) = table.rows
+    assert row.cells[:5] == (
+        "hinge against minimax", "1.00 [0.64, 1.00]", "0.0079", "0.0079", "0.0079",
+    )  # fmt: skip
+    assert row.cells[5].startswith("−10.0 [−")
+    assert row.cells[6] == "−5.71"  # 10 / sqrt(2.5), corrected by 0.9027
+    assert row.run_ids == ids("hinge", "confirm", 5) + ids("minimax", "confirm", 5)
+    assert "over 1 test." not in table.caption
+    assert "over 1 test;" in table.caption
+
+
+def test_failures() -> None:
+    outcomes: dict[str, Results] = {"minimax": FIVE, "hinge": [1.0, "diverged", "failed", "failed"]}
+    table = tables(analysed(outcomes, search=["diverged", "pruned", 2.0]))["failures"]
+    assert table.rows[0].cells[1:] == (
+        "0/5 [0, 43]", "0/5 [0, 43]", "0/5 [0, 43]", "1 diverged, 1 pruned of 3",
+    )  # fmt: skip
+    assert table.rows[1].cells[1:4] == ("1/4 [5, 70]", "0/4 [0, 49]", "2/4 [15, 85]")
+    assert table.rows[1].run_ids == ids("hinge", "confirm", 4) + ids("hinge", "search", 3)
+
+
+def test_costs() -> None:
+    row = tables(analysed(WHOLE, search=[3.0, 2.0]))["cost"].rows[0]
+    images = 2 * 40 * 16
+    shown = int(row.cells[5].replace(",", ""))
+    assert row.cells[:5] == ("minimax", "–", "–", "4.00", "2")
+    assert shown >= images  # the second trial's batch size is drawn
+    assert row.cells[6] == "5.00"
+    assert tables(analysed(WHOLE))["cost"].rows[0].cells[4:] == ("–", "–", "–")
+
+
+def test_settings() -> None:
+    table = tables(analysed(WHOLE, search=[3.0, 2.0]))["settings"]
+    assert table.rows[0].cells == (
+        "minimax", "g_lr", "[0.0001, 0.01] log", "0.0002", "0.00123",
+    )  # fmt: skip
+    assert [row.run_ids for row in table.rows[::2]] == [
+        ids("minimax", "search", 2), ids("hinge", "search", 2),
+    ]  # fmt: skip
+
+
+def test_whole_numbers_are_spelt_whole() -> None:
+    table = tables(analysed(WHOLE, search=[3.0, 2.0]))["settings"]
+    assert table.rows[1].cells == ("minimax", "batch_size", "{16, 1024}", "16", "1024")
+
+
+def test_an_arm_that_no_setting_survived_has_no_confirmed_value() -> None:
+    analysis = analysed(WHOLE, search=[3.0])
+    states = tuple(replace(state, best=None) for state in analysis.records.states)
+    table = tables(analyse(replace(analysis.records, states=states)))["settings"]
+    assert {row.cells[4] for row in table.rows} == {"–"}
+
+
+def test_other_metrics() -> None:
+    (first, _) = tables(analysed(WHOLE))["metrics"].rows
+    assert first.cells[:3] == ("minimax", "26.0 ± 3.2", "0.130 ± 0.016")
+    lost: dict[str, Results] = {"minimax": FIVE, "hinge": ["failed"]}
+    assert [row.cells[0] for row in tables(analysed(lost))["metrics"].rows] == ["minimax"]
+
+
+def test_every_run_has_a_row_of_its_own() -> None:
+    lost: dict[str, Results] = {"minimax": [4.0, "diverged"], "hinge": [3.0]}
+    table = tables(analysed(lost, search=[2.0, "failed"]))["runs"]
+    names = [row.cells[0] for row in table.rows]
+    assert names == [
+        "minimax search 0", "minimax search 1", "minimax confirm 0", "minimax confirm 1",
+        "hinge search 0", "hinge search 1", "hinge confirm 0",
+    ]  # fmt: skip
+    assert [row.run_ids for row in table.rows] == [(name.replace(" ", "-"),) for name in names]
+    assert table.rows[0].cells[3:] == ("finished", "4.00", "–")
+    assert table.rows[2].cells[1] == "100"
+    assert table.rows[2].cells[3:] == ("finished", "8.00", "4.00")
+    assert table.rows[3].cells[3:] == ("diverged", "–", "–")
+    assert table.rows[0].cells[2].startswith("g_lr = 0.0002, batch_size = ")
+
+
+def test_effects_and_interactions() -> None:
+    compare = {"loss": ["minimax", "hinge"], "d_steps": [1, 2]}
+    definition = study(compare=compare, space={})
+    arms = {arm.name: FIVE for arm in definition.arms()}
+    found = tables(analysed(arms, definition=definition, best={}))
+    assert [row.cells[:3] for row in found["effects"].rows] == [
+        ("loss: hinge against minimax", "2 of 2", "0.50"),
+        ("d_steps: 2 against 1", "2 of 2", "0.50"),
+    ]  # fmt: skip
+    assert len(found["effects"].rows[0].run_ids) == 20
+    (row,) = found["interactions"].rows
+    assert row.cells[0] == "loss minimax → hinge and d_steps 1 → 2"
+    assert row.cells[1].startswith("+0.0 [−")
+    assert len(row.run_ids) == 20
+    assert len(found["pairs"].rows) == 6
+
+
+def test_pairs_name_the_runs_of_both_arms() -> None:
+    three: dict[str, Results] = {"minimax": FIVE, "hinge": TEN_MORE, "wasserstein": FIVE}
+    row = tables(analysed(three))["pairs"].rows[1]
+    assert row.cells[0] == "minimax against wasserstein"
+    assert row.cells[2:] == ("1.0000", "1.0000", "+0")
+    assert row.run_ids == ids("minimax", "confirm", 5) + ids("wasserstein", "confirm", 5)
+
+
+def test_tables_without_rows_are_left_out() -> None:
+    found = tables(analysed({"minimax": FIVE, "hinge": []}, definition=study(space={}), best={}))
+    assert set(found) == {"results", "failures", "cost", "metrics", "runs"}
+    assert set(tables(analysed(WHOLE))) == {
+        "results", "comparison", "failures", "cost", "settings", "metrics", "runs",
+    }  # fmt: skip

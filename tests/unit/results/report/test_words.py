@@ -1,0 +1,403 @@
+"""Sentences that appear exactly where their facts hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.config import parse
+from harness.results.report.analysis import Analysis, analyse
+from harness.results.report.records import RunRecord, StudyRecords
+from harness.results.report.words import answer, notices, threats
+from harness.study.study import StudyConfig
+from harness.work.board import ArmState
+from harness.work.queue import Cell, CellRecord
+
+NOTHING: Mapping[str, Any] = {}
+METRIC, OBJECTIVE = "test/fid_digits_cnn_v1_400", "val/fid_digits_cnn_v1_400"
+Results = Sequence[float | str]
+LOW = [float(i) for i in range(1, 11)]
+HIGH = [float(i) for i in range(101, 111)]
+SEARCH = (500.0, 90.0, 300.0)  # the second trial is the best by far
+SPACE = {"g_lr": {"low": 1e-4, "high": 1e-2, "log": True}}
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MIDDLE = {"g_lr": 1e-3}
+PARAMS = {
+    "batch_size": "16", "device": "cpu", "threads": "1", "precision": "float32",
+    "budget.images": "640", "parameters.generator": "100", "parameters.discriminator": "100",
+    "evaluate.samples": "400",
+}  # fmt: skip
+TAGS = {"version.torch": "2.11.0", "mlflow.source.git.commit": COMMIT, "command": "harness run x"}
+Edit = Callable[[RunRecord], RunRecord]
+
+
+def study(**changes: Any) -> StudyConfig:
+    raw = {
+        "question": "Which loss?",
+        "dataset": "digits",
+        "compare": {"loss": ["minimax", "hinge"]},
+        "space": SPACE,
+        "search": {"trials_per_arm": 3},
+        "confirm": {"seeds": 10},
+        "budget": {"images": 640},
+    }
+    return parse(StudyConfig, raw | changes, "study.toml")
+
+
+def run(arm: str, phase: str, trial: int, result: float | str) -> RunRecord:
+    metrics = {"progress/d_steps": 40.0, "progress/train_seconds": 10.0}
+    if not isinstance(result, str):
+        metrics |= {OBJECTIVE: result} | ({METRIC: result} if phase == "confirm" else {})
+    return RunRecord(
+        run_id=f"{arm}-{phase}-{trial}", study="mine", arm=arm, phase=phase, trial=trial,
+        seed=trial, outcome=result if isinstance(result, str) else "finished", reason="", used=True,
+        params=PARAMS, metrics=metrics, tags=TAGS, page="", started=0,
+    )  # fmt: skip
+
+
+def cell(run: RunRecord, point: Any) -> CellRecord:
+    states = {"failed": "failed", "waiting": "waiting", "running": "running"}
+    ended = run.outcome not in ("waiting", "running")
+    return CellRecord(
+        cell=Cell(key=str(run.trial), point=point, seeds=[run.seed], trial=run.trial),
+        state=states.get(run.outcome, "complete"),  # type: ignore[arg-type]
+        outcome=run.outcome if ended else None,  # type: ignore[arg-type]
+        value=run.score(OBJECTIVE),
+        scores={METRIC: run.metrics[METRIC]} if METRIC in run.metrics else {},
+        run_ids={run.seed: run.run_id} if run.outcome != "waiting" else {},
+    )
+
+
+def analysed(
+    confirm: Mapping[str, Results] | None = None,
+    search: Mapping[str, Results] | None = None,
+    *,
+    definition: StudyConfig | None = None,
+    best: Mapping[str, Any] | None = MIDDLE,
+    edit: Edit = lambda run: run,
+) -> Analysis:
+    """Analyse a study without any blemish but what every study has, or with these runs."""
+    confirm = confirm or {"minimax": HIGH, "hinge": LOW}
+    definition = definition or study(compare={"loss": list(confirm)})
+    states, runs = [], []
+    for arm in definition.arms():
+        values = (search or {}).get(arm.name, SEARCH if arm.space else ())
+        tried = [edit(run(arm.name, "search", i, value)) for i, value in enumerate(values)]
+        again = [edit(run(arm.name, "confirm", i, v)) for i, v in enumerate(confirm[arm.name])]
+        runs += [each for each in tried + again if each.outcome != "waiting"]
+        searched = tuple(cell(each, {"g_lr": 1e-3 + each.trial / 1e4}) for each in tried)
+        states.append(
+            ArmState(
+                arm=arm, search=searched, confirm=tuple(cell(each, best) for each in again),
+                best=best if arm.space else {},  # type: ignore[arg-type]
+                search_done=all(record.is_done for record in searched),
+            )
+        )  # fmt: skip
+    kept = {"metric": METRIC, "objective": OBJECTIVE, "floor": 0.5, "dataset_digest": "d1"}
+    sizes = {"train": 1000, "validation": 400, "test": 400}
+    return analyse(
+        StudyRecords(
+            name="mine", study=definition, states=tuple(states), runs=tuple(runs), profile=sizes,
+            definition=kept, importances={}, parts={"mine": definition},
+        )
+    )  # fmt: skip
+
+
+def started(analysis: Analysis, word: str, curves: Any = NOTHING) -> list[str]:
+    """Return the threats that start with a word."""
+    return [text for text in threats(analysis, curves) if text.startswith(word)]
+
+
+def changed(what: Mapping[str, str], *, arm: str = "hinge", tags: bool = False) -> Edit:
+    """Return an edit of the params, or tags, of all runs of an arm."""
+
+    def edit(run: RunRecord) -> RunRecord:
+        if run.arm != arm:
+            return run
+        return (
+            replace(run, tags=TAGS | dict(what))
+            if tags
+            else replace(run, params=PARAMS | dict(what))
+        )
+
+    return edit
+
+
+# Threats.
+
+
+def test_a_study_without_blemish_has_only_the_threats_of_every_study() -> None:
+    first_words = [text.split(":")[0].split(" ")[0] for text in threats(analysed(), {})]
+    assert first_words == ["One", "FID", "FID"]
+
+
+@pytest.mark.parametrize(("count", "smallest"), [(3, "0.1000"), (5, "0.0079"), (9, "< 0.0001")])
+def test_few_seeds(count: int, smallest: str) -> None:
+    (text,) = started(analysed({"minimax": HIGH[:count], "hinge": LOW[:count]}), "Few seeds")
+    assert f"{count} runs in an arm" in text
+    assert smallest in text
+    assert started(analysed(), "Few seeds") == []
+
+
+def curve(*values: float) -> dict[str, list[tuple[int, float]]]:
+    return {OBJECTIVE: list(enumerate(values))}
+
+
+@pytest.mark.parametrize(
+    ("last", "percent"),
+    [(80.0, "20 %"), (94.0, "6 %"), (96.0, None), (100.0, None), (120.0, None)],
+)
+def test_fid_that_was_still_falling(last: float, percent: str | None) -> None:
+    falls = {f"hinge-confirm-{i}": curve(500, 100, last) for i in range(10)}
+    flat = {f"minimax-confirm-{i}": curve(500, 50, 50) for i in range(10)}
+    found = started(analysed(), "Budget", falls | flat)
+    assert len(found) == (percent is not None)
+    assert all("hinge" in text and f"by {percent} (median)" in text for text in found)
+
+
+def test_one_falling_run_of_three_is_not_the_median() -> None:
+    curves = {f"hinge-confirm-{i}": curve(100, 50 if i == 0 else 99) for i in range(3)}
+    assert started(analysed(), "Budget", curves) == []
+    assert started(analysed(), "Budget", {"hinge-confirm-0": curve(100)}) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "log", "side"),
+    [
+        (1.2e-4, True, "lower"), (9e-3, True, "upper"), (1e-4, True, "lower"), (1e-3, True, None),
+        (1.3e-4, True, None), (5e-4, False, "lower"), (9.8e-3, False, "upper"),
+        (7e-4, False, None), (9e-3, False, None),
+    ],
+)  # fmt: skip
+def test_settings_at_the_edge_of_their_range(value: float, log: bool, side: str | None) -> None:
+    space = {"g_lr": {"low": 1e-4, "high": 1e-2, "log": log}}
+    found = started(analysed(definition=study(space=space), best={"g_lr": value}), "Range")
+    assert len(found) == (2 if side else 0)  # both arms
+    assert all(f"at the {side} edge of [0.0001, 0.01]" in text for text in found)
+
+
+def test_a_choice_has_no_edge() -> None:
+    definition = study(space={"batch_size": [16, 32]})
+    assert started(analysed(definition=definition, best={"batch_size": 16}), "Range") == []
+
+
+def test_unequal_losses_in_the_search() -> None:
+    unequal = {"hinge": ["diverged", 90.0, "failed"]}
+    (text,) = started(analysed(search=unequal), "Unequal losses")
+    assert "minimax 0, hinge 2" in text
+    equal = {"hinge": [500.0, 90.0, "diverged"], "minimax": ["failed", 90.0, 500.0]}
+    assert started(analysed(search=equal), "Unequal losses") == []
+
+
+def test_unequal_failure_rates() -> None:
+    unequal: dict[str, Results] = {"minimax": HIGH, "hinge": [*LOW[:8], "diverged", "failed"]}
+    (text,) = started(analysed(unequal), "Unequal failure rates")
+    assert "minimax 0 %, hinge 20 %" in text
+    equal: dict[str, Results] = {"minimax": [*HIGH, "failed"], "hinge": ["diverged", *LOW]}
+    assert started(analysed(equal), "Unequal failure rates") == []
+
+
+@pytest.mark.parametrize(("size", "expected"), [("100", 0), ("200", 0), ("201", 1), ("900", 1)])
+def test_unequal_numbers_of_parameters(size: str, expected: int) -> None:
+    found = started(analysed(edit=changed({"parameters.generator": size})), "Unequal compute")
+    assert len(found) == expected
+    assert all("hinge takes" in text and "trainable parameters of minimax" in text
+               for text in found)  # fmt: skip
+
+
+def test_unequal_seconds() -> None:
+    def edit(run: RunRecord) -> RunRecord:
+        quick = run.arm == "minimax" and run.phase == "confirm"
+        seconds = {"progress/train_seconds": 4.0 if quick else 10.0}
+        return replace(run, metrics=dict(run.metrics) | seconds)
+
+    (text,) = started(analysed(edit=edit), "Unequal compute")
+    assert "hinge takes 2.5 times the seconds of training per run of minimax" in text
+    assert "640 real images" in text
+
+
+MIXED: dict[str, tuple[dict[str, str], bool, str]] = {
+    "device": ({"device": "cuda"}, False, "(cpu, cuda)"),
+    "precision": ({"precision": "bfloat16"}, False, "(bfloat16, float32)"),
+    "thread count": ({"threads": "4"}, False, "(1, 4)"),
+    "torch version": ({"version.torch": "2.12.0"}, True, "(2.11.0, 2.12.0)"),
+    "commit": ({"mlflow.source.git.commit": "f" * 40}, True, "(0123456789ab, ffffffffffff)"),
+    "budget": ({"budget.images": "1280"}, False, "(1280 images, 640 images)"),
+}
+
+
+@pytest.mark.parametrize("what", MIXED)
+def test_mixed_conditions(what: str) -> None:
+    change, tags, listed = MIXED[what]
+    (text,) = started(analysed(edit=changed(change, tags=tags)), "Mixed")
+    assert text == f"Mixed conditions: the runs differ in {what} {listed}."
+
+
+def test_a_shorter_search_is_no_mixed_budget() -> None:
+    def edit(run: RunRecord) -> RunRecord:
+        return replace(run, params=PARAMS | {"budget.images": "64"} if run.phase == "search"
+                       else PARAMS)  # fmt: skip
+
+    assert started(analysed(edit=edit), "Mixed") == []
+
+
+def test_runs_that_do_not_count_mix_nothing() -> None:
+    whole = analysed()
+    other = replace(run("hinge", "confirm", 77, 1.0), used=False, params={"device": "cuda"})
+    runs = (*whole.records.runs, other)
+    assert started(analyse(replace(whole.records, runs=runs)), "Mixed") == []
+
+
+def test_uncommitted_changes() -> None:
+    dirty = {"mlflow.source.git.commit": f"{COMMIT}-dirty"}
+    found = threats(analysed(edit=changed(dirty, tags=True)), {})
+    assert "Some runs were trained from a checkout with uncommitted changes." in found
+    assert any("(0123456789ab, 0123456789ab-dirty)" in text for text in found)
+    assert not any("uncommitted" in text for text in threats(analysed(), {}))
+
+
+def test_one_search() -> None:
+    (text,) = started(analysed(), "One search")
+    assert "among 3 trials per arm, each of 1 training seed." in text
+    shorter = study(search={"trials_per_arm": 3, "budget_share": 0.25})
+    (text,) = started(analysed(definition=shorter), "One search")
+    assert "1 training seed at 25 % of the full budget" in text
+    untuned = analysed(definition=study(space={}))
+    assert started(untuned, "One search") == []
+    assert len(started(untuned, "Nothing was tuned")) == 1
+
+
+def test_an_unequal_search() -> None:
+    more = analysed(search={"hinge": [*SEARCH, 80.0]})
+    assert "with 3 to 4 trials;" in started(more, "Unequal search")[0]
+    assert "among 3 to 4 trials per arm" in started(more, "One search")[0]
+    assert "a search of 3 to 4 trials per arm" in answer(more)
+    assert started(analysed(), "Unequal search") == []
+
+
+@pytest.mark.parametrize(("second", "expected"), [(91.0, 1), (92.9, 1), (93.5, 0), (300.0, 0)])
+def test_a_close_call_in_the_search(second: float, expected: int) -> None:
+    """The sd of ten numbers in a row is 3.03."""
+    found = started(analysed(search={"hinge": [second, 90.0, 500.0]}), "Close call")
+    assert len(found) == expected
+    assert all("hinge" in text and "(3.03)" in text for text in found)
+
+
+def test_values_that_others_do_not_publish() -> None:
+    assert any("published Inception FIDs" in text for text in threats(analysed(), {}))
+    assert any("(n = 400)" in text for text in threats(analysed(), {}))
+    records = analysed().records
+    inception = {**records.definition, "metric": METRIC.replace("digits_cnn_v1", "inception")}
+    found = threats(analyse(replace(records, definition=inception)), {})
+    assert not any("published" in text for text in found)
+
+
+# Notices.
+
+
+def test_a_whole_study_needs_no_notice() -> None:
+    assert notices(analysed()) == []
+
+
+def test_a_study_that_is_not_complete_says_so_first() -> None:
+    part: dict[str, Results] = {"minimax": [*HIGH[:8], "running", "waiting"], "hinge": LOW}
+    found = notices(analysed(part))
+    assert found == [
+        "This study is not complete: 6 of 6 search trials and 18 of 20 confirm runs have ended. "
+        "All figures are those so far."
+    ]
+
+
+def test_a_study_whose_search_is_under_way() -> None:
+    search = {"minimax": SEARCH, "hinge": (500.0, "waiting", "waiting")}
+    (first, *_) = notices(analysed({"minimax": HIGH, "hinge": []}, search))
+    assert "not complete: 4 of 6 search trials and 10 of 20 confirm runs" in first
+
+
+def test_failures_and_collapses_are_noticed() -> None:
+    def edit(run: RunRecord) -> RunRecord:
+        fell = run.arm == "minimax" and run.phase == "confirm" and run.trial < 3
+        return replace(run, outcome="collapsed") if fell else run
+
+    lost: dict[str, Results] = {"minimax": HIGH, "hinge": ["failed", "diverged", *LOW[:8]]}
+    assert notices(analysed(lost, edit=edit)) == [
+        "3 of 10 confirm runs of minimax collapsed.",
+        "2 of 10 confirm runs of hinge have no score (diverged, failed); they rank worst in all "
+        "tests.",
+    ]
+
+
+def without_settings(analysis: Analysis, arm: str) -> Analysis:
+    states = tuple(
+        replace(state, best=None) if state.arm.name == arm else state
+        for state in analysis.records.states
+    )
+    return analyse(replace(analysis.records, states=states))
+
+
+LOST: dict[str, Results] = {"minimax": HIGH, "hinge": []}
+ALL_DIVERGED = {"hinge": ["diverged"] * 3}
+
+
+def test_an_arm_lost_in_the_search_is_noticed() -> None:
+    analysis = without_settings(analysed(LOST, ALL_DIVERGED), "hinge")
+    lost = "No setting of hinge survived the search: nothing was confirmed."
+    assert notices(analysis) == [lost]
+
+
+def test_no_run_is_expected_of_an_arm_lost_in_the_search() -> None:
+    part = {**LOST, "minimax": [*HIGH[:9], "waiting"]}
+    (first, _) = notices(without_settings(analysed(part, ALL_DIVERGED), "hinge"))
+    assert "9 of 10 confirm runs" in first
+
+
+# The answer.
+
+
+def test_an_answer_that_is_resolved() -> None:
+    text = answer(analysed())
+    assert text.startswith(
+        "hinge beats minimax: test FID 5.5 ± 3.0 against 105.5 ± 3.0, difference −100"
+    )
+    assert "resolved" not in text
+    assert text.endswith(
+        "The answer holds for the settings that a search of 3 trials per arm chose on validation "
+        "data, for this budget and this data set."
+    )
+    untuned = answer(analysed(definition=study(space={})))
+    assert "for the given settings, which nobody tuned, for this budget" in untuned
+
+
+def test_an_answer_that_is_not_resolved_says_what_that_means() -> None:
+    text = answer(analysed({"minimax": HIGH[:3], "hinge": LOW[:3]}))
+    assert "hinge against minimax is not resolved with 3 and 3 runs" in text
+    assert "Not resolved means that these runs are compatible with no difference" in text
+
+
+def test_many_arms_are_answered_in_groups() -> None:
+    scores: dict[str, Results] = {
+        "minimax": HIGH, "hinge": LOW, "wasserstein": [each + 500 for each in HIGH],
+        "non_saturating": [each + 0.5 for each in HIGH],
+    }  # fmt: skip
+    text = answer(analysed(scores))
+    assert text.startswith(
+        "Against the baseline minimax (test FID 105.5 ± 3.0, 10 runs), with p after"
+    )
+    better, rest = text.split("better: ")[1].split("; worse: ")
+    worse, unresolved = rest.split("; not resolved: ")
+    assert better == "hinge (5.5 ± 3.0; P = 1.00, p < 0.0001)"
+    assert worse.startswith("wasserstein (605.5 ± 3.0; P = 0.00")
+    assert unresolved.startswith("non_saturating (106.0 ± 3.0; P = 0.4")
+    assert "Not resolved means" in text
+
+
+def test_a_study_under_way_answers_so_far() -> None:
+    part: dict[str, Results] = {"minimax": HIGH, "hinge": [*LOW[:9], "waiting"]}
+    assert answer(analysed(part)).startswith("So far, hinge beats minimax")
+    part |= {"wasserstein": HIGH, "non_saturating": HIGH}
+    assert answer(analysed(part)).startswith("So far, against the baseline minimax")
+    nothing: dict[str, Results] = {"minimax": ["waiting"], "hinge": LOW}
+    assert answer(analysed(nothing)).startswith("No arm has been compared with the baseline yet.")

@@ -1,0 +1,334 @@
+"""The answer of a study: failures rank worst, and sentences are as strong as the evidence."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from harness.config import parse
+from harness.results.statistics import mann_whitney, superiority_interval
+from harness.results.summary import ArmSummary, StudySummary, describe, summarise
+from harness.study.study import StudyConfig
+from harness.work.board import ArmState
+from harness.work.queue import Cell, CellRecord
+
+METRIC = "test/fid_digits_cnn_v1_400"
+BETTER = [1.0, 2.0, 3.0, 4.0, 5.0]
+WORSE = [11.0, 12.0, 13.0, 14.0, 15.0]
+
+
+def study(*arms: str) -> StudyConfig:
+    raw = {
+        "question": "Which loss?",
+        "dataset": "digits",
+        "compare": {"variant": list(arms)},
+        "space": {"d_steps": [1, 2]},
+        "budget": {"images": 100},
+    }
+    return parse(StudyConfig, raw, "study.toml")
+
+
+def confirmed(score: float | str | None, seed: int) -> CellRecord:
+    """Return a confirm run: a test score, or how it ended or where it stands without one."""
+    cell = Cell(key=f"x/{seed}", point={"d_steps": 1}, seeds=[seed], trial=seed - 1)
+    if score in ("waiting", "running"):
+        return CellRecord(cell=cell, state=score)  # type: ignore[arg-type]
+    if score == "failed":
+        return CellRecord(cell=cell, state="failed", outcome="failed", reason="out of memory")
+    if score == "diverged":
+        return CellRecord(cell=cell, state="complete", outcome="diverged", reason="d_loss")
+    # The validation value says the opposite of the test score: it must not be looked at.
+    scores = {METRIC: score, "validation/fid_digits_cnn_v1_400": -score}
+    return CellRecord(cell=cell, state="complete", outcome="finished", value=-score, scores=scores)
+
+
+def searched(value: float | str | None, trial: int) -> CellRecord:
+    cell = Cell(key=str(trial), point={"d_steps": trial + 1}, seeds=[10**6 + trial], trial=trial)
+    if isinstance(value, str):
+        return CellRecord(cell=cell, state="complete", outcome=value)  # type: ignore[arg-type]
+    if value is None:
+        return CellRecord(cell=cell, state="waiting")
+    return CellRecord(cell=cell, state="complete", outcome="finished", value=value)
+
+
+def answer(
+    scores: dict[str, Sequence[float | str]],
+    search: Sequence[float | str | None] = (9.0, 8.0),
+    lost: Sequence[str] = (),
+    floor: float | None = 0.5,
+) -> StudySummary:
+    """Summarise arms with these confirm runs; the first one is the baseline."""
+    definition = study(*scores)
+    trials = tuple(searched(value, index) for index, value in enumerate(search))
+    states = []
+    for arm in definition.arms():
+        none = arm.name in lost
+        states.append(
+            ArmState(
+                arm=arm,
+                search=tuple(searched("diverged", i) for i in range(2)) if none else trials,
+                best=None if none else {"d_steps": 2},
+                search_done=None not in search,
+                confirm=tuple(
+                    confirmed(score, seed) for seed, score in enumerate(scores[arm.name], 1)
+                ),
+            )
+        )
+    summary = summarise("mine", definition, states, metric=METRIC, floor=floor)
+    json.dumps(summary.to_json(), allow_nan=False)  # holds for every summary made here
+    return summary
+
+
+def only_sentence(summary: StudySummary) -> str:
+    (sentence,) = summary.answer()
+    return sentence
+
+
+# One arm.
+
+
+def test_figures_of_an_arm() -> None:
+    arm = answer({"minimax": [1.0, 2.0, 6.0]}).arm("minimax")
+    assert arm.scores == (1.0, 2.0, 6.0)
+    assert arm.mean == pytest.approx(3.0)
+    assert arm.sd == pytest.approx(math.sqrt(7))
+    assert arm.median == 2.0
+    assert arm.num_scored == 3
+    assert arm.settings == {"d_steps": 2}
+    assert arm.best_validation == 8.0
+    assert arm.search_outcomes == {"finished": 2}
+    assert arm.confirm_outcomes == {"finished": 3}
+    assert describe(arm) == "3.0 ± 2.6"
+
+
+@pytest.mark.parametrize("ending", ["diverged", "failed"])
+def test_runs_without_a_score_rank_worst_and_are_never_averaged(ending: str) -> None:
+    arm = answer({"minimax": [4.0, ending, 2.0, ending]}).arm("minimax")
+    assert arm.scores == (4.0, None, 2.0, None)
+    assert arm.ranks == [4.0, math.inf, 2.0, math.inf]
+    assert arm.mean == pytest.approx(3.0)
+    assert arm.sd == pytest.approx(math.sqrt(2))
+    assert arm.median is None  # between 4 and a failure
+    assert arm.num_scored == 2
+    assert arm.confirm_outcomes == {"finished": 2, ending: 2}
+    assert describe(arm) == "3.0 ± 1.4 (2/4 runs)"
+
+
+def test_the_median_ranks_failures_worst() -> None:
+    assert answer({"minimax": [4.0, "failed", 2.0]}).arm("minimax").median == 4.0
+    assert answer({"minimax": [4.0, "failed", "failed"]}).arm("minimax").median is None
+
+
+def test_an_arm_with_one_score_or_none() -> None:
+    one = answer({"minimax": [4.0, "diverged"]}).arm("minimax")
+    assert (one.mean, one.sd, describe(one)) == (4.0, None, "4.00 (1/2 runs)")
+    none = answer({"minimax": ["diverged", "failed"]}).arm("minimax")
+    assert (none.mean, none.sd, none.median) == (None, None, None)
+    assert describe(none) == "none (0/2 runs)"
+    empty = answer({"minimax": []}).arm("minimax")
+    assert (empty.scores, empty.mean, empty.median) == ((), None, None)
+
+
+def test_runs_that_have_not_ended_are_no_results() -> None:
+    arm = answer({"minimax": [4.0, "waiting", "running"]}).arm("minimax")
+    assert arm.scores == (4.0,)
+    assert arm.confirm_outcomes == {"finished": 1, "waiting": 1, "running": 1}
+
+
+def test_outcomes_of_a_search() -> None:
+    arm = answer({"minimax": []}, search=[5.0, "diverged", "pruned", 3.0, "pruned", None])
+    assert arm.arm("minimax").search_outcomes == {
+        "finished": 2, "diverged": 1, "pruned": 2, "waiting": 1,
+    }  # fmt: skip
+    assert arm.arm("minimax").best_validation == 3.0
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_a_score_that_is_no_number_is_no_score(score: float) -> None:
+    summary = answer({"minimax": [1.0, 2.0], "hinge": [3.0, score]})
+    assert summary.arm("hinge").scores == (3.0, None)
+
+
+# Against the baseline.
+
+
+def test_an_arm_that_is_lower_beats_the_baseline() -> None:
+    summary = answer({"minimax": WORSE, "hinge": BETTER})
+    (comparison,) = summary.comparisons
+    assert (comparison.arm, comparison.baseline) == ("hinge", "minimax")
+    assert comparison.difference == pytest.approx(-10)
+    assert comparison.superiority == 1.0
+    assert comparison.p_value == comparison.p_holm == comparison.smallest_p == 2 / 252
+    assert comparison.interval == superiority_interval(1.0, 5, 5)
+    assert comparison.is_resolved
+    assert only_sentence(summary) == (
+        "hinge beats minimax: test FID 3.0 ± 1.6 against 13.0 ± 1.6, difference −10.0; "
+        "P(hinge < minimax) = 1.00 [0.64, 1.00], exact Mann-Whitney p = 0.0079 "
+        "(least attainable 0.0079)"
+    )
+
+
+def test_an_arm_that_is_higher_loses_to_the_baseline() -> None:
+    summary = answer({"minimax": BETTER, "hinge": WORSE})
+    assert summary.comparisons[0].superiority == 0.0
+    assert only_sentence(summary).startswith(
+        "hinge loses to minimax: test FID 13.0 ± 1.6 against 3.0"
+    )
+    assert "difference +10.0;" in only_sentence(summary)
+
+
+def test_three_runs_a_side_resolve_nothing() -> None:
+    summary = answer({"minimax": WORSE[:3], "hinge": BETTER[:3]})
+    assert not summary.comparisons[0].is_resolved
+    sentence = only_sentence(summary)
+    assert sentence.startswith("hinge against minimax is not resolved with 3 and 3 runs: ")
+    assert "p = 0.1000 (least attainable 0.1000)" in sentence
+    assert "beats" not in sentence
+
+
+@pytest.mark.parametrize(("hinge", "minimax"), [(4, 5), (5, 4)])
+def test_four_runs_on_a_side_give_no_interval(hinge: int, minimax: int) -> None:
+    summary = answer({"minimax": WORSE[:minimax], "hinge": BETTER[:hinge]})
+    assert summary.comparisons[0].interval is None
+    assert "P(hinge < minimax) = 1.00, exact" in only_sentence(summary)
+
+
+def test_overlapping_arms_are_not_resolved() -> None:
+    summary = answer({"minimax": [1.0, 3.0, 5.0, 7.0, 9.0], "hinge": [2.0, 4.0, 6.0, 8.0, 10.0]})
+    assert "is not resolved with 5 and 5 runs" in only_sentence(summary)
+
+
+def test_failures_count_against_an_arm() -> None:
+    """The mean over its survivors is lower, yet the arm loses: most of its runs have no score."""
+    scores: dict[str, Sequence[float | str]] = {
+        "minimax": [10.0, 11.0, 12.0, 13.0, 14.0, 15.0],
+        "hinge": [9.0, *["diverged"] * 5],
+    }
+    summary = answer(scores)
+    (comparison,) = summary.comparisons
+    expected = mann_whitney([9.0, *[math.inf] * 5], [10.0, 11.0, 12.0, 13.0, 14.0, 15.0])
+    assert comparison.superiority == expected.superiority == pytest.approx(1 / 6)
+    assert comparison.p_value == expected.p_value
+    assert comparison.difference == pytest.approx(9 - 12.5)
+    assert "test FID 9.00 (1/6 runs) against 12.5 ± 1.9" in only_sentence(summary)
+
+
+def test_an_arm_that_always_fails_loses_without_a_difference() -> None:
+    summary = answer({"minimax": BETTER, "hinge": ["diverged", "failed", *["diverged"] * 3]})
+    assert summary.comparisons[0].difference is None
+    sentence = only_sentence(summary)
+    assert sentence.startswith(
+        "hinge loses to minimax: test FID none (0/5 runs) against 3.0 ± 1.6;"
+    )
+
+
+def test_two_arms_that_always_fail_are_alike() -> None:
+    summary = answer({"minimax": ["failed"] * 5, "hinge": ["diverged"] * 5})
+    (comparison,) = summary.comparisons
+    assert (comparison.superiority, comparison.p_value) == (0.5, 1.0)
+    assert "is not resolved" in only_sentence(summary)
+
+
+def test_holm_over_all_arms() -> None:
+    """Alone 0.0159 would do; as one of four, the weakest of them is not resolved."""
+    summary = answer(
+        {
+            "minimax": WORSE,
+            "hinge": BETTER,
+            "non_saturating": [*BETTER[:4], 11.5],
+            "least_squares": [*BETTER[:4], 12.5],
+            "wasserstein": [*WORSE[:4], 16.0],
+        }
+    )
+    p_values = [comparison.p_value for comparison in summary.comparisons]
+    assert p_values[:2] == pytest.approx([2 / 252, 4 / 252])
+    assert p_values[2] == pytest.approx(8 / 252)
+    assert [comparison.p_holm for comparison in summary.comparisons] == pytest.approx(
+        [8 / 252, 12 / 252, 16 / 252, p_values[3]]
+    )
+    resolved = [comparison.is_resolved for comparison in summary.comparisons]
+    assert resolved == [True, True, False, False]
+    sentences = summary.answer()
+    assert len(sentences) == 4
+    assert sentences[0].startswith("hinge beats minimax")
+    assert ", 0.0317 after Holm over 4 (least" in sentences[0]
+    assert sentences[2].startswith("least_squares against minimax is not resolved")
+
+
+def test_the_baseline_is_the_studys_not_the_first() -> None:
+    raw = study("minimax", "hinge").model_dump() | {"baseline": {"variant": "hinge"}}
+    definition = parse(StudyConfig, raw, "study.toml")
+    scores = {"minimax": BETTER, "hinge": WORSE}
+    states = [
+        ArmState(
+            arm=arm, search=(), best={}, search_done=True,
+            confirm=tuple(confirmed(s, i) for i, s in enumerate(scores[arm.name], 1)),
+        )
+        for arm in definition.arms()
+    ]  # fmt: skip
+    summary = summarise("mine", definition, states, metric=METRIC)
+    assert [(c.arm, c.baseline) for c in summary.comparisons] == [("minimax", "hinge")]
+    assert only_sentence(summary).startswith("minimax beats hinge")
+
+
+# Studies that are not whole.
+
+
+def test_before_anything_is_confirmed() -> None:
+    summary = answer({"minimax": [], "hinge": []}, search=[5.0, None])
+    assert not summary.complete
+    assert summary.comparisons == ()
+    assert only_sentence(summary) == "No arm has been compared with the baseline yet"
+
+
+def test_without_the_baselines_runs_nothing_is_compared() -> None:
+    assert answer({"minimax": ["waiting"], "hinge": BETTER}).comparisons == ()
+
+
+def test_a_study_under_way_says_how_many_runs_it_rests_on() -> None:
+    summary = answer({"minimax": WORSE, "hinge": [*BETTER[:3], "running", "waiting"]})
+    assert not summary.complete
+    assert summary.comparisons[0].smallest_p == pytest.approx(2 / 56)
+    assert only_sentence(summary).startswith("So far, hinge beats minimax: ")
+    whole = answer({"minimax": WORSE, "hinge": BETTER})
+    assert whole.complete
+    assert only_sentence(whole).startswith("hinge beats minimax: ")
+
+
+def test_an_arm_that_no_setting_survived() -> None:
+    summary = answer({"minimax": WORSE, "hinge": BETTER, "wasserstein": []}, lost=["wasserstein"])
+    assert summary.complete
+    lost = summary.arm("wasserstein")
+    assert (lost.settings, lost.best_validation, lost.mean) == (None, None, None)
+    assert lost.search_outcomes == {"diverged": 2}
+    assert summary.answer()[-1] == (
+        "wasserstein: no setting survived the search, so there is nothing to confirm"
+    )
+    assert len(summary.answer()) == 2
+
+
+def test_a_baseline_that_no_setting_survived() -> None:
+    summary = answer({"minimax": [], "hinge": BETTER}, lost=["minimax"])
+    assert summary.comparisons == ()
+    assert only_sentence(summary).startswith("minimax: no setting survived")
+
+
+# As JSON.
+
+
+def test_json_is_complete_and_finite() -> None:
+    summary = answer({"minimax": [*WORSE, "failed"], "hinge": ["failed"] * 6}, floor=None)
+    tree: Any = json.loads(json.dumps(summary.to_json(), allow_nan=False))
+    assert set(tree) == {
+        "name", "question", "metric", "floor", "complete", "arms", "comparisons",
+    }  # fmt: skip
+    assert (tree["name"], tree["question"], tree["metric"]) == ("mine", "Which loss?", METRIC)
+    assert tree["floor"] is None
+    assert tree["arms"][0]["scores"] == [*WORSE, None]
+    assert tree["arms"][1]["mean"] is None
+    assert tree["comparisons"][0]["difference"] is None
+    assert set(tree["arms"][0]) == set(ArmSummary.__dataclass_fields__)

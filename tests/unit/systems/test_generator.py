@@ -1,0 +1,380 @@
+"""Files of a run: generators that others load, checkpoints to go on from, and images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from harness.config import parse
+from harness.errors import HarnessError
+from harness.randomness import seeded
+from harness.run.checkpoint import load_checkpoint, save_checkpoint
+from harness.systems import generate, load_generator, save_generator
+from harness.systems.gan import GANConfig
+from harness.systems.gan.architectures import ARCHITECTURES
+from harness.systems.generator import SAMPLES_PER_PASS, SPEC_FILE, WEIGHTS_FILE, draw_latents
+from harness.systems.layers import NORMS
+
+SHAPE = (1, 8, 8)
+SMALL = {"dataset": "digits", "latent_dim": 5, "g_width": 4, "g_depth": 1}
+
+
+def make(**settings: Any) -> tuple[nn.Module, GANConfig]:
+    """Return a generator whose every parameter and buffer has left its initial value."""
+    config = parse(GANConfig, SMALL | settings, "test")
+    with seeded(0):
+        build = ARCHITECTURES[config.architecture].generator
+        generator = build(config.g_settings, config.latent_dim, SHAPE)
+        for parameter in generator.parameters():
+            parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
+        generator.train()
+        for _ in range(3):
+            generator(torch.randn(8, config.latent_dim))
+    return generator, config
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return an exported generator."""
+    generator, config = make(architecture="mlp", g_norm="batch")
+    save_generator(tmp_path / "export", generator, config, SHAPE)
+    return tmp_path / "export"
+
+
+def rewrite(folder: Path, **changes: Any) -> None:
+    spec = json.loads((folder / SPEC_FILE).read_text())
+    (folder / SPEC_FILE).write_text(json.dumps(spec | changes))
+
+
+def replace_weights(folder: Path, payload: bytes) -> None:
+    """Put other weights in place, with a matching hash."""
+    (folder / WEIGHTS_FILE).write_bytes(payload)
+    rewrite(folder, weights_sha256=hashlib.sha256(payload).hexdigest())
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(HarnessError) as caught:
+        load_generator(folder)
+    message = str(caught.value)
+    assert message
+    assert "\n" not in message
+    return message
+
+
+# Generators.
+
+
+@pytest.mark.parametrize("architecture", list(ARCHITECTURES))
+@pytest.mark.parametrize("norm", list(NORMS))
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_generator_survives_bit_for_bit(
+    tmp_path: Path, architecture: str, norm: str, dropout: float
+) -> None:
+    original, config = make(architecture=architecture, g_norm=norm, g_dropout=dropout)
+    spec = save_generator(tmp_path / "new" / "export", original, config, SHAPE)
+    loaded, read = load_generator(tmp_path / "new" / "export")
+    assert read == spec
+    assert (read.sample_shape, read.latent_dim) == (SHAPE, 5)
+    assert not loaded.training
+    before, after = original.state_dict(), loaded.state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    latents = draw_latents(6, 5, seed=1)
+    expected = original.eval()(latents)
+    assert torch.equal(loaded(latents), expected)
+    assert expected.std() > 0
+    assert torch.equal(loaded(latents), expected)  # sampling changes nothing
+
+
+def test_the_export_is_on_the_cpu_and_in_one_piece(folder: Path) -> None:
+    assert sorted(file.name for file in folder.iterdir()) == [SPEC_FILE, WEIGHTS_FILE]
+    spec = json.loads((folder / SPEC_FILE).read_text())
+    assert spec["format"] == "gan-ablation-harness generator v1"
+    digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    assert spec["weights_sha256"] == digest
+    assert not load_generator(folder)[0].training
+
+
+def test_saving_leaves_the_generator_as_it_is(tmp_path: Path) -> None:
+    generator, config = make(architecture="dc")
+    before = {key: value.clone() for key, value in generator.state_dict().items()}
+    save_generator(tmp_path, generator, config, SHAPE)
+    assert generator.training
+    after = generator.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_loading_leaves_the_global_random_state_alone(folder: Path) -> None:
+    before = torch.random.get_rng_state()
+    load_generator(folder)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", [SPEC_FILE, WEIGHTS_FILE])
+def test_missing_files(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert refusal(folder) == f"{folder} is not an exported generator: {name} is missing"
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    assert "is not an exported generator" in refusal(tmp_path / "none")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"format": }'])
+def test_a_description_that_is_no_json(folder: Path, content: bytes) -> None:
+    (folder / SPEC_FILE).write_bytes(content)
+    assert refusal(folder) == f"{folder / SPEC_FILE} is not valid JSON"
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", "{}", '{"model": "gpt"}'])
+def test_somebody_elses_json(folder: Path, content: str) -> None:
+    (folder / SPEC_FILE).write_text(content)
+    assert refusal(folder).startswith(f"{folder / SPEC_FILE}: ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": "gan-ablation-harness generator v9"}, "format = "),
+        ({"architecture": "dcc"}, "unknown architecture 'dcc'; did you mean 'dc'?"),
+        ({"g_activation": "rulu"}, "unknown activation 'rulu'; did you mean 'relu'?"),
+        ({"g_norm": "bach"}, "'bach'"),
+        ({"latent_dim": "5"}, "latent_dim = '5': "),
+        ({"latent_dim": 0}, "latent_dim"),
+        ({"latent_dim": -1}, ""),
+        ({"height": -8}, ""),
+        ({"g_depth": 0}, "g_depth"),
+        ({"g_depth": -1}, "g_depth"),
+        ({"g_dropout": 2.0}, ""),
+        ({"extra": 1}, "unknown key 'extra'"),
+    ],
+    ids=str,
+)
+def test_a_description_that_describes_nothing(
+    folder: Path, changes: dict[str, Any], words: str
+) -> None:
+    rewrite(folder, **changes)
+    assert words in refusal(folder)
+
+
+@pytest.mark.parametrize("position", [0, 8, 100, -1])
+def test_a_flipped_bit_in_the_weights(folder: Path, position: int) -> None:
+    payload = bytearray((folder / WEIGHTS_FILE).read_bytes())
+    payload[position] ^= 1
+    (folder / WEIGHTS_FILE).write_bytes(payload)
+    assert refusal(folder) == f"{folder / WEIGHTS_FILE} is damaged: its SHA-256 is not that in " + (
+        SPEC_FILE
+    )
+
+
+@pytest.mark.parametrize("length", [0, 4, 50, -1])
+def test_weights_cut_short(folder: Path, length: int) -> None:
+    payload = (folder / WEIGHTS_FILE).read_bytes()[:length]
+    (folder / WEIGHTS_FILE).write_bytes(payload)
+    assert "is damaged" in refusal(folder)
+    replace_weights(folder, payload)
+    assert f"does not fit {SPEC_FILE}" in refusal(folder)
+
+
+@pytest.mark.parametrize("other", [{"g_width": 3}, {"g_depth": 2}, {"g_norm": "none"}])
+def test_weights_of_another_network(folder: Path, other: dict[str, Any]) -> None:
+    generator, _ = make(**{"architecture": "mlp", "g_norm": "batch", **other})
+    replace_weights(folder, safetensors.torch.save(generator.state_dict()))
+    assert f"does not fit {SPEC_FILE}" in refusal(folder)
+
+
+@pytest.mark.parametrize("other", [{"architecture": "dc"}, {"latent_dim": 6}, {"channels": 3}])
+def test_a_description_of_another_network(folder: Path, other: dict[str, Any]) -> None:
+    rewrite(folder, **other)
+    assert f"does not fit {SPEC_FILE}" in refusal(folder)
+
+
+class Trap:
+    """An object whose unpickling leaves a mark."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.mark,))
+
+
+def test_the_trap_works(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Trap(tmp_path / "mark")))
+    assert (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("archive", [True, False], ids=["torch", "pickle"])
+def test_loading_a_generator_executes_no_pickled_code(
+    folder: Path, tmp_path: Path, archive: bool
+) -> None:
+    mark, file = tmp_path / "mark", tmp_path / "evil.pt"
+    if archive:
+        torch.save({"weight": Trap(mark)}, file)
+    else:
+        file.write_bytes(pickle.dumps(Trap(mark)))
+    replace_weights(folder, file.read_bytes())
+    assert f"does not fit {SPEC_FILE}" in refusal(folder)
+    assert not mark.exists()
+
+
+# Checkpoints.
+
+
+def test_a_checkpoint_is_read_back(tmp_path: Path) -> None:
+    content = {
+        "config": "{}",
+        "step": 7,
+        "seconds": 1.5,
+        "rng": torch.Generator().manual_seed(3).get_state(),
+        "nested": {"weights": [torch.arange(3.0), None, True]},
+    }
+    file = tmp_path / "new" / "run.pt"
+    save_checkpoint(file, content)
+    read = load_checkpoint(file)
+    assert read is not None
+    assert (read["config"], read["step"], read["seconds"]) == ("{}", 7, 1.5)
+    assert torch.equal(read["rng"], content["rng"])
+    assert torch.equal(read["nested"]["weights"][0], torch.arange(3.0))
+    assert read["nested"]["weights"][1:] == [None, True]
+    assert [path.name for path in file.parent.iterdir()] == ["run.pt"]
+    save_checkpoint(file, {"step": 8})
+    assert load_checkpoint(file) == {"step": 8}
+
+
+def test_no_checkpoint_is_none(tmp_path: Path) -> None:
+    assert load_checkpoint(tmp_path / "none.pt") is None
+
+
+def test_a_crash_while_writing_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "run.pt"
+    save_checkpoint(file, {"step": 1})
+    save = torch.save
+
+    def crash(content: Any, path: Any, **options: Any) -> None:
+        save(content, path, **options)
+        with open(path, "r+b") as half:
+            half.truncate(20)
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", crash)
+    with pytest.raises(OSError, match="no space left"):
+        save_checkpoint(file, {"step": 2})
+    assert load_checkpoint(file) == {"step": 1}
+    monkeypatch.undo()
+    save_checkpoint(file, {"step": 3})  # what the crash left behind is in nobody's way
+    assert load_checkpoint(file) == {"step": 3}
+
+
+def test_a_crash_before_the_first_checkpoint_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(content: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", crash)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(tmp_path / "run.pt", {"step": 1})
+    assert load_checkpoint(tmp_path / "run.pt") is None
+
+
+def test_loading_a_checkpoint_executes_no_pickled_code(tmp_path: Path) -> None:
+    mark, file = tmp_path / "mark", tmp_path / "run.pt"
+    torch.save({"step": Trap(mark)}, file)
+    with pytest.raises(pickle.UnpicklingError):
+        load_checkpoint(file)
+    assert not mark.exists()
+
+
+# Latents and images.
+
+
+def test_latents_are_a_function_of_their_seed() -> None:
+    before = torch.random.get_rng_state()
+    latents = draw_latents(100, 7, seed=3)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(99)
+    assert torch.equal(draw_latents(100, 7, seed=3), latents)
+    assert not torch.equal(draw_latents(100, 7, seed=4), latents)
+    assert latents.shape == (100, 7)
+    assert latents.dtype == torch.float32
+    assert latents.device.type == "cpu"
+
+
+def test_latents_are_standard_normal() -> None:
+    latents = draw_latents(20_000, 3, seed=0)
+    assert latents.mean(0).abs().max() < 0.04  # 5.6 standard errors
+    assert (latents.std(0) - 1).abs().max() < 0.03
+    assert torch.corrcoef(latents.T).fill_diagonal_(0).abs().max() < 0.04
+    assert len(latents.unique()) > 59_000
+
+
+class Echo(nn.Module):
+    """Returns its latents as images (N, 1, 1, latent_dim), and counts its passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+        self.passes: list[int] = []
+
+    def forward(self, latents: Tensor) -> Tensor:
+        self.passes.append(len(latents))
+        return (self.gain * latents).view(len(latents), 1, 1, -1)
+
+
+def test_images_are_rounded_and_clamped() -> None:
+    levels = torch.tensor([[-1.0, -0.999, -0.99, 0.0, 0.99, 1.0, -7.0, 7.0]])
+    images = generate(Echo(), levels)
+    assert images.dtype == torch.uint8
+    assert images.device.type == "cpu"
+    # 127.5 (x + 1): 0, 0.1275, 1.275, 127.5, 253.725, 255, and beyond the ends
+    assert images.flatten().tolist() == [0, 0, 1, 128, 254, 255, 0, 255]
+
+
+@pytest.mark.parametrize("num", [1, 499, 500, 501, 1003])
+def test_images_do_not_depend_on_how_they_are_split(num: int) -> None:
+    echo = Echo()
+    latents = draw_latents(num, 4, seed=0)
+    images = generate(echo, latents)
+    assert images.shape == (num, 1, 1, 4)
+    assert sum(echo.passes) == num
+    assert max(echo.passes) <= SAMPLES_PER_PASS
+    one_by_one = torch.cat([generate(echo, latent[None]) for latent in latents])
+    assert torch.equal(images, one_by_one)
+
+
+def test_images_of_a_network_do_not_depend_on_how_they_are_split() -> None:
+    generator, _ = make(architecture="dc", g_norm="batch", g_dropout=0.3)
+    generator.eval()
+    latents = draw_latents(501, 5, seed=0)
+    images = generate(generator, latents)
+    parts = torch.cat([generate(generator, part) for part in latents.split([1, 400, 100])])
+    assert (images.int() - parts.int()).abs().max() <= 1  # sums in another order
+    assert torch.equal(generate(generator, latents), images)
+    assert images.float().std() > 0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("where", [0, 500])
+def test_images_that_are_no_numbers(bad: float, where: int) -> None:
+    latents = torch.zeros(501, 2)
+    latents[where, 1] = bad
+    with pytest.raises(FloatingPointError, match="not finite"):
+        generate(Echo(), latents)
+
+
+def test_images_carry_no_gradient() -> None:
+    echo = Echo()
+    generate(echo, torch.zeros(3, 2))
+    assert echo.gain.grad is None

@@ -1,0 +1,155 @@
+"""Losses against values worked out by hand, and what every registered loss must do."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.systems.gan.losses import LOSSES, Loss
+
+NAMES = list(LOSSES)
+LN3, LN7 = math.log(3), math.log(7)
+
+# name: (real logits, fake logits, D's loss, G's loss). softplus(ln a) = ln(1 + a).
+GOLDEN = {
+    # D: (ln 2 + ln 4/3) / 2 + (ln 4/3 + ln 8) / 2 = ln(256/9) / 2; G: -(ln 4/3 + ln 8) / 2
+    "minimax": ([0.0, LN3], [-LN3, LN7], 1.6739764335716716, -1.1835618070658085),
+    # D: as above; G: (softplus(ln 3) + softplus(-ln 7)) / 2 = (ln 4 + ln 8/7) / 2
+    "non_saturating": ([0.0, LN3], [-LN3, LN7], 1.6739764335716716, 0.7599128768722065),
+    # D: ((2-1)² + (-1-1)²) / 4 + (0.5² + 3²) / 4 = 1.25 + 2.3125; G: (0.5² + 4²) / 4
+    "least_squares": ([2.0, -1.0], [0.5, -3.0], 3.5625, 4.0625),
+    # D: (0 + 2) / 2 + (1.5 + 0) / 2; G: -(0.5 - 3) / 2
+    "hinge": ([2.0, -1.0], [0.5, -3.0], 1.75, 1.25),
+    # D: -(2 - 1) / 2 + (0.5 - 3) / 2; G: -(0.5 - 3) / 2
+    "wasserstein": ([2.0, -1.0], [0.5, -3.0], -1.75, 1.25),
+    # mean real = ln 3, mean fake = 0.
+    # D: (ln 10/9 + ln 2) / 2 + (ln 10/3 + ln 22/21) / 2 = ln(4400/567) / 2
+    # G: (ln 10/7 + ln 22) / 2 + (ln 10 + ln 2) / 2 = ln(4400/7) / 2
+    "relativistic_average": ([2 * LN3, 0.0], [LN7, -LN7], 1.0245002580893001, 3.2217248354255195),
+}
+
+# name: slopes of D's loss by the real and by the fake logits, summed over a batch at logits 0.
+SLOPES_AT_ZERO = {
+    "minimax": (-0.5, 0.5),  # -(1 - sigmoid(0)), sigmoid(0)
+    "non_saturating": (-0.5, 0.5),
+    "least_squares": (-1.0, 0.0),  # l_real - 1, l_fake
+    "hinge": (-1.0, 1.0),
+    "wasserstein": (-1.0, 1.0),
+    "relativistic_average": (-1.0, 1.0),  # 0.5 through the own term, 0.5 through the mean
+}
+
+
+def column(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64).unsqueeze(1)
+
+
+@pytest.fixture(params=NAMES)
+def loss(request: pytest.FixtureRequest) -> Loss:
+    return LOSSES[request.param]
+
+
+def test_every_loss_has_golden_values() -> None:
+    assert set(GOLDEN) == set(SLOPES_AT_ZERO) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_values_worked_out_by_hand(name: str) -> None:
+    real, fake, expected_d, expected_g = GOLDEN[name]
+    d_loss = LOSSES[name].discriminator(column(real), column(fake))
+    g_loss = LOSSES[name].generator(column(real), column(fake))
+    assert d_loss.item() == pytest.approx(expected_d, rel=1e-12)
+    assert g_loss.item() == pytest.approx(expected_g, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", SLOPES_AT_ZERO)
+def test_discriminators_loss_is_the_sum_of_its_terms(name: str) -> None:
+    real = torch.zeros(4, 1, requires_grad=True)
+    fake = torch.zeros(4, 1, requires_grad=True)
+    slopes = torch.autograd.grad(LOSSES[name].discriminator(real, fake), (real, fake))
+    assert tuple(slope.sum().item() for slope in slopes) == pytest.approx(SLOPES_AT_ZERO[name])
+
+
+def test_only_cross_entropy_logits_are_log_odds() -> None:
+    log_odds = {name for name in NAMES if LOSSES[name].logits_are_log_odds}
+    assert log_odds == {"minimax", "non_saturating"}
+
+
+def test_both_goodfellow_losses_share_one_discriminator_loss() -> None:
+    real, fake = column([0.3, -2.0]), column([1.0, -0.7])
+    values = [LOSSES[n].discriminator(real, fake).item() for n in ("minimax", "non_saturating")]
+    assert values[0] == values[1]
+
+
+def test_generator_gradients_of_minimax_and_non_saturating_differ_as_theory_says() -> None:
+    logits = [-4.0, -1.0, 0.0, 2.5]
+    num = len(logits)
+    gradients = {}
+    for name in ("minimax", "non_saturating"):
+        fake = column(logits).requires_grad_(True)
+        (gradient,) = torch.autograd.grad(LOSSES[name].generator(fake.detach(), fake), fake)
+        gradients[name] = gradient.flatten()
+    sigmoid = torch.tensor([1 / (1 + math.exp(-x)) for x in logits], dtype=torch.float64)
+    torch.testing.assert_close(gradients["minimax"], -sigmoid / num)
+    torch.testing.assert_close(gradients["non_saturating"], -(1 - sigmoid) / num)
+    assert (gradients["minimax"] * gradients["non_saturating"] > 0).all()
+    ratio = gradients["minimax"] / gradients["non_saturating"]
+    # sigmoid(l) / (1 - sigmoid(l)) = e^l: minimax saturates where D is sure of a fake.
+    torch.testing.assert_close(ratio, torch.tensor(logits, dtype=torch.float64).exp())
+
+
+def test_results_are_scalars(loss: Loss) -> None:
+    real, fake = torch.randn(2, 6, 1, generator=torch.Generator().manual_seed(0))
+    assert loss.discriminator(real, fake).shape == ()
+    assert loss.generator(real, fake).shape == ()
+
+
+@pytest.mark.parametrize("real_sign", [-1, 1])
+@pytest.mark.parametrize("fake_sign", [-1, 1])
+def test_finite_for_extreme_logits(loss: Loss, real_sign: int, fake_sign: int) -> None:
+    for player in (loss.discriminator, loss.generator):
+        real = torch.full((3, 1), 100.0 * real_sign, requires_grad=True)
+        fake = torch.full((3, 1), 100.0 * fake_sign, requires_grad=True)
+        value = player(real, fake)
+        gradients = torch.autograd.grad(value, (real, fake), materialize_grads=True)
+        assert value.isfinite()
+        assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_players_pull_the_logits_in_opposite_directions(loss: Loss) -> None:
+    # Between 0 and 1, least squares' targets, every loss has its slope.
+    real = column([0.2, 0.5, 0.9]).requires_grad_(True)
+    fake = column([0.1, 0.4, 0.8]).requires_grad_(True)
+    by_real, by_fake = torch.autograd.grad(loss.discriminator(real, fake), (real, fake))
+    assert (by_real < 0).all()
+    assert (by_fake > 0).all()
+    (by_fake,) = torch.autograd.grad(loss.generator(real.detach(), fake), fake)
+    assert (by_fake < 0).all()
+
+
+def test_generator_loss_uses_real_logits_only_if_it_says_so(loss: Loss) -> None:
+    real, fake = column([0.2, 3.0]), column([0.5, -1.0])
+    moved = loss.generator(real + torch.tensor([[1.0], [2.0]]), fake)
+    assert loss.generator_sees_real == (moved.item() != loss.generator(real, fake).item())
+
+
+def test_means_over_the_batch(loss: Loss) -> None:
+    real, fake = column([0.2, 3.0]), column([0.5, -1.0])
+    for player in (loss.discriminator, loss.generator):
+        twice = player(real.repeat(2, 1), fake.repeat(2, 1))
+        assert twice.item() == pytest.approx(player(real, fake).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["wasserstein", "relativistic_average"])
+def test_relative_losses_ignore_a_common_shift(name: str) -> None:
+    real, fake = column([0.2, 3.0]), column([0.5, -1.0])
+    shifted = LOSSES[name].discriminator(real + 0.7, fake + 0.7)
+    assert shifted.item() == pytest.approx(LOSSES[name].discriminator(real, fake).item())
+
+
+def test_relativistic_generator_exchanges_real_and_fake() -> None:
+    real, fake = column([0.2, 3.0]), column([0.5, -1.0])
+    loss = LOSSES["relativistic_average"]
+    assert loss.generator(real, fake).item() == loss.discriminator(fake, real).item()
