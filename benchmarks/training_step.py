@@ -34,20 +34,21 @@ from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from harness.data import load_dataset, to_uint8
+from harness.data import Batch, Facts, Part, load_dataset, to_uint8
 from harness.run.loop import MEASUREMENTS_PER_RUN, Measured, train
-from harness.systems import Budget, TrainConfig
-from harness.systems.gan import GAN
+from harness.systems import Budget
+from harness.systems.gan import GAN, GANConfig
 from harness.systems.gan.architectures import ARCHITECTURES
 
 COMPARED = ("mlp", "dc")
 SAMPLE_SHAPE = (1, 28, 28)
+FACTS = Facts(sample_shape=SAMPLE_SHAPE)
 RESULTS = Path(__file__).parent / "results"
 
 
-def make_config(architecture: str, batch_size: int, steps: int) -> TrainConfig:
+def make_config(architecture: str, batch_size: int, steps: int) -> GANConfig:
     """Return a config whose loop yields one measurement every `steps` iterations."""
-    return TrainConfig.model_validate(
+    return GANConfig.model_validate(
         {
             "architecture": architecture,
             "batch_size": batch_size,
@@ -105,7 +106,7 @@ class PlainScript:
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: GANConfig,
         generator: nn.Module,
         discriminator: nn.Module,
         device: torch.device,
@@ -156,7 +157,7 @@ class PlainScript:
 Round = Callable[[], None]
 
 
-def plain_rounds(config: TrainConfig, images: Tensor, device: torch.device, steps: int) -> Round:
+def plain_rounds(config: GANConfig, images: Tensor, device: torch.device, steps: int) -> Round:
     # Not through `GAN`, which also sets up the process's memory allocator.
     architecture = ARCHITECTURES[config.architecture]
     generator = architecture.generator(config.g_settings, config.latent_dim, SAMPLE_SHAPE)
@@ -170,8 +171,9 @@ def plain_rounds(config: TrainConfig, images: Tensor, device: torch.device, step
     return run
 
 
-def harness_rounds(config: TrainConfig, images: Tensor, device: torch.device, steps: int) -> Round:
-    events = train(GAN(config, SAMPLE_SHAPE, device), images.to(device), milestones=1)
+def harness_rounds(config: GANConfig, images: Tensor, device: torch.device, steps: int) -> Round:
+    part = Part(images=images, labels=None).to(device)
+    events = train(GAN(config, FACTS, device), part, milestones=1)
 
     def run() -> None:
         while not isinstance(next(events), Measured):
@@ -184,7 +186,7 @@ SIDES = {"plain script": plain_rounds, "harness": harness_rounds}
 
 
 def serve(
-    connection: Connection, side: str, config: TrainConfig, device: str, threads: int, steps: int
+    connection: Connection, side: str, config: GANConfig, device: str, threads: int, steps: int
 ) -> None:
     """Run one round per message and answer with its seconds; the worker process's main function."""
     torch.set_num_threads(threads)
@@ -195,7 +197,7 @@ def serve(
         connection.send(time.perf_counter() - started)
 
 
-def measure(config: TrainConfig, args: argparse.Namespace) -> dict[str, list[float]]:
+def measure(config: GANConfig, args: argparse.Namespace) -> dict[str, list[float]]:
     """Return each side's seconds per iteration, one figure per round, after a warm-up round."""
     spawn = multiprocessing.get_context("spawn")
     connections: dict[str, Connection] = {}
@@ -235,27 +237,27 @@ def check_same_updates(architecture: str, device: torch.device, num_steps: int =
     torch.set_default_dtype(torch.float64)
     try:
         config = make_config(architecture, batch_size=16, steps=1)
-        system = GAN(config, SAMPLE_SHAPE, device)
-        state = system.init()
-        initial = copy.deepcopy(state.generator)
-        plain = PlainScript(config, initial, copy.deepcopy(state.discriminator), device)
+        system = GAN(config, FACTS, device)
+        initial = copy.deepcopy(system.generator)
+        plain = PlainScript(config, initial, copy.deepcopy(system.discriminator), device)
         start = [weight.detach().clone() for weight in initial.parameters()]
         latents = torch.Generator(device)
-        latents.set_state(state.streams["latents"].get_state())
+        latents.set_state(system.random["latents"].get_state())
         shape = (2, config.batch_size, config.latent_dim)
         for index in range(num_steps):
-            batch = torch.rand(
+            noise = torch.rand(
                 1, config.batch_size, *SAMPLE_SHAPE, generator=torch.Generator().manual_seed(index)
             ).to(device)
+            batch = Batch(images=2 * noise[0] - 1, labels=None)
             d_latents = torch.randn(shape[1:], generator=latents, device=device)
             g_latents = torch.randn(shape[1:], generator=latents, device=device)
-            system.step(state, 2 * batch - 1)
-            plain.step(2 * batch[0] - 1, d_latents, g_latents)
+            system.step(lambda batch=batch: batch, 0.0)
+            plain.step(batch.images, d_latents, g_latents)
     finally:
         torch.set_default_dtype(torch.float32)
     pairs = [
-        *zip(state.generator.parameters(), plain.generator.parameters(), strict=True),
-        *zip(state.discriminator.parameters(), plain.discriminator.parameters(), strict=True),
+        *zip(system.generator.parameters(), plain.generator.parameters(), strict=True),
+        *zip(system.discriminator.parameters(), plain.discriminator.parameters(), strict=True),
     ]
     difference = max(float((ours - theirs).detach().abs().max()) for ours, theirs in pairs)
     moved = max(

@@ -20,3 +20,14 @@ def unknown_name(noun: str, name: str, allowed: Iterable[str]) -> HarnessError:
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     return HarnessError(f"unknown {noun} {name!r}{hint} (allowed: {', '.join(names) or 'none'})")
+
+
+def recording_error(run: str, error: Exception) -> HarnessError:
+    """Return the message for an error of the records or their disk that stopped a run.
+
+    Training's own errors are its results; what a run raises all the same says nothing of it.
+    """
+    if isinstance(error, HarnessError):
+        return error
+    reason = (str(error).splitlines() or [""])[0]
+    return HarnessError(f"{run} could not be recorded: {type(error).__name__}: {reason}")

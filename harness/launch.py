@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness.config import parse
-from harness.errors import HarnessError
+from harness.errors import HarnessError, recording_error
 from harness.evaluate import EvaluateConfig
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
@@ -19,10 +18,11 @@ from harness.results.summary import StudySummary, summarise
 from harness.run.bench import run_params
 from harness.run.execution import Execution, cpu_threads, resolve_device
 from harness.run.runner import RunResult, run
+from harness.study.definition import Definition
 from harness.study.file import check_extension
 from harness.study.study import StudyConfig
 from harness.systems import TrainConfig
-from harness.work.board import Board
+from harness.work.board import ArmState, Board, is_complete
 from harness.work.display import Display, ended, show_lone_run, silent
 from harness.work.estimate import estimate_seconds
 from harness.work.plan import Plan, set_up_bench, set_up_lone_bench
@@ -63,56 +63,55 @@ def run_study(
     known = _known_definition(name, workspace)
     execution = plan_execution(name, workspace, device, threads, workers)
     if known is not None:
-        old = parse(StudyConfig, known["study"], f"the record of study {name!r}")
-        check_extension(name, old, study)
-        board = Board(Storage(workspace), name, study)
-        if old == study and board.is_complete and not retry_failed:
-            return _summarise(name, study, board, known)
+        check_extension(name, known.study, study)
+        states = Board(Storage(workspace), name, study).states()
+        if known.study == study and is_complete(states) and not retry_failed:
+            return _summarise(name, known, states)
     with cpu_threads(execution.threads):
         bench = set_up_bench(study, arms, execution, workspace)
-    if known is not None and known["dataset_digest"] != bench.dataset.digest:
+    if known is not None and known.dataset_digest != bench.dataset.digest:
         raise HarnessError(
             f"dataset {study.dataset!r} has digest {bench.dataset.digest}, study {name!r} was "
-            f"started on {known['dataset_digest']}: data have changed; use --name for a new study"
+            f"started on {known.dataset_digest}: data have changed; use --name for a new study"
         )
 
+    # From here on things are written.
     storage = Storage(workspace)
     tracker = Tracker(workspace)
     experiment = tracker.open_experiment(name)
-    tags = {"question": study.question, "baseline": study.baseline_arm, **_text(asdict(execution))}
-    parent = tracker.open_parent(experiment, name, {"mlflow.note.content": study.question, **tags})
-    definition = study.model_dump(mode="json")
-    tracker.log_file(parent, "study.json", json.dumps(definition, indent=2))
+    tags = {
+        "mlflow.note.content": study.question,
+        "question": study.question,
+        "baseline": study.baseline_arm,
+        **{key: str(value) for key, value in execution},
+    }
+    parent = tracker.open_parent(experiment, name, tags)
+    tracker.log_file(parent, "study.json", study.model_dump_json(indent=2))
     if source is not None:
         tracker.log_file(parent, "study.toml", source)
-    record = {
-        "study": definition,
-        "execution": asdict(execution),
-        "experiment_id": experiment,
-        "parent_run_id": parent,
-        "metric": bench.evaluator.key("test", "fid"),
-        "objective": bench.objective,
-        "floor": bench.floors[bench.evaluator.key("test", "fid_floor")],
-        "dataset_digest": bench.dataset.digest,
-        "created": time.time(),
-    }
-    storage.write_definition(name, {**record, "created": (known or record)["created"]})
-    board = Board(storage, name, study)
-    board.prepare(retry_failed=retry_failed)
-    plan = Plan(
-        name=name,
+    definition = Definition(
         study=study,
         execution=execution,
-        workspace=workspace,
         experiment_id=experiment,
         parent_run_id=parent,
+        metric=bench.evaluator.key("test", "fid"),
+        objective=bench.objective,
+        floor=bench.floors[bench.evaluator.key("test", "fid_floor")],
+        dataset_digest=bench.dataset.digest,
+        created=time.time() if known is None else known.created,
     )
+    storage.write_definition(name, definition)
+    board = Board(storage, name, study)
+    states = board.prepare(retry_failed=retry_failed)
+
+    # Work, and sum up whatever comes of it.
     try:
         with display(bench.objective) as shown:
-            if not board.is_complete:
+            if not is_complete(states):
+                plan = Plan(name=name, definition=definition, workspace=workspace)
                 work_side_by_side(plan, bench, workers, shown)
     finally:
-        summary = _summarise(name, study, board, record)
+        summary = _summarise(name, definition, board.states())
         tracker.log_file(parent, "summary.json", json.dumps(summary.to_json(), indent=2))
         tracker.close_parent(
             parent,
@@ -123,14 +122,12 @@ def run_study(
     return summary
 
 
-def _summarise(
-    name: str, study: StudyConfig, board: Board, definition: Mapping[str, Any]
-) -> StudySummary:
-    metric, floor = definition["metric"], definition["floor"]
-    return summarise(name, study, board.states(), metric=metric, floor=floor)
+def _summarise(name: str, definition: Definition, states: Sequence[ArmState]) -> StudySummary:
+    metric, floor = definition.metric, definition.floor
+    return summarise(name, definition.study, states, metric=metric, floor=floor)
 
 
-def _known_definition(name: str, workspace: Workspace) -> dict[str, Any] | None:
+def _known_definition(name: str, workspace: Workspace) -> Definition | None:
     """Read an existing study without creating a database for a new one."""
     return Storage(workspace).read_definition(name) if Storage.exists(workspace) else None
 
@@ -147,7 +144,7 @@ def plan_execution(
     if known is None:
         threads = threads or max(1, (os.cpu_count() or 1) // workers)
         return Execution(device=resolve_device(device), threads=threads)
-    execution = Execution(**known["execution"])
+    execution = known.execution
     for key, asked in (("device", None if device == "auto" else device), ("threads", threads)):
         started = getattr(execution, key)
         if asked is not None and asked != started:
@@ -230,8 +227,11 @@ def train_once(
                     on_progress=on_progress,
                 )
                 recorder.finish(result)
-            except BaseException:
-                recorder.interrupt()
+            except BaseException as error:
+                with contextlib.suppress(Exception):  # what stopped the run is told
+                    recorder.interrupt()
+                if isinstance(error, Exception):
+                    raise recording_error(name, error) from None
                 raise
             finally:
                 checkpoint.unlink(missing_ok=True)
@@ -252,7 +252,3 @@ def _summary_metrics(summary: StudySummary) -> dict[str, float]:
         metrics[f"compare/{comparison.arm}/p_holm"] = comparison.p_holm
         metrics[f"compare/{comparison.arm}/superiority"] = comparison.superiority
     return metrics
-
-
-def _text(values: Mapping[str, object]) -> dict[str, str]:
-    return {key: str(value) for key, value in values.items()}

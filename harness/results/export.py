@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.config import parse
 from harness.errors import HarnessError, unknown_name
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace, check_replaceable, replaced_folder
 from harness.run.pictures import image_grid, png
-from harness.study.study import StudyConfig
+from harness.study.definition import Definition
 from harness.systems import generate, load_generator
 from harness.systems.generator import SPEC_FILE, WEIGHTS_FILE
-from harness.work.board import Board
-from harness.work.queue import CellRecord, Storage
+from harness.work.board import open_study
+from harness.work.queue import CellRecord
 
 CARD_FILE = "README.md"
 GRID_FILE = "samples.png"
@@ -61,11 +60,10 @@ def export_best(name: str, folder: Path, workspace: Workspace, arm: str | None =
     Raises:
         HarnessError: Unknown study or arm, no confirm run with a score yet, or a folder in the way.
     """
-    storage = Storage(workspace, create=False)
-    definition = storage.require_definition(name)
-    study = parse(StudyConfig, definition["study"], f"the record of study {name!r}")
+    opened = open_study(name, workspace)
+    definition, study = opened.definition, opened.study
     check_replaceable(folder, FILES, SPEC_FILE)
-    states = Board(storage, name, study).states()
+    states = opened.board.states()
     if arm is not None and arm not in [state.arm.name for state in states]:
         raise unknown_name("arm", arm, [state.arm.name for state in states])
     runs = [
@@ -85,7 +83,7 @@ def export_best(name: str, folder: Path, workspace: Workspace, arm: str | None =
         "arm": arm_name,
         "run_id": run_id,
         "dataset": study.dataset,
-        "dataset_digest": definition["dataset_digest"],
+        "dataset_digest": definition.dataset_digest,
         "scores": dict(record.scores),
         "settings": tracker.params(run_id),
     }
@@ -125,7 +123,7 @@ def _write(
     folder: Path,
     files: Path,
     facts: dict[str, Any],
-    definition: dict[str, Any],
+    definition: Definition,
     record: CellRecord,
 ) -> None:
     """Write the generator, its record, samples and card."""
@@ -137,7 +135,7 @@ def _write(
         (new / CARD_FILE).write_text(_card(facts, definition, record))
 
 
-def _card(facts: dict[str, Any], definition: dict[str, Any], record: CellRecord) -> str:
+def _card(facts: dict[str, Any], definition: Definition, record: CellRecord) -> str:
     """Return the model card."""
     scores = "\n".join(f"| `{key}` | {value:.5g} |" for key, value in facts["scores"].items())
     point = ", ".join(f"{key} = {value}" for key, value in (record.cell.point or {}).items())
@@ -162,7 +160,7 @@ any choice.
 | metric | value |
 |---|---|
 {scores}
-| `{definition["metric"]}`, real against real | {definition["floor"]:.5g} |
+| `{definition.metric}`, real against real | {definition.floor:.5g} |
 
 ## Data
 

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.config import parse
 from harness.records.workspace import Workspace
 from harness.results.summary import StudySummary, summarise
 from harness.study.study import StudyConfig
-from harness.work.board import ArmState, Board
+from harness.work.board import ArmState, open_study
 from harness.work.queue import Storage
 
 
@@ -48,11 +47,11 @@ def read_status(name: str, workspace: Workspace) -> StudyStatus:
     Raises:
         HarnessError: There is no such study.
     """
-    storage = Storage(workspace, create=False)
-    definition = storage.require_definition(name)
-    study = parse(StudyConfig, definition["study"], f"the record of study {name!r}")
-    states = Board(storage, name, study).states()
-    summary = summarise(name, study, states, metric=definition["metric"], floor=definition["floor"])
+    opened = open_study(name, workspace)
+    definition, states = opened.definition, opened.board.states()
+    summary = summarise(
+        name, definition.study, states, metric=definition.metric, floor=definition.floor
+    )
     running = tuple(
         f"{state.arm.name} {phase} {record.cell.trial}"
         for state in states
@@ -60,7 +59,7 @@ def read_status(name: str, workspace: Workspace) -> StudyStatus:
         for record in records
         if record.state == "running"
     )
-    remaining = _remaining_seconds(study, states)
+    remaining = _remaining_seconds(definition.study, states)
     return StudyStatus(summary=summary, running=running, remaining_seconds=remaining)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,6 @@ def run_params(config: TrainConfig, execution: Execution, bench: Bench) -> dict[
     """Return what is recorded of a run beside its config: size, device, threads and protocol."""
     protocol = {f"evaluate.{key}": value for key, value in bench.evaluator.describe().items()}
     sizes = SYSTEMS[config.system].num_parameters(config, bench.dataset.facts)
-    facts = asdict(execution) | {"precision": execution.precision}
+    facts = execution.model_dump() | {"precision": execution.precision}
     facts |= {f"parameters.{network}": number for network, number in sizes.items()}
     return facts | {"evaluate.times": bench.times} | protocol

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 
+from harness.config import Config
 from harness.errors import HarnessError
 
 
-@dataclass(frozen=True, kw_only=True)
-class Execution:
-    """How a study's runs are executed: resolved once, stored, and used by every worker.
-
-    Attributes:
-        device: `cpu` or `cuda`.
-        threads: CPU threads per run; another number changes the last digits of every result.
-    """
+class Execution(Config):
+    """How a study's runs are executed: resolved once, stored, and used by every worker."""
 
     device: str
+    """`cpu` or `cuda`."""
     threads: int
+    """CPU threads per run; another number changes the last digits of every result."""
 
     @property
     def precision(self) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,6 @@ from harness.run.loop import Measured, Milestone, Progress, train
 from harness.run.pictures import image_grid
 from harness.systems import SYSTEMS, System, TrainConfig, draw_inputs, generate
 
-T = TypeVar("T")
 Outcome = Literal["finished", "collapsed", "diverged", "pruned", "failed", "interrupted"]
 
 GRID_KEY = "samples"
@@ -94,8 +94,9 @@ def run(
         on_progress: Told of every measurement; may raise `Stop`: the run's checkpoint stays.
 
     Returns:
-        The result. Exceptions from training itself become the outcome `failed`; KeyboardInterrupt
-        and what `on_progress` raises pass through.
+        The result. Exceptions from training and scoring become the outcome `failed`;
+        KeyboardInterrupt, and what the recorder, the checkpoint's disk and the watchers raise, pass
+        through: they say nothing of the run, which goes on from its last checkpoint.
     """
     system = SYSTEMS[config.system](config, bench.dataset.facts, bench.device)
     saved = _matching_checkpoint(checkpoint, config)
@@ -106,12 +107,6 @@ def run(
     saved_at = time.monotonic()
     resume = saved["train"] if saved else None
 
-    def tell(watcher: Callable[..., T], *news: object) -> T:
-        try:
-            return watcher(*news)
-        except Exception as error:
-            raise _FromOutsideError(error) from error
-
     events = train(system, bench.part, milestones=bench.times, resume=resume)
     outcome: Outcome = "finished"
     reason: str | None = None
@@ -119,25 +114,28 @@ def run(
         for event in events:
             progress = event.progress
             if isinstance(event, Measured):
-                recorder.log_metrics(_metrics(event, bench), progress.images_seen)
-                tell(on_progress, progress, event.values)
+                with _not_the_run():
+                    recorder.log_metrics(_metrics(event, bench), progress.images_seen)
+                    on_progress(progress, event.values)
                 _check_finite(event)
             elif scores := _evaluate(event, system, bench, recorder, final_splits):
                 evaluations.append(scores)
-                tell(on_progress, progress, scores)
-                prune = tell(on_evaluation, event.index, scores[bench.objective])
+                with _not_the_run():
+                    on_progress(progress, scores)
+                    prune = on_evaluation(event.index, scores[bench.objective])
                 if prune and not event.is_last:
                     raise _Pruned(f"validation FID {scores[bench.objective]:.4g}")
             # The last one makes sure that a result that nobody could note is not trained again.
             ended = isinstance(event, Milestone) and event.is_last
             if ended or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
-                recorder.flush()  # first the curve, then the point from which it goes on
                 content = {
                     "train": event.snapshot(),
                     "evaluations": evaluations,
                     "config": config.model_dump_json(),
                 }
-                save_checkpoint(checkpoint, content)
+                with _not_the_run():
+                    recorder.flush()  # first the curve, then the point from which it goes on
+                    save_checkpoint(checkpoint, content)
                 saved_at = time.monotonic()
         spread = evaluations[-1][bench.evaluator.key("validation", "feature_spread")]
         if spread < COLLAPSED_BELOW:
@@ -149,7 +147,7 @@ def run(
         outcome, reason = "diverged", f"{error} at images_seen = {progress.images_seen}"
     except _Pruned as error:
         outcome, reason = "pruned", f"{error} at images_seen = {progress.images_seen}"
-    except _FromOutsideError as wrapped:
+    except _NotTheRunError as wrapped:
         raise wrapped.error from None
     except Exception as error:  # whatever it is, it is this run's result, not the study's end
         outcome = "failed"
@@ -167,11 +165,20 @@ def run(
     )
 
 
-class _FromOutsideError(Exception):
-    """Carries what a watcher raised past the handling of the run's own errors."""
+class _NotTheRunError(Exception):
+    """Carries an error that says nothing of the run past the handling of those that do."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+
+
+@contextmanager
+def _not_the_run() -> Iterator[None]:
+    """Let errors of records, disks and watchers leave `run` as they are: they are no results."""
+    try:
+        yield
+    except Exception as error:
+        raise _NotTheRunError(error) from error
 
 
 class _Pruned(Exception):  # noqa: N818 - a decision, not an error
@@ -218,16 +225,20 @@ def _evaluate(
     generator.eval()
     try:
         inputs = draw_inputs(config, system.facts, GRID_SAMPLES, GRID_SEED)
-        recorder.log_grid(GRID_KEY, image_grid(generate(generator, inputs)), step)
+        grid = image_grid(generate(generator, inputs))
+        with _not_the_run():
+            recorder.log_grid(GRID_KEY, grid, step)
         if milestone.index > 0:
             num_samples = bench.evaluator.num_samples
             fakes = generate(generator, draw_inputs(config, system.facts, num_samples, config.seed))
             for split in final_splits if milestone.is_last else ("validation",):
                 scores |= bench.evaluator.score(fakes, split)
-            recorder.log_metrics(scores, step)
+            with _not_the_run():
+                recorder.log_metrics(scores, step)
         if milestone.is_last:
-            recorder.log_metrics(bench.floors, step)
-            recorder.log_generator(generator, config, system.facts)
+            with _not_the_run():
+                recorder.log_metrics(bench.floors, step)
+                recorder.log_generator(generator, config, system.facts)
     finally:
         generator.train()
     return scores

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -103,7 +104,7 @@ class Arm:
     settings: Mapping[str, Any]
     space: Mapping[str, Parameter]
 
-    @property
+    @cached_property
     def defaults(self) -> Point:
         """The point that is every search's trial 0: what the settings say if nothing is tuned."""
         if not self.space:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.errors import unknown_name
+from harness.records.workspace import Workspace
+from harness.study.definition import Definition
 from harness.study.space import Point
 from harness.study.study import Arm, StudyConfig
 from harness.work.queue import Cell, CellRecord, Claim, Phase, Queue, Storage, settings_hash
@@ -34,6 +37,26 @@ class ArmState:
         return self.search_done and all(record.is_done for record in self.confirm)
 
 
+@dataclass(frozen=True, kw_only=True)
+class OpenStudy:
+    """A study that was started before.
+
+    Attributes:
+        name: Its name.
+        definition: What was stored of it.
+        board: Its cells.
+    """
+
+    name: str
+    definition: Definition
+    board: Board
+
+    @property
+    def study(self) -> StudyConfig:
+        """Its file."""
+        return self.definition.study
+
+
 class Board:
     """The work of one study: each arm's search, then its confirm runs on the best settings found.
 
@@ -46,6 +69,7 @@ class Board:
     def __init__(self, storage: Storage, name: str, study: StudyConfig) -> None:
         self.study = study
         self.arms = study.arms()
+        self._search_cells = {arm.name: _search_cells(study, arm) for arm in self.arms}
         self._search: dict[str, Queue] = {}
         self._confirm: dict[str, Queue] = {}
         for arm in self.arms:
@@ -59,59 +83,55 @@ class Board:
             )
             self._confirm[arm.name] = storage.queue(name, arm.name, "confirm")
 
-    def prepare(self, *, retry_failed: bool = False) -> None:
-        """Enqueue what is missing of every search, and of confirm runs whose search is done."""
-        for arm in self.arms:
-            self._search[arm.name].prepare(self._search_cells(arm), retry_failed=retry_failed)
-        for state in self.states():
-            if state.search_done:
-                cells = [record.cell for record in state.confirm]
-                self._confirm[state.arm.name].prepare(cells, retry_failed=retry_failed)
+    def prepare(self, *, retry_failed: bool = False) -> list[ArmState]:
+        """Enqueue what is missing of every search, and of confirm runs whose search is done.
 
-    def claim(self) -> tuple[Claim, Arm, Phase] | None:
-        """Take a cell: searches first, the arm with the least progress first."""
-        states = {state.arm.name: state for state in self.states()}
+        Returns:
+            Where every arm stands.
+        """
+
+        def enqueue(queue: Queue, cells: Sequence[Cell]) -> Mapping[str, CellRecord]:
+            return queue.prepare(cells, retry_failed=retry_failed)
+
+        return [self._state(arm, enqueue) for arm in self.arms]
+
+    def states(self) -> list[ArmState]:
+        """Return where every arm stands; writes nothing."""
+        return [self._state(arm, lambda queue, cells: queue.records()) for arm in self.arms]
+
+    def claim(self, states: Sequence[ArmState]) -> tuple[Claim, Arm, Phase] | None:
+        """Take a cell: searches first, the arm with the least progress first.
+
+        Args:
+            states: What `prepare` returned a moment ago.
+        """
         phases: list[tuple[Phase, Mapping[str, Queue]]] = [
             ("search", self._search),
             ("confirm", self._confirm),
         ]
         for phase, queues in phases:
-            for arm in sorted(self.arms, key=lambda arm: _num_started(states[arm.name], phase)):
-                if claim := queues[arm.name].claim():
-                    return claim, arm, phase
+            open_states = [state for state in states if _is_open(state, phase)]
+            for state in sorted(open_states, key=lambda state: _num_started(state, phase)):
+                if claim := queues[state.arm.name].claim():
+                    return claim, state.arm, phase
         return None
-
-    def states(self) -> list[ArmState]:
-        """Return where every arm stands."""
-        return [self._state(arm) for arm in self.arms]
 
     def importances(self) -> dict[str, dict[str, float]]:
         """Return arm -> tuned parameter -> importance (see `Queue.importances`)."""
         return {arm.name: self._search[arm.name].importances() for arm in self.arms}
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing is left to do."""
-        return all(state.is_done for state in self.states())
-
-    def _search_cells(self, arm: Arm) -> list[Cell]:
-        if not arm.space:
-            return []
-        return [
-            Cell(key=str(trial), point=point, seeds=self.study.search_seeds(trial), trial=trial)
-            for trial, point in enumerate(self.study.points(arm))
-        ]
-
-    def _state(self, arm: Arm) -> ArmState:
-        expected = self._search_cells(arm)
-        known = self._search[arm.name].records()
-        search = tuple(known.get(cell.key, _waiting(cell)) for cell in expected)
+    def _state(
+        self, arm: Arm, look: Callable[[Queue, Sequence[Cell]], Mapping[str, CellRecord]]
+    ) -> ArmState:
+        cells = self._search_cells[arm.name]
+        known = look(self._search[arm.name], cells)
+        search = tuple(known.get(cell.key, _waiting(cell)) for cell in cells)
         done = all(record.is_done for record in search)
         best = _best_point(search) if arm.space else {}
         confirm: tuple[CellRecord, ...] = ()
         if done and best is not None:
-            known = self._confirm[arm.name].records()
             cells = self._confirm_cells(best)
+            known = look(self._confirm[arm.name], cells)
             confirm = tuple(known.get(cell.key, _waiting(cell)) for cell in cells)
         return ArmState(arm=arm, search=search, best=best, search_done=done, confirm=confirm)
 
@@ -123,6 +143,38 @@ class Board:
             Cell(key=f"{prefix}/{seed}", point=point, seeds=[seed], trial=index)
             for index, seed in enumerate(self.study.confirm_seeds())
         ]
+
+
+def open_study(name: str, workspace: Workspace) -> OpenStudy:
+    """Return a study that was started before.
+
+    Raises:
+        HarnessError: There is no such study, or this version cannot read its record.
+    """
+    storage = Storage(workspace, create=False)
+    definition = storage.read_definition(name)
+    if definition is None:
+        raise unknown_name("study", name, storage.names())
+    return OpenStudy(name=name, definition=definition, board=Board(storage, name, definition.study))
+
+
+def is_complete(states: Sequence[ArmState]) -> bool:
+    """Return whether nothing is left to do."""
+    return all(state.is_done for state in states)
+
+
+def _search_cells(study: StudyConfig, arm: Arm) -> list[Cell]:
+    if not arm.space:
+        return []
+    return [
+        Cell(key=str(trial), point=point, seeds=study.search_seeds(trial), trial=trial)
+        for trial, point in enumerate(study.points(arm))
+    ]
+
+
+def _is_open(state: ArmState, phase: Phase) -> bool:
+    records = state.search if phase == "search" else state.confirm
+    return any(not record.is_done for record in records)
 
 
 def _waiting(cell: Cell) -> CellRecord:

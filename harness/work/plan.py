@@ -11,6 +11,7 @@ from harness.evaluate import EvaluateConfig
 from harness.records.workspace import Workspace
 from harness.run.bench import Bench
 from harness.run.execution import Execution
+from harness.study.definition import Definition
 from harness.study.space import corner_points
 from harness.study.study import Arm, StudyConfig
 from harness.systems import TrainConfig
@@ -22,19 +23,13 @@ class Plan:
 
     Attributes:
         name: The study's name.
-        study: Its file.
-        execution: How runs are executed.
+        definition: What is stored of it.
         workspace: Where things live.
-        experiment_id: MLflow's experiment.
-        parent_run_id: MLflow's parent run.
     """
 
     name: str
-    study: StudyConfig
-    execution: Execution
+    definition: Definition
     workspace: Workspace
-    experiment_id: str
-    parent_run_id: str
 
 
 def set_up_bench(

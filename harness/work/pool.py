@@ -26,7 +26,7 @@ POLL_SECONDS = 0.5
 def work_side_by_side(plan: Plan, bench: Bench, workers: int, shown: Display) -> None:
     """Work in this process, or in several; return when nothing is left to do."""
     if workers == 1:
-        with cpu_threads(plan.execution.threads):
+        with cpu_threads(plan.definition.execution.threads):
             Worker(plan, bench, shown.show).work()
         return
     context = multiprocessing.get_context("spawn")
@@ -63,10 +63,11 @@ def _show_until_ended(processes: Sequence[BaseProcess], events: Any, shown: Disp
 
 def _worker_process(plan: Plan, index: int, events: Any) -> None:
     """Work as one of several processes, until done or told to end by the parent."""
+    study, execution = plan.definition.study, plan.definition.execution
     signal.signal(signal.SIGTERM, _interrupt)
-    torch.set_num_threads(plan.execution.threads)
+    torch.set_num_threads(plan.definition.execution.threads)
     try:
-        bench = set_up_bench(plan.study, plan.study.arms(), plan.execution, plan.workspace)
+        bench = set_up_bench(study, study.arms(), execution, plan.workspace)
         Worker(plan, bench, events.put, index).work()
     except KeyboardInterrupt:
         raise SystemExit(130) from None

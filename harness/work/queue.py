@@ -32,10 +32,12 @@ from optuna.distributions import (
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.errors import HarnessError, unknown_name
+from harness.config import parse
+from harness.errors import HarnessError
 from harness.randomness import derive_seed
 from harness.records.workspace import Workspace, prepare_sqlite, sqlite_file
 from harness.run.runner import Outcome, Stop
+from harness.study.definition import Definition
 from harness.study.space import Choice, Point, Space
 
 LEASE_SECONDS = 90.0
@@ -135,25 +137,19 @@ class Storage:
         names = optuna.get_all_study_names(self._storage)
         return [name for name in names if SEPARATOR not in name]
 
-    def read_definition(self, name: str) -> dict[str, Any] | None:
+    def read_definition(self, name: str) -> Definition | None:
         """Return what `write_definition` stored, or None for an unknown study."""
         if name not in self.names():
             return None
         attrs = optuna.load_study(study_name=name, storage=self._storage).user_attrs
-        definition: dict[str, Any] | None = attrs.get("definition")
-        return definition
+        if "definition" not in attrs:
+            return None
+        return parse(Definition, attrs["definition"], f"the record of study {name!r}")
 
-    def require_definition(self, name: str) -> dict[str, Any]:
-        """Return a study's definition; raises HarnessError for an unknown study."""
-        definition = self.read_definition(name)
-        if definition is None:
-            raise unknown_name("study", name, self.names())
-        return definition
-
-    def write_definition(self, name: str, definition: Mapping[str, Any]) -> None:
+    def write_definition(self, name: str, definition: Definition) -> None:
         """Store all that workers need to know of a study, as JSON values."""
         study = optuna.create_study(study_name=name, storage=self._storage, load_if_exists=True)
-        study.set_user_attr("definition", definition)
+        study.set_user_attr("definition", definition.model_dump(mode="json"))
 
     def queue(
         self,
@@ -192,13 +188,23 @@ class Queue:
         self._distributions = {key: _distribution(space[key]) for key in space}
         self._seed = seed
 
-    def prepare(self, cells: Sequence[Cell], *, retry_failed: bool = False) -> None:
-        """Enqueue every expected cell that is neither waiting, running nor done; idempotent."""
+    def prepare(
+        self, cells: Sequence[Cell], *, retry_failed: bool = False
+    ) -> dict[str, CellRecord]:
+        """Enqueue every expected cell that is neither waiting, running nor done; idempotent.
+
+        Returns:
+            What is known of every cell afterwards, by key.
+        """
         known = self.records()
-        for cell in cells:
-            record = known.get(cell.key)
-            if record is None or (record.state == "failed" and retry_failed):
-                self._enqueue(cell.point, _attributes(cell))
+        missing = [
+            cell
+            for cell in cells
+            if cell.key not in known or (known[cell.key].state == "failed" and retry_failed)
+        ]
+        for cell in missing:
+            self._enqueue(cell.point, _attributes(cell))
+        return self.records() if missing else known
 
     def claim(self) -> Claim | None:
         """Take a waiting cell, or one whose holder has gone silent; None if there is none."""

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from harness.errors import recording_error
 from harness.records.tracking import RunRecorder, Tracker, flatten
 from harness.run.bench import Bench, run_params
 from harness.run.loop import Progress
 from harness.run.runner import RunResult, Stop, run
 from harness.study.study import Arm
 from harness.systems import TrainConfig
-from harness.work.board import Board
+from harness.work.board import ArmState, Board, is_complete
 from harness.work.display import Event, ended
 from harness.work.plan import Plan
 from harness.work.queue import Claim, Phase, Storage, settings_hash
 
 IDLE_SECONDS = 0.5
+LONGEST_IDLE_SECONDS = 4.0
 PROGRESS_EVENT_SECONDS = 0.2
 
 
@@ -44,33 +47,34 @@ class Worker:
         self._tell = tell
         self._index = index
         self._tracker = Tracker(plan.workspace)
-        self._board = Board(Storage(plan.workspace), plan.name, plan.study)
+        self._study = plan.definition.study
+        self._board = Board(Storage(plan.workspace), plan.name, self._study)
 
     def work(self) -> None:
         """Run cells; where none is free but others still run, wait to take over or to confirm."""
+        idle_seconds = IDLE_SECONDS
         while True:
-            self._board.prepare()
-            self._tell_counts()
-            work = self._board.claim()
-            if work is not None:
+            states = self._board.prepare()
+            self._tell_counts(states)
+            if work := self._board.claim(states):
                 self._settle(*work)
-            elif self._board.is_complete:
+                idle_seconds = IDLE_SECONDS
+            elif is_complete(states):
                 return
             else:
                 _check_parent()
-                time.sleep(IDLE_SECONDS)
+                time.sleep(idle_seconds)
+                idle_seconds = min(1.5 * idle_seconds, LONGEST_IDLE_SECONDS)
 
-    def _tell_counts(self) -> None:
-        search = [0, 0]
-        confirm = [0, 0]
-        for state in self._board.states():
-            search[0] += sum(record.is_done for record in state.search)
-            search[1] += len(state.search)
-            confirm[0] += sum(record.is_done for record in state.confirm)
-            # Which cells these will be is known once the search is done.
-            expected = self._plan.study.confirm.seeds
-            confirm[1] += len(state.confirm) if state.search_done else expected
-        counts = {"search": (search[0], search[1]), "confirm": (confirm[0], confirm[1])}
+    def _tell_counts(self, states: Sequence[ArmState]) -> None:
+        search = [record for state in states for record in state.search]
+        confirm = [record for state in states for record in state.confirm]
+        # Which cells these will be is known once an arm's search is done.
+        expected = sum(not state.search_done for state in states) * self._study.confirm.seeds
+        counts = {
+            "search": (sum(record.is_done for record in search), len(search)),
+            "confirm": (sum(record.is_done for record in confirm), len(confirm) + expected),
+        }
         self._tell(Event(kind="counts", worker=self._index, counts=counts))
 
     def _settle(self, claim: Claim, arm: Arm, phase: Phase) -> None:
@@ -81,8 +85,11 @@ class Worker:
                 self._checkpoint(run_id).unlink(missing_ok=True)
         except Stop:
             return  # the cell has another holder now
-        except BaseException:
-            claim.release()
+        except BaseException as error:
+            with contextlib.suppress(Exception):  # a lease that cannot be given back expires
+                claim.release()
+            if isinstance(error, Exception):
+                raise recording_error(f"{arm.name}, {phase} {claim.cell.trial}", error) from None
             raise
 
     def _run_seeds(self, claim: Claim, arm: Arm, phase: Phase) -> None:
@@ -124,7 +131,7 @@ class Worker:
         earlier: list[Mapping[str, float]],
     ) -> tuple[RunResult, Event]:
         """Train one seed of a cell under its MLflow run; return the result and the news of it."""
-        study, bench = self._plan.study, self._bench
+        study, bench = self._study, self._bench
         share = study.search.budget_share if phase == "search" else 1.0
         config = arm.config(claim.cell.point or {}, seed, share)
         recorder = self._recorder(claim, arm, phase, config)
@@ -166,7 +173,8 @@ class Worker:
             recorder.abandon()
             raise
         except BaseException:
-            recorder.interrupt()
+            with contextlib.suppress(Exception):  # what stopped the run is told, not what follows
+                recorder.interrupt()
             raise
         return result, ended(event, result)
 
@@ -179,7 +187,7 @@ class Worker:
         if seed in runs:
             return self._tracker.resume_run(runs[seed])
         recorder = self._tracker.start_run(
-            self._plan.experiment_id,
+            self._plan.definition.experiment_id,
             f"{arm.name} {phase} {claim.cell.trial} seed {seed}",
             config,
             self._bench.dataset,
@@ -192,8 +200,8 @@ class Worker:
                 "settings": settings_hash(claim.cell.point or {}),
             },
             params=flatten({"level": dict(arm.levels)})
-            | run_params(config, self._plan.execution, self._bench),
-            parent=self._plan.parent_run_id,
+            | run_params(config, self._plan.definition.execution, self._bench),
+            parent=self._plan.definition.parent_run_id,
         )
         try:
             claim.remember("runs", runs | {seed: recorder.run_id})

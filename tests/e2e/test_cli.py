@@ -194,7 +194,7 @@ def test_status_in_json_parses(there: Path, call: Call) -> None:
 def test_a_complete_study_is_answered_at_once(
     there: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harness.worker, "run", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(harness.work.worker, "run", lambda *_, **__: pytest.fail("it trained"))
     before = files(there)
     started = time.monotonic()
     said = call("run", "tiny.toml")
@@ -268,7 +268,7 @@ def test_samples_come_as_arrays_and_as_a_grid(call: Call, best: Path, tmp_path: 
 def test_a_dry_run_trains_and_writes_nothing(
     fresh: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harness.worker, "run", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(harness.work.worker, "run", lambda *_, **__: pytest.fail("it trained"))
     said = call("run", "tiny.toml", "--dry-run")
     assert said.code == 0
     assert "8 runs, about" in said.out
@@ -462,7 +462,7 @@ def test_an_export_loads_without_the_tools_that_made_it(best: Path) -> None:
         "import sys\n"
         "from pathlib import Path\n"
         "import safetensors, torch\n"
-        "from harness.checkpoint import load_generator\n"
+        "from harness.systems import load_generator\n"
         f"generator, spec = load_generator(Path({str(best)!r}))\n"
         "images = generator(torch.randn(3, spec.latent_dim))\n"
         "assert images.shape == (3, *spec.sample_shape)\n"

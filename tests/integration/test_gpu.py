@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness.config import parse
-from harness.data import load_dataset
+from harness.data import Batch, Facts, load_dataset
 from harness.evaluate import EvaluateConfig
 from harness.launch import train_once
 from harness.records.workspace import Workspace
@@ -16,6 +16,8 @@ from harness.run.loop import Measured, train
 from harness.systems.gan import GAN, GANConfig
 
 pytestmark = pytest.mark.gpu
+
+FACTS = Facts(sample_shape=(1, 16, 16), num_classes=10)
 
 SETTINGS = {
     "dataset": "digits",
@@ -36,21 +38,20 @@ def _config(**changes: object) -> GANConfig:
 def test_a_step_never_waits_for_the_device(architecture: str, penalty: str) -> None:
     device = torch.device("cuda")
     config = _config(architecture=architecture, penalty=penalty)
-    system = GAN(config, (1, 16, 16), device)
-    state = system.init()
-    batch = torch.rand(2, 16, 1, 16, 16, device=device)
-    system.step(state, batch)
+    system = GAN(config, FACTS, device)
+    batch = Batch(images=torch.rand(16, 1, 16, 16, device=device), labels=None)
+    system.step(lambda: batch, 0.0)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        system.step(state, batch)
+        system.step(lambda: batch, 0.5)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
 def test_both_devices_start_from_the_same_weights(tmp_path: Path) -> None:
     config = _config()
-    on_cpu = GAN(config, (1, 16, 16), torch.device("cpu")).init()
-    on_gpu = GAN(config, (1, 16, 16), torch.device("cuda")).init()
+    on_cpu = GAN(config, FACTS, torch.device("cpu"))
+    on_gpu = GAN(config, FACTS, torch.device("cuda"))
     for ours, theirs in zip(
         on_cpu.generator.parameters(), on_gpu.generator.parameters(), strict=True
     ):
@@ -59,14 +60,13 @@ def test_both_devices_start_from_the_same_weights(tmp_path: Path) -> None:
 
 def test_resuming_from_a_snapshot_trains_on(tmp_path: Path) -> None:
     device = torch.device("cuda")
-    images = load_dataset("digits", tmp_path).train.images.to(device)
-    system = GAN(_config(), (1, 16, 16), device)
-    events = train(system, images, milestones=1)
+    part = load_dataset("digits", tmp_path).train.to(device)
+    events = train(GAN(_config(), FACTS, device), part, milestones=1)
     snapshot = next(event for event in events if isinstance(event, Measured)).snapshot()
     torch.save(snapshot, tmp_path / "snapshot.pt")
     events.close()
     saved = torch.load(tmp_path / "snapshot.pt", weights_only=True, map_location="cpu")
-    *_, last = train(system, images, milestones=1, resume=saved)
+    *_, last = train(GAN(_config(), FACTS, device), part, milestones=1, resume=saved)
     assert last.progress.images_seen == 640
 
 

@@ -219,7 +219,7 @@ def test_one_changed_weight_is_found(
 def test_lost_weights_are_said(
     original: Workspace, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harness.tracking, "WEIGHTS_ARTIFACT", "nowhere")
+    monkeypatch.setattr(harness.records.tracking, "WEIGHTS_ARTIFACT", "nowhere")
     result = reproduce_run(run_id, original)
     assert (result.reproduced, result.weights) == (True, 0)
     assert "no weights, for the recorded ones are lost" in result.verdict

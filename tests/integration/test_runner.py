@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 import harness.run.runner
 from harness.config import parse
+from harness.data import Batch, Facts
 from harness.evaluate import EvaluateConfig
 from harness.run.bench import Bench
 from harness.run.loop import Progress
 from harness.run.runner import Stop, run
-from harness.systems import generate
+from harness.systems import draw_inputs, generate
 from harness.systems.gan import GAN, GANConfig
-from harness.systems.generator import draw_latents
 
 BUDGET = 320
 SMALL: dict[str, Any] = {
@@ -70,7 +70,7 @@ class Memory:
     def log_grid(self, key: str, picture: Any, step: int) -> None:
         self._pending_grids.append((key, step, picture))
 
-    def log_generator(self, generator: nn.Module, config: GANConfig, sample_shape: Any) -> None:
+    def log_generator(self, generator: nn.Module, config: GANConfig, facts: Facts) -> None:
         weights = {key: value.clone() for key, value in generator.state_dict().items()}
         self.generators.append(weights)
         self.modes.append(generator.training)
@@ -110,7 +110,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def _always_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness.runner, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(harness.run.runner, "CHECKPOINT_SECONDS", -1.0)
 
 
 def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
@@ -149,9 +149,10 @@ def test_the_scores_are_those_of_the_generator_at_the_full_budget(
     assert list(curve) == [BUDGET // 2, BUDGET]
     assert result.scores[bench.objective] == curve[BUDGET] != curve[BUDGET // 2]
 
-    state = GAN(config, bench.dataset.sample_shape, bench.device).init()
-    state.generator.load_state_dict(recorder.weights)
-    fakes = generate(state.generator.eval(), draw_latents(64, config.latent_dim, config.seed))
+    facts = bench.dataset.facts
+    gan = GAN(config, facts, bench.device)
+    gan.generator.load_state_dict(recorder.weights)
+    fakes = generate(gan.generator.eval(), draw_inputs(config, facts, 64, config.seed))
     assert bench.evaluator.score(fakes, "validation") == dict(result.scores)
     assert recorder.modes == [False]
 
@@ -179,11 +180,11 @@ def test_pictures_of_a_study_show_the_same_latents_in_every_run(
 ) -> None:
     drawn: list[tuple[int, int]] = []
 
-    def spy(number: int, latent_dim: int, seed: int) -> Tensor:
+    def spy(config: GANConfig, facts: Facts, number: int, seed: int) -> tuple[Tensor, ...]:
         drawn.append((number, seed))
-        return draw_latents(number, latent_dim, seed)
+        return draw_inputs(config, facts, number, seed)
 
-    monkeypatch.setattr(harness.runner, "draw_latents", spy)
+    monkeypatch.setattr(harness.run.runner, "draw_inputs", spy)
     run(make(seed=5), times(bench, 1), Memory(), checkpoint=checkpoint)
     assert drawn == [(64, 0), (64, 0), (64, 5)]
 
@@ -208,12 +209,12 @@ def test_weights_that_are_not_finite_are_never_scored(
 ) -> None:
     step = GAN.step
 
-    def poisoned(self: GAN, state: Any, batch: Tensor) -> dict[str, Tensor]:
-        values = step(self, state, batch)
-        if state.g_steps_total == 15:
-            next(state.discriminator.parameters()).data.fill_(math.inf)
+    def poisoned(self: GAN, take: Callable[[], Batch], done: float) -> dict[str, Tensor]:
+        values = step(self, take, done)
+        if self.counts["g_steps"] == 15:
+            next(self.discriminator.parameters()).data.fill_(math.inf)
             return values
-        return values if state.g_steps_total < 15 else {key: torch.zeros(()) for key in values}
+        return values if self.counts["g_steps"] < 15 else {key: torch.zeros(()) for key in values}
 
     monkeypatch.setattr(GAN, "step", poisoned)
     result = run(make(), bench, Memory(), checkpoint=checkpoint)
@@ -226,10 +227,11 @@ def test_weights_that_are_not_finite_are_never_scored(
 def test_a_collapsed_run_is_flagged_and_keeps_its_scores(
     bench: Bench, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def constant(generator: nn.Module, latents: Tensor) -> Tensor:
-        return generate(generator, latents[:1]).expand(len(latents), -1, -1, -1)
+    def constant(generator: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        (latents,) = inputs
+        return generate(generator, (latents[:1],)).expand(len(latents), -1, -1, -1)
 
-    monkeypatch.setattr(harness.runner, "generate", constant)
+    monkeypatch.setattr(harness.run.runner, "generate", constant)
     recorder = Memory()
     result = run(make(), bench, recorder, checkpoint=checkpoint)
     assert result.outcome == "collapsed"
@@ -243,10 +245,10 @@ def test_a_run_that_raises_is_a_failed_result(
 ) -> None:
     step = GAN.step
 
-    def broken(self: GAN, state: Any, batch: Tensor) -> dict[str, Tensor]:
-        if state.g_steps_total == 12:
+    def broken(self: GAN, take: Callable[[], Batch], done: float) -> dict[str, Tensor]:
+        if self.counts["g_steps"] == 12:
             raise RuntimeError("out of memory\nand a long story")
-        return step(self, state, batch)
+        return step(self, take, done)
 
     monkeypatch.setattr(GAN, "step", broken)
     recorder = Memory()

@@ -68,7 +68,7 @@ def queue(workspace: Workspace) -> Queue:
 @pytest.fixture(autouse=True)
 def _no_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases change only where a test wants it."""
-    monkeypatch.setattr(harness.search, "RENEW_SECONDS", 3600.0)
+    monkeypatch.setattr(harness.work.queue, "RENEW_SECONDS", 3600.0)
 
 
 def take(queue: Queue) -> Claim:
@@ -183,7 +183,7 @@ def test_an_expired_lease_is_taken_over_exactly_once(workspace: Workspace, queue
 
 
 def test_a_lease_is_renewed(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness.search, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(harness.work.queue, "RENEW_SECONDS", 0.01)
     queue.prepare(cells(1))
     claim = take(queue)
     expire(claim)
@@ -198,13 +198,13 @@ def test_a_lease_is_renewed(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_old_holder_is_stopped_after_its_renewal_fails(
     workspace: Workspace, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harness.search, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(harness.work.queue, "RENEW_SECONDS", 0.05)
     queue.prepare(cells(1))
     old = take(queue)
     old.check()
     other = queue_of(workspace)
     with monkeypatch.context() as patch:
-        patch.setattr(harness.search, "_is_abandoned", lambda trial: True)
+        patch.setattr(harness.work.queue, "_is_abandoned", lambda trial: True)
         assert other.claim() is not None
     assert old._lost.wait(10)
     with pytest.raises(Stop):

@@ -173,7 +173,7 @@ def test_a_complete_study_answers_at_once(
     finished: Finished, monkeypatch: pytest.MonkeyPatch, launch: Any
 ) -> None:
     before = dump(finished.workspace)
-    monkeypatch.setattr(harness.worker, "run", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(harness.work.worker, "run", lambda *_, **__: pytest.fail("it trained"))
     assert launch(finished.workspace, finished.study) == finished.summary
     assert dump(finished.workspace) == before
 
@@ -205,7 +205,7 @@ def test_a_changed_file_is_refused_and_nothing_is_touched(
     launch: Any,
 ) -> None:
     before = dump(finished.workspace)
-    monkeypatch.setattr(harness.worker, "run", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(harness.work.worker, "run", lambda *_, **__: pytest.fail("it trained"))
     with pytest.raises(HarnessError, match="--name") as refusal:
         launch(finished.workspace, make_study(**changes))
     assert "\n" not in str(refusal.value)
@@ -224,7 +224,7 @@ def test_other_threads_are_refused_and_auto_keeps_what_there_was(
 def test_fewer_trials_than_the_default_number_are_refused(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, make_study: Any, launch: Any
 ) -> None:
-    monkeypatch.setattr(harness.worker, "run", _interrupted)
+    monkeypatch.setattr(harness.work.worker, "run", _interrupted)
     with pytest.raises(KeyboardInterrupt):
         launch(workspace, make_study(search={"trials_per_arm": None}))
     assert read_status(NAME, workspace).summary.arm("hinge").search_outcomes == {"waiting": 20}
@@ -343,7 +343,7 @@ def in_training(patch: pytest.MonkeyPatch, number: int) -> None:
 
         return run(*args, on_progress=press, **options)
 
-    patch.setattr(harness.worker, "run", interrupted)
+    patch.setattr(harness.work.worker, "run", interrupted)
 
 
 def at_the_end(patch: pytest.MonkeyPatch, number: int) -> None:
@@ -372,7 +372,7 @@ def test_an_interrupted_study_goes_on_to_the_same_answer(
     number: int,
     launch: Any,
 ) -> None:
-    monkeypatch.setattr(harness.runner, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(harness.run.runner, "CHECKPOINT_SECONDS", -1.0)
     with monkeypatch.context() as patch:
         interrupt(patch, number)
         with pytest.raises(KeyboardInterrupt):
@@ -413,7 +413,7 @@ def test_a_killed_process_leaves_nothing_behind_for_good(
 ) -> None:
     # SIGKILL: no handler runs, the trial and its MLflow run stay RUNNING and the lease's holder
     # is gone.
-    monkeypatch.setattr(harness.runner, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(harness.run.runner, "CHECKPOINT_SECONDS", -1.0)
     with monkeypatch.context() as patch:
         in_training(patch, 2)
         patch.setattr(RunRecorder, "interrupt", RunRecorder.abandon)
@@ -476,7 +476,7 @@ def test_a_failing_arm_is_recorded_and_the_study_goes_on(
         assert each.data.tags["reason"] == "RuntimeError: no kernel for hinges"
 
     with monkeypatch.context() as patch:
-        patch.setattr(harness.worker, "run", lambda *_, **__: pytest.fail("not asked for"))
+        patch.setattr(harness.work.worker, "run", lambda *_, **__: pytest.fail("not asked for"))
         assert launch(workspace, study) == summary
     again = launch(workspace, study, retry_failed=True)
     assert again.complete
@@ -524,7 +524,7 @@ def test_changed_data_are_refused(
     storage = Storage(workspace)
     definition = storage.require_definition(NAME)
     storage.write_definition(NAME, definition | {"dataset_digest": "0123"})
-    monkeypatch.setattr(harness.worker, "run", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(harness.work.worker, "run", lambda *_, **__: pytest.fail("it trained"))
     before = dump(workspace)
     with pytest.raises(HarnessError, match=r"digest .* 0123"):
         launch(workspace, make_study(confirm={"seeds": 3}))
@@ -541,7 +541,7 @@ def test_a_study_whose_mlflow_store_is_gone_says_so(
     locate: Any,
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(harness.worker, "run", _interrupted)
+        patch.setattr(harness.work.worker, "run", _interrupted)
         with pytest.raises(KeyboardInterrupt):
             launch(workspace, make_study())
     moved = tmp_path / "moved"

@@ -26,7 +26,6 @@ from harness.run.loop import Progress
 from harness.run.runner import RunResult
 from harness.systems import load_generator
 from harness.systems.gan import GANConfig
-from harness.systems.generator import draw_latents
 
 if TYPE_CHECKING:
     from conftest import Finished
@@ -203,7 +202,7 @@ def test_the_logged_model_is_the_exported_generator(tracker: Tracker, confirmed:
     with tracker.generator_folder(confirmed.info.run_id) as folder:
         generator, spec = load_generator(folder)
     for number in (1, 2, 7):
-        latents = draw_latents(number, spec.latent_dim, 0)
+        (latents,) = spec.draw_inputs(number, 0)
         with torch.inference_mode():
             expected = generator(latents)
             images = model(latents)
@@ -296,7 +295,7 @@ def test_each_library_has_one_importer() -> None:
             for name in names:
                 if (root := name.partition(".")[0]) in importers:
                     importers[root].add(file.name)
-    assert importers == {"mlflow": {"tracking.py"}, "optuna": {"search.py"}}
+    assert importers == {"mlflow": {"tracking.py"}, "optuna": {"queue.py"}}
 
 
 def test_a_second_workspace_has_a_store_of_its_own(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from harness.evaluate import EvaluateConfig
 from harness.registry import Registry
 from harness.study.presets import list_presets, load_preset
 from harness.study.study import ConfirmConfig, SearchConfig, StudyConfig
-from harness.systems import Budget, GANConfig
+from harness.systems import SYSTEMS, Budget
+from harness.systems.gan import GANConfig
 from harness.systems.gan.architectures import ARCHITECTURES
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
@@ -39,6 +40,7 @@ def test_every_kind_lists_entries_in_one_line_each(kind: str) -> None:
         ("norms", NORMS),
         ("activations", ACTIVATIONS),
         ("datasets", DATASETS),
+        ("systems", SYSTEMS),
     ],
 )
 def test_whatever_is_registered_is_listed(kind: str, registry: Registry[object]) -> None:
@@ -51,7 +53,7 @@ def test_whatever_is_registered_is_listed(kind: str, registry: Registry[object])
 @pytest.mark.parametrize(
     ("kind", "model"),
     [
-        ("settings", GANConfig),
+        *((f"{name}-settings", SYSTEMS[name].Config) for name in SYSTEMS),
         ("study", StudyConfig),
         ("search", SearchConfig),
         ("confirm", ConfirmConfig),

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from harness.config import parse
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig
-from harness.systems import Budget, GANConfig
+from harness.systems import SYSTEMS, Budget, known_settings, parse_config, system_of
+from harness.systems.gan import GANConfig
 from harness.systems.gan.architectures import ARCHITECTURES
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
@@ -34,6 +35,7 @@ def refusal(model: Any, values: object) -> str:
 def test_defaults_are_complete() -> None:
     values = config().model_dump()
     assert values == {
+        "system": "gan",
         "dataset": "mnist",
         "image_size": None,
         "architecture": "dc",
@@ -61,7 +63,13 @@ def test_defaults_are_complete() -> None:
         "adam_beta1": 0.5,
         "adam_beta2": 0.999,
         "weight_decay": 0.0,
-        "budget": {"images": 600_000, "g_steps": None, "d_steps": None, "seconds": None},
+        "budget": {
+            "images": 600_000,
+            "steps": None,
+            "g_steps": None,
+            "d_steps": None,
+            "seconds": None,
+        },
         "seed": 0,
     }
 
@@ -255,7 +263,7 @@ def test_batch_norm_needs_a_batch(g_norm: str, d_norm: str) -> None:
 
 
 @pytest.mark.parametrize("unit", ["images", "g_steps", "d_steps", "seconds"])
-def test_budget_is_one_of_four(unit: str) -> None:
+def test_budget_is_one_of_the_units_of_a_gan(unit: str) -> None:
     value = 2.5 if unit == "seconds" else 10
     budget = config(budget={unit: value}).budget
     assert (budget.unit, budget.amount) == (unit, value)
@@ -264,7 +272,7 @@ def test_budget_is_one_of_four(unit: str) -> None:
 @pytest.mark.parametrize("values", [{}, {"images": 1, "g_steps": 2}, {"d_steps": 3, "seconds": 1}])
 def test_budget_is_exactly_one(values: dict[str, int]) -> None:
     message = refusal(GANConfig, {"budget": values})
-    assert message.startswith("budget: exactly one of images, g_steps, d_steps, seconds")
+    assert message.startswith("budget: exactly one of images, steps, g_steps, d_steps, seconds")
     assert message.endswith(str(list(values)))
 
 
@@ -294,3 +302,44 @@ def test_evaluation_is_checked() -> None:
     assert refusal(EvaluateConfig, {"kid_subsets": 0}).startswith("kid_subsets = 0: ")
     with pytest.raises(ValidationError, match="frozen"):
         EvaluateConfig().times = 1  # type: ignore[misc]
+
+
+# Systems.
+
+
+@pytest.mark.parametrize("name", list(SYSTEMS))
+def test_a_config_is_that_of_its_system(name: str) -> None:
+    got = parse_config({"system": name, "seed": 3}, "study.toml")
+    assert type(got) is SYSTEMS[name].Config
+    assert (got.system, got.seed) == (name, 3)
+    assert system_of({"system": name}) is SYSTEMS[name]
+    assert set(type(got).model_fields) <= set(known_settings())
+    type(got).model_validate_json(got.model_dump_json())
+
+
+def test_a_config_that_names_no_system_is_a_gans() -> None:
+    assert parse_config({"latent_dim": 7}, "study.toml") == config(latent_dim=7)
+
+
+def test_unknown_systems_suggest_the_nearest() -> None:
+    with pytest.raises(HarnessError, match="unknown system 'gam'; did you mean 'gan'?"):
+        parse_config({"system": "gam"}, "study.toml")
+
+
+def test_a_setting_of_another_system_is_refused() -> None:
+    with pytest.raises(HarnessError, match="study.toml: unknown key 'd_steps'"):
+        parse_config({"system": "vae", "d_steps": 2}, "study.toml")
+
+
+@pytest.mark.parametrize("name", list(SYSTEMS))
+def test_a_system_counts_budgets_in_units_of_its_own(name: str) -> None:
+    allowed = ("images", *SYSTEMS[name].Config.units, "seconds")
+    for unit in Budget.model_fields:
+        settings = {"system": name, "budget": {unit: 3}}
+        if unit in allowed:
+            assert parse_config(settings, "study.toml").budget == Budget(**{unit: 3})
+            continue
+        with pytest.raises(HarnessError) as caught:
+            parse_config(settings, "study.toml")
+        words = f"budget.{unit}: system = {name!r} counts {', '.join(allowed)}"
+        assert str(caught.value) == f"study.toml: {words}"

@@ -246,7 +246,7 @@ class Analysis:
     @property
     def objective(self) -> str:
         """The key of the validation FID."""
-        return str(self.records.definition["objective"])
+        return self.records.definition.objective
 
     def arm(self, name: str) -> ArmAnalysis:
         """Return the arm of this name."""
@@ -260,8 +260,8 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
         records: The runs.
         baseline: The arm that others are compared with; None: the study's own.
     """
-    metric = records.definition["metric"]
-    floor = records.definition["floor"]
+    metric = records.definition.metric
+    floor = records.definition.floor
     summary = summarise(
         records.name, records.study, records.states, metric=metric, floor=floor, baseline=baseline
     )

@@ -13,10 +13,11 @@ from harness.config import parse
 from harness.errors import HarnessError
 from harness.records.tracking import Tracker, logged_dataset
 from harness.records.workspace import Workspace
+from harness.study.definition import Definition
 from harness.study.study import StudyConfig
 from harness.systems import Budget
-from harness.work.board import ArmState, Board
-from harness.work.queue import CellRecord, Storage
+from harness.work.board import ArmState, open_study
+from harness.work.queue import CellRecord
 
 SCORED = ("finished", "collapsed")
 Curves = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
@@ -80,8 +81,7 @@ class StudyRecords:
 
     Attributes:
         name: Its name.
-        study: Its file.
-        definition: What was stored when it was started: protocol, execution, ids.
+        definition: What was stored when it was started.
         states: Where its arms stand.
         runs: All its runs, arm by arm.
         profile: Sizes of the dataset's parts.
@@ -90,13 +90,17 @@ class StudyRecords:
     """
 
     name: str
-    study: StudyConfig
-    definition: Mapping[str, Any]
+    definition: Definition
     states: tuple[ArmState, ...]
     runs: tuple[RunRecord, ...]
     profile: Mapping[str, Any]
     importances: Mapping[str, Mapping[str, float]]
     parts: Mapping[str, StudyConfig]
+
+    @property
+    def study(self) -> StudyConfig:
+        """Its file; the first one's where several were put together."""
+        return self.definition.study
 
     @property
     def is_joint(self) -> bool:
@@ -123,9 +127,8 @@ class StudyRecords:
 
 def check_known(names: Sequence[str], workspace: Workspace) -> None:
     """Raise HarnessError for an unknown study, before any store is created."""
-    storage = Storage(workspace, create=False)
     for name in names:
-        storage.require_definition(name)
+        open_study(name, workspace)
 
 
 def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyRecords:
@@ -135,11 +138,8 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
         HarnessError: There is no such study, none of its runs has ended with a score, or MLflow
             lacks one that has.
     """
-    storage = Storage(workspace, create=False)
-    definition = storage.require_definition(name)
-    study = parse(StudyConfig, definition["study"], f"the record of study {name!r}")
-    board = Board(storage, name, study)
-    states = tuple(board.states())
+    opened = open_study(name, workspace)
+    definition, states = opened.definition, tuple(opened.board.states())
     order = {state.arm.name: index for index, state in enumerate(states)}
     used = {
         run_id
@@ -147,7 +147,7 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
         for record in (*state.search, *state.confirm)
         for run_id in record.run_ids.values()
     }
-    experiment = str(definition["experiment_id"])
+    experiment = definition.experiment_id
     found = tracker.runs(experiment)
     runs = [
         RunRecord(
@@ -180,13 +180,12 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
     runs.sort(key=lambda run: (order[run.arm], run.phase != "search", run.trial, run.seed))
     return StudyRecords(
         name=name,
-        study=study,
         definition=definition,
         states=states,
         runs=tuple(runs),
         profile=json.loads(logged_dataset(tracker.run(scored[0].run_id)).profile or "{}"),
-        importances=board.importances(),
-        parts={name: study},
+        importances=opened.board.importances(),
+        parts={name: definition.study},
     )
 
 
@@ -217,9 +216,9 @@ def _protocol(records: StudyRecords) -> dict[str, object]:
     study, definition = records.study, records.definition
     return {
         "dataset": study.dataset,
-        "dataset digest": definition["dataset_digest"],
+        "dataset digest": definition.dataset_digest,
         "image_size": study.fixed.get("image_size"),
-        "metric": definition["metric"],
+        "metric": definition.metric,
         "feature extractor": _extractor(records.runs),
         "KID subsets": study.evaluate.kid_subsets,
         "evaluations per run": study.evaluate.times,

@@ -116,7 +116,7 @@ def _study_methods(records: StudyRecords, *, joint: bool) -> str:
     arms = [state.arm for state in records.states]
     text = [f"Study {records.name}." if joint else ""]
     text.append(
-        f"Data: {study.dataset} (digest {records.definition['dataset_digest']}), "
+        f"Data: {study.dataset} (digest {records.definition.dataset_digest}), "
         f"{sizes.get('train', 0):,} training, {sizes.get('validation', 0):,} validation and "
         f"{sizes.get('test', 0):,} test images, kept apart from each other."
     )

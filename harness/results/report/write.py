@@ -132,7 +132,7 @@ def write_report(
     told = list(content["notices"])
     try:
         for records in studies:
-            tracker.log_folder(records.definition["parent_run_id"], folder, f"reports/{title}")
+            tracker.log_folder(records.definition.parent_run_id, folder, f"reports/{title}")
     except HarnessError as error:  # the report itself is written
         told.append(f"The report is not attached to the study's run: {error}")
     return Report(
@@ -163,7 +163,7 @@ def _with_ids(table: Table) -> Table:
 
 def _render(template: str, content: dict[str, Any]) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("harness.report"),
+        loader=jinja2.PackageLoader("harness.results.report"),
         autoescape=template.endswith(".html.j2"),
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,

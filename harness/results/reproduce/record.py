@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -131,7 +131,7 @@ class Record:
         kept = ("version.", "host", COMMIT)
         then: dict[str, str] = {k: v for k, v in self.tags.items() if k.startswith(kept)}
         now: dict[str, str] = {k: v for k, v in environment().items() if k.startswith(kept)}
-        facts = asdict(execution) | {"precision": execution.precision}
+        facts = execution.model_dump() | {"precision": execution.precision}
         facts |= {f"evaluate.{key}": value for key, value in bench.evaluator.describe().items()}
         now |= {key: str(value) for key, value in facts.items()}
         then |= {key: self.params[key] for key in facts if key in self.params}

@@ -4,83 +4,56 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from harness.config import parse
+from harness.results.report.records import RunRecord
 from harness.results.statistics import mann_whitney, superiority_interval
 from harness.results.summary import ArmSummary, StudySummary, describe, summarise
 from harness.study.study import StudyConfig
-from harness.work.board import ArmState
-from harness.work.queue import Cell, CellRecord
 
-METRIC = "test/fid_digits_cnn_v1_400"
+METRIC, OBJECTIVE = "test/fid_digits_cnn_v1_400", "val/fid_digits_cnn_v1_400"
 BETTER = [1.0, 2.0, 3.0, 4.0, 5.0]
 WORSE = [11.0, 12.0, 13.0, 14.0, 15.0]
 
 
-def study(*arms: str) -> StudyConfig:
-    raw = {
-        "question": "Which loss?",
-        "dataset": "digits",
-        "compare": {"variant": list(arms)},
-        "space": {"d_steps": [1, 2]},
-        "budget": {"images": 100},
-    }
-    return parse(StudyConfig, raw, "study.toml")
+@pytest.fixture
+def study(make_study: Any) -> Callable[..., StudyConfig]:
+    """Return a function that makes a study of these variants."""
+    common = {"space": {"d_steps": [1, 2]}, "search": {"trials_per_arm": 6}}
+    return lambda *arms, **more: make_study(compare={"variant": list(arms)}, **common, **more)
 
 
-def confirmed(score: float | str | None, seed: int) -> CellRecord:
-    """Return a confirm run: a test score, or how it ended or where it stands without one."""
-    cell = Cell(key=f"x/{seed}", point={"d_steps": 1}, seeds=[seed], trial=seed - 1)
-    if score in ("waiting", "running"):
-        return CellRecord(cell=cell, state=score)  # type: ignore[arg-type]
-    if score == "failed":
-        return CellRecord(cell=cell, state="failed", outcome="failed", reason="out of memory")
-    if score == "diverged":
-        return CellRecord(cell=cell, state="complete", outcome="diverged", reason="d_loss")
-    # The validation value says the opposite of the test score: it must not be looked at.
-    scores = {METRIC: score, "validation/fid_digits_cnn_v1_400": -score}
-    return CellRecord(cell=cell, state="complete", outcome="finished", value=-score, scores=scores)
+def opposed(run: RunRecord) -> RunRecord:
+    """Let validation say the opposite of a confirm run's test score: it must not be looked at."""
+    if run.phase == "search" or OBJECTIVE not in run.metrics:
+        return run
+    return replace(run, metrics={**run.metrics, OBJECTIVE: -run.metrics[METRIC]})
 
 
-def searched(value: float | str | None, trial: int) -> CellRecord:
-    cell = Cell(key=str(trial), point={"d_steps": trial + 1}, seeds=[10**6 + trial], trial=trial)
-    if isinstance(value, str):
-        return CellRecord(cell=cell, state="complete", outcome=value)  # type: ignore[arg-type]
-    if value is None:
-        return CellRecord(cell=cell, state="waiting")
-    return CellRecord(cell=cell, state="complete", outcome="finished", value=value)
+@pytest.fixture
+def answer(study: Any, make_records: Any) -> Callable[..., StudySummary]:
+    """Return a function that summarises arms with these confirm runs, the first the baseline."""
 
+    def answer(
+        scores: dict[str, Sequence[float | str]],
+        search: Sequence[float | str] = (9.0, 8.0),
+        lost: Sequence[str] = (),
+        floor: float | None = 0.5,
+    ) -> StudySummary:
+        trials = {arm: ["diverged"] * 2 if arm in lost else search for arm in scores}
+        made = make_records(scores, trials, study(*scores), best={"d_steps": 2}, edit=opposed)
+        states = [
+            replace(state, best=None) if state.arm.name in lost else state for state in made.states
+        ]
+        summary = summarise("mine", made.study, states, metric=METRIC, floor=floor)
+        json.dumps(summary.to_json(), allow_nan=False)  # holds for every summary made here
+        return summary
 
-def answer(
-    scores: dict[str, Sequence[float | str]],
-    search: Sequence[float | str | None] = (9.0, 8.0),
-    lost: Sequence[str] = (),
-    floor: float | None = 0.5,
-) -> StudySummary:
-    """Summarise arms with these confirm runs; the first one is the baseline."""
-    definition = study(*scores)
-    trials = tuple(searched(value, index) for index, value in enumerate(search))
-    states = []
-    for arm in definition.arms():
-        none = arm.name in lost
-        states.append(
-            ArmState(
-                arm=arm,
-                search=tuple(searched("diverged", i) for i in range(2)) if none else trials,
-                best=None if none else {"d_steps": 2},
-                search_done=None not in search,
-                confirm=tuple(
-                    confirmed(score, seed) for seed, score in enumerate(scores[arm.name], 1)
-                ),
-            )
-        )
-    summary = summarise("mine", definition, states, metric=METRIC, floor=floor)
-    json.dumps(summary.to_json(), allow_nan=False)  # holds for every summary made here
-    return summary
+    return answer
 
 
 def only_sentence(summary: StudySummary) -> str:
@@ -91,7 +64,7 @@ def only_sentence(summary: StudySummary) -> str:
 # One arm.
 
 
-def test_figures_of_an_arm() -> None:
+def test_figures_of_an_arm(answer: Any) -> None:
     arm = answer({"minimax": [1.0, 2.0, 6.0]}).arm("minimax")
     assert arm.scores == (1.0, 2.0, 6.0)
     assert arm.mean == pytest.approx(3.0)
@@ -106,7 +79,7 @@ def test_figures_of_an_arm() -> None:
 
 
 @pytest.mark.parametrize("ending", ["diverged", "failed"])
-def test_runs_without_a_score_rank_worst_and_are_never_averaged(ending: str) -> None:
+def test_runs_without_a_score_rank_worst_and_are_never_averaged(ending: str, answer: Any) -> None:
     arm = answer({"minimax": [4.0, ending, 2.0, ending]}).arm("minimax")
     assert arm.scores == (4.0, None, 2.0, None)
     assert arm.ranks == [4.0, math.inf, 2.0, math.inf]
@@ -118,12 +91,12 @@ def test_runs_without_a_score_rank_worst_and_are_never_averaged(ending: str) -> 
     assert describe(arm) == "3.0 ± 1.4 (2/4 runs)"
 
 
-def test_the_median_ranks_failures_worst() -> None:
+def test_the_median_ranks_failures_worst(answer: Any) -> None:
     assert answer({"minimax": [4.0, "failed", 2.0]}).arm("minimax").median == 4.0
     assert answer({"minimax": [4.0, "failed", "failed"]}).arm("minimax").median is None
 
 
-def test_an_arm_with_one_score_or_none() -> None:
+def test_an_arm_with_one_score_or_none(answer: Any) -> None:
     one = answer({"minimax": [4.0, "diverged"]}).arm("minimax")
     assert (one.mean, one.sd, describe(one)) == (4.0, None, "4.00 (1/2 runs)")
     none = answer({"minimax": ["diverged", "failed"]}).arm("minimax")
@@ -133,14 +106,14 @@ def test_an_arm_with_one_score_or_none() -> None:
     assert (empty.scores, empty.mean, empty.median) == ((), None, None)
 
 
-def test_runs_that_have_not_ended_are_no_results() -> None:
+def test_runs_that_have_not_ended_are_no_results(answer: Any) -> None:
     arm = answer({"minimax": [4.0, "waiting", "running"]}).arm("minimax")
     assert arm.scores == (4.0,)
     assert arm.confirm_outcomes == {"finished": 1, "waiting": 1, "running": 1}
 
 
-def test_outcomes_of_a_search() -> None:
-    arm = answer({"minimax": []}, search=[5.0, "diverged", "pruned", 3.0, "pruned", None])
+def test_outcomes_of_a_search(answer: Any) -> None:
+    arm = answer({"minimax": []}, search=[5.0, "diverged", "pruned", 3.0, "pruned", "waiting"])
     assert arm.arm("minimax").search_outcomes == {
         "finished": 2, "diverged": 1, "pruned": 2, "waiting": 1,
     }  # fmt: skip
@@ -148,7 +121,7 @@ def test_outcomes_of_a_search() -> None:
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf])
-def test_a_score_that_is_no_number_is_no_score(score: float) -> None:
+def test_a_score_that_is_no_number_is_no_score(score: float, answer: Any) -> None:
     summary = answer({"minimax": [1.0, 2.0], "hinge": [3.0, score]})
     assert summary.arm("hinge").scores == (3.0, None)
 
@@ -156,7 +129,7 @@ def test_a_score_that_is_no_number_is_no_score(score: float) -> None:
 # Against the baseline.
 
 
-def test_an_arm_that_is_lower_beats_the_baseline() -> None:
+def test_an_arm_that_is_lower_beats_the_baseline(answer: Any) -> None:
     summary = answer({"minimax": WORSE, "hinge": BETTER})
     (comparison,) = summary.comparisons
     assert (comparison.arm, comparison.baseline) == ("hinge", "minimax")
@@ -172,7 +145,7 @@ def test_an_arm_that_is_lower_beats_the_baseline() -> None:
     )
 
 
-def test_an_arm_that_is_higher_loses_to_the_baseline() -> None:
+def test_an_arm_that_is_higher_loses_to_the_baseline(answer: Any) -> None:
     summary = answer({"minimax": BETTER, "hinge": WORSE})
     assert summary.comparisons[0].superiority == 0.0
     assert only_sentence(summary).startswith(
@@ -181,7 +154,7 @@ def test_an_arm_that_is_higher_loses_to_the_baseline() -> None:
     assert "difference +10.0;" in only_sentence(summary)
 
 
-def test_three_runs_a_side_resolve_nothing() -> None:
+def test_three_runs_a_side_resolve_nothing(answer: Any) -> None:
     summary = answer({"minimax": WORSE[:3], "hinge": BETTER[:3]})
     assert not summary.comparisons[0].is_resolved
     sentence = only_sentence(summary)
@@ -191,18 +164,18 @@ def test_three_runs_a_side_resolve_nothing() -> None:
 
 
 @pytest.mark.parametrize(("hinge", "minimax"), [(4, 5), (5, 4)])
-def test_four_runs_on_a_side_give_no_interval(hinge: int, minimax: int) -> None:
+def test_four_runs_on_a_side_give_no_interval(hinge: int, minimax: int, answer: Any) -> None:
     summary = answer({"minimax": WORSE[:minimax], "hinge": BETTER[:hinge]})
     assert summary.comparisons[0].interval is None
     assert "P(hinge < minimax) = 1.00, exact" in only_sentence(summary)
 
 
-def test_overlapping_arms_are_not_resolved() -> None:
+def test_overlapping_arms_are_not_resolved(answer: Any) -> None:
     summary = answer({"minimax": [1.0, 3.0, 5.0, 7.0, 9.0], "hinge": [2.0, 4.0, 6.0, 8.0, 10.0]})
     assert "is not resolved with 5 and 5 runs" in only_sentence(summary)
 
 
-def test_failures_count_against_an_arm() -> None:
+def test_failures_count_against_an_arm(answer: Any) -> None:
     """The mean over its survivors is lower, yet the arm loses: most of its runs have no score."""
     scores: dict[str, Sequence[float | str]] = {
         "minimax": [10.0, 11.0, 12.0, 13.0, 14.0, 15.0],
@@ -217,7 +190,7 @@ def test_failures_count_against_an_arm() -> None:
     assert "test FID 9.00 (1/6 runs) against 12.5 ± 1.9" in only_sentence(summary)
 
 
-def test_an_arm_that_always_fails_loses_without_a_difference() -> None:
+def test_an_arm_that_always_fails_loses_without_a_difference(answer: Any) -> None:
     summary = answer({"minimax": BETTER, "hinge": ["diverged", "failed", *["diverged"] * 3]})
     assert summary.comparisons[0].difference is None
     sentence = only_sentence(summary)
@@ -226,14 +199,14 @@ def test_an_arm_that_always_fails_loses_without_a_difference() -> None:
     )
 
 
-def test_two_arms_that_always_fail_are_alike() -> None:
+def test_two_arms_that_always_fail_are_alike(answer: Any) -> None:
     summary = answer({"minimax": ["failed"] * 5, "hinge": ["diverged"] * 5})
     (comparison,) = summary.comparisons
     assert (comparison.superiority, comparison.p_value) == (0.5, 1.0)
     assert "is not resolved" in only_sentence(summary)
 
 
-def test_holm_over_all_arms() -> None:
+def test_holm_over_all_arms(answer: Any) -> None:
     """Alone 0.0159 would do; as one of four, the weakest of them is not resolved."""
     summary = answer(
         {
@@ -259,17 +232,9 @@ def test_holm_over_all_arms() -> None:
     assert sentences[2].startswith("least_squares against minimax is not resolved")
 
 
-def test_the_baseline_is_the_studys_not_the_first() -> None:
-    raw = study("minimax", "hinge").model_dump() | {"baseline": {"variant": "hinge"}}
-    definition = parse(StudyConfig, raw, "study.toml")
-    scores = {"minimax": BETTER, "hinge": WORSE}
-    states = [
-        ArmState(
-            arm=arm, search=(), best={}, search_done=True,
-            confirm=tuple(confirmed(s, i) for i, s in enumerate(scores[arm.name], 1)),
-        )
-        for arm in definition.arms()
-    ]  # fmt: skip
+def test_the_baseline_is_the_studys_not_the_first(study: Any, make_records: Any) -> None:
+    definition = study("minimax", "hinge", baseline={"variant": "hinge"})
+    states = make_records({"minimax": BETTER, "hinge": WORSE}, study=definition).states
     summary = summarise("mine", definition, states, metric=METRIC)
     assert [(c.arm, c.baseline) for c in summary.comparisons] == [("minimax", "hinge")]
     assert only_sentence(summary).startswith("minimax beats hinge")
@@ -278,18 +243,18 @@ def test_the_baseline_is_the_studys_not_the_first() -> None:
 # Studies that are not whole.
 
 
-def test_before_anything_is_confirmed() -> None:
-    summary = answer({"minimax": [], "hinge": []}, search=[5.0, None])
+def test_before_anything_is_confirmed(answer: Any) -> None:
+    summary = answer({"minimax": [], "hinge": []}, search=[5.0, "waiting"])
     assert not summary.complete
     assert summary.comparisons == ()
     assert only_sentence(summary) == "No arm has been compared with the baseline yet"
 
 
-def test_without_the_baselines_runs_nothing_is_compared() -> None:
+def test_without_the_baselines_runs_nothing_is_compared(answer: Any) -> None:
     assert answer({"minimax": ["waiting"], "hinge": BETTER}).comparisons == ()
 
 
-def test_a_study_under_way_says_how_many_runs_it_rests_on() -> None:
+def test_a_study_under_way_says_how_many_runs_it_rests_on(answer: Any) -> None:
     summary = answer({"minimax": WORSE, "hinge": [*BETTER[:3], "running", "waiting"]})
     assert not summary.complete
     assert summary.comparisons[0].smallest_p == pytest.approx(2 / 56)
@@ -299,7 +264,7 @@ def test_a_study_under_way_says_how_many_runs_it_rests_on() -> None:
     assert only_sentence(whole).startswith("hinge beats minimax: ")
 
 
-def test_an_arm_that_no_setting_survived() -> None:
+def test_an_arm_that_no_setting_survived(answer: Any) -> None:
     summary = answer({"minimax": WORSE, "hinge": BETTER, "wasserstein": []}, lost=["wasserstein"])
     assert summary.complete
     lost = summary.arm("wasserstein")
@@ -311,7 +276,7 @@ def test_an_arm_that_no_setting_survived() -> None:
     assert len(summary.answer()) == 2
 
 
-def test_a_baseline_that_no_setting_survived() -> None:
+def test_a_baseline_that_no_setting_survived(answer: Any) -> None:
     summary = answer({"minimax": [], "hinge": BETTER}, lost=["minimax"])
     assert summary.comparisons == ()
     assert only_sentence(summary).startswith("minimax: no setting survived")
@@ -320,7 +285,7 @@ def test_a_baseline_that_no_setting_survived() -> None:
 # As JSON.
 
 
-def test_json_is_complete_and_finite() -> None:
+def test_json_is_complete_and_finite(answer: Any) -> None:
     summary = answer({"minimax": [*WORSE, "failed"], "hinge": ["failed"] * 6}, floor=None)
     tree: Any = json.loads(json.dumps(summary.to_json(), allow_nan=False))
     assert set(tree) == {

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from harness.config import parse
+from harness.data import Facts
 from harness.errors import HarnessError
 from harness.randomness import seeded
 from harness.systems.gan import GANConfig
@@ -291,12 +292,12 @@ def test_too_deep_a_network_is_refused_by_key_and_value(player: str) -> None:
     key = f"{player}_depth"
     config = parse(GANConfig, {"dataset": "mnist", "architecture": "dc", key: 3}, "test")
     with pytest.raises(HarnessError) as caught:
-        config.check_shape((1, 28, 28))
+        config.check(Facts(sample_shape=(1, 28, 28)))
     message = str(caught.value)
     assert "\n" not in message
     for part in (f"{key} = 3", "'dc'", "divisible by 8", "28x28"):
         assert part in message
-    config.check_shape((1, 32, 32))
+    config.check(Facts(sample_shape=(1, 32, 32)))
 
 
 @pytest.mark.parametrize("shape", [(1, 30, 28), (1, 28, 30)])
@@ -304,9 +305,9 @@ def test_too_deep_a_network_is_refused_by_key_and_value(player: str) -> None:
 def test_sides_must_be_multiples_of_four(name: str, shape: tuple[int, int, int]) -> None:
     config = parse(GANConfig, {"dataset": "mnist", "architecture": name}, "test")
     with pytest.raises(HarnessError, match=f"multiples of 4, mnist has {shape[1]}x{shape[2]}"):
-        config.check_shape(shape)
+        config.check(Facts(sample_shape=shape))
 
 
 def test_a_deep_mlp_fits_any_shape() -> None:
     config = parse(GANConfig, {"architecture": "mlp", "g_depth": 7, "d_depth": 9}, "test")
-    config.check_shape((1, 28, 28))
+    config.check(Facts(sample_shape=(1, 28, 28)))

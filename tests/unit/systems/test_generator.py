@@ -1,4 +1,4 @@
-"""Files of a run: generators that others load, checkpoints to go on from, and images."""
+"""Generators as files that others load, and images drawn from them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from harness.config import parse
+from harness.data import Facts
 from harness.errors import HarnessError
 from harness.randomness import seeded
-from harness.run.checkpoint import load_checkpoint, save_checkpoint
-from harness.systems import generate, load_generator, save_generator
+from harness.systems import draw_inputs, generate, load_generator, save_generator
 from harness.systems.gan import GANConfig
 from harness.systems.gan.architectures import ARCHITECTURES
-from harness.systems.generator import SAMPLES_PER_PASS, SPEC_FILE, WEIGHTS_FILE, draw_latents
+from harness.systems.generator import SAMPLES_PER_PASS, SPEC_FILE, WEIGHTS_FILE
 from harness.systems.layers import NORMS
 
-SHAPE = (1, 8, 8)
+FACTS = Facts(sample_shape=(1, 8, 8), num_classes=10)
 SMALL = {"dataset": "digits", "latent_dim": 5, "g_width": 4, "g_depth": 1}
 
 
@@ -32,7 +32,7 @@ def make(**settings: Any) -> tuple[nn.Module, GANConfig]:
     config = parse(GANConfig, SMALL | settings, "test")
     with seeded(0):
         build = ARCHITECTURES[config.architecture].generator
-        generator = build(config.g_settings, config.latent_dim, SHAPE)
+        generator = build(config.g_settings, config.latent_dim, FACTS.sample_shape)
         for parameter in generator.parameters():
             parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
         generator.train()
@@ -45,13 +45,31 @@ def make(**settings: Any) -> tuple[nn.Module, GANConfig]:
 def folder(tmp_path: Path) -> Path:
     """Return an exported generator."""
     generator, config = make(architecture="mlp", g_norm="batch")
-    save_generator(tmp_path / "export", generator, config, SHAPE)
+    save_generator(tmp_path / "export", generator, config, FACTS)
     return tmp_path / "export"
 
 
 def rewrite(folder: Path, **changes: Any) -> None:
+    """Change keys of the description; those of `config` one by one."""
     spec = json.loads((folder / SPEC_FILE).read_text())
+    changes["config"] = spec["config"] | changes.get("config", {})
     (folder / SPEC_FILE).write_text(json.dumps(spec | changes))
+
+
+def downgrade(folder: Path, **changes: Any) -> None:
+    """Put a description of version 1 in place, as exports had it before systems had names."""
+    spec = json.loads((folder / SPEC_FILE).read_text())
+    config, (channels, height, width) = spec["config"], spec["sample_shape"]
+    keys = ("architecture", "latent_dim", "g_width", "g_depth", "g_norm", "g_activation")
+    old = {
+        "format": "gan-ablation-harness generator v1",
+        "channels": channels,
+        "height": height,
+        "width": width,
+        "weights_sha256": spec["weights_sha256"],
+        **{key: config[key] for key in (*keys, "g_dropout")},
+    }
+    (folder / SPEC_FILE).write_text(json.dumps(old | changes))
 
 
 def replace_weights(folder: Path, payload: bytes) -> None:
@@ -79,15 +97,17 @@ def test_a_generator_survives_bit_for_bit(
     tmp_path: Path, architecture: str, norm: str, dropout: float
 ) -> None:
     original, config = make(architecture=architecture, g_norm=norm, g_dropout=dropout)
-    spec = save_generator(tmp_path / "new" / "export", original, config, SHAPE)
+    spec = save_generator(tmp_path / "new" / "export", original, config, FACTS)
     loaded, read = load_generator(tmp_path / "new" / "export")
     assert read == spec
-    assert (read.sample_shape, read.latent_dim) == (SHAPE, 5)
+    assert read.facts == FACTS
+    assert read.config == config.model_dump(mode="json")
     assert not loaded.training
     before, after = original.state_dict(), loaded.state_dict()
     assert list(before) == list(after)
     assert all(torch.equal(before[key], after[key]) for key in before)
-    latents = draw_latents(6, 5, seed=1)
+    (latents,) = read.draw_inputs(6, seed=1)
+    assert latents.shape == (6, 5)
     expected = original.eval()(latents)
     assert torch.equal(loaded(latents), expected)
     assert expected.std() > 0
@@ -97,7 +117,7 @@ def test_a_generator_survives_bit_for_bit(
 def test_the_export_is_on_the_cpu_and_in_one_piece(folder: Path) -> None:
     assert sorted(file.name for file in folder.iterdir()) == [SPEC_FILE, WEIGHTS_FILE]
     spec = json.loads((folder / SPEC_FILE).read_text())
-    assert spec["format"] == "gan-ablation-harness generator v1"
+    assert spec["format"] == "gan-ablation-harness generator v2"
     digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
     assert spec["weights_sha256"] == digest
     assert not load_generator(folder)[0].training
@@ -106,7 +126,7 @@ def test_the_export_is_on_the_cpu_and_in_one_piece(folder: Path) -> None:
 def test_saving_leaves_the_generator_as_it_is(tmp_path: Path) -> None:
     generator, config = make(architecture="dc")
     before = {key: value.clone() for key, value in generator.state_dict().items()}
-    save_generator(tmp_path, generator, config, SHAPE)
+    save_generator(tmp_path, generator, config, FACTS)
     assert generator.training
     after = generator.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
@@ -144,16 +164,19 @@ def test_somebody_elses_json(folder: Path, content: str) -> None:
     ("changes", "words"),
     [
         ({"format": "gan-ablation-harness generator v9"}, "format = "),
-        ({"architecture": "dcc"}, "unknown architecture 'dcc'; did you mean 'dc'?"),
-        ({"g_activation": "rulu"}, "unknown activation 'rulu'; did you mean 'relu'?"),
-        ({"g_norm": "bach"}, "'bach'"),
-        ({"latent_dim": "5"}, "latent_dim = '5': "),
-        ({"latent_dim": 0}, "latent_dim"),
-        ({"latent_dim": -1}, ""),
-        ({"height": -8}, ""),
-        ({"g_depth": 0}, "g_depth"),
-        ({"g_depth": -1}, "g_depth"),
-        ({"g_dropout": 2.0}, ""),
+        ({"config": {"system": "gen"}}, "unknown system 'gen'; did you mean 'gan'?"),
+        ({"config": {"architecture": "dcc"}}, "unknown architecture 'dcc'; did you mean 'dc'?"),
+        ({"config": {"g_activation": "rulu"}}, "unknown activation 'rulu'; did you mean 'relu'?"),
+        ({"config": {"g_norm": "bach"}}, "'bach'"),
+        ({"config": {"latent_dim": "5"}}, "latent_dim = '5': "),
+        ({"config": {"latent_dim": 0}}, "latent_dim"),
+        ({"config": {"latent_dim": -1}}, "latent_dim"),
+        ({"sample_shape": [1, -8, 8]}, "sample_shape"),
+        ({"sample_shape": [8, 8]}, "sample_shape"),
+        ({"config": {"g_depth": 0}}, "g_depth"),
+        ({"config": {"g_depth": -1}}, "g_depth"),
+        ({"config": {"g_dropout": 2.0}}, "g_dropout"),
+        ({"config": {"extra": 1}}, "unknown key 'extra'"),
         ({"extra": 1}, "unknown key 'extra'"),
     ],
     ids=str,
@@ -163,6 +186,58 @@ def test_a_description_that_describes_nothing(
 ) -> None:
     rewrite(folder, **changes)
     assert words in refusal(folder)
+
+
+# Of version 1.
+
+
+@pytest.mark.parametrize("architecture", list(ARCHITECTURES))
+@pytest.mark.parametrize("norm", list(NORMS))
+def test_an_export_of_version_1_is_still_read(tmp_path: Path, architecture: str, norm: str) -> None:
+    settings = {"g_activation": "silu", "g_depth": 2, "g_dropout": 0.3}
+    original, config = make(architecture=architecture, g_norm=norm, **settings)
+    save_generator(tmp_path, original, config, FACTS)
+    expected, spec = load_generator(tmp_path)
+    downgrade(tmp_path)
+    loaded, old = load_generator(tmp_path)
+    assert (old.facts.sample_shape, old.weights_sha256) == ((1, 8, 8), spec.weights_sha256)
+    assert not loaded.training
+    before, after = original.state_dict(), loaded.state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    (latents,) = spec.draw_inputs(6, seed=1)
+    (same_latents,) = old.draw_inputs(6, seed=1)
+    assert torch.equal(latents, same_latents)
+    assert torch.equal(loaded(latents), expected(latents))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": "gan-ablation-harness generator v0"}, ""),
+        ({"architecture": "dcc"}, "unknown architecture 'dcc'; did you mean 'dc'?"),
+        ({"g_activation": "rulu"}, "unknown activation 'rulu'; did you mean 'relu'?"),
+        ({"g_norm": "bach"}, "'bach'"),
+        ({"latent_dim": "5"}, "latent_dim = '5': "),
+        ({"latent_dim": 0}, "latent_dim"),
+        ({"height": -8}, ""),
+        ({"channels": None}, ""),
+        ({"g_depth": -1}, "g_depth"),
+        ({"g_dropout": 2.0}, ""),
+        ({"latent_dim": 6}, f"does not fit {SPEC_FILE}"),
+        ({"channels": 3}, f"does not fit {SPEC_FILE}"),
+        ({"weights_sha256": "0" * 64}, "is damaged"),
+    ],
+    ids=str,
+)
+def test_a_description_of_version_1_that_describes_nothing(
+    folder: Path, changes: dict[str, Any], words: str
+) -> None:
+    downgrade(folder, **changes)
+    assert words in refusal(folder)
+
+
+# Weights.
 
 
 @pytest.mark.parametrize("position", [0, 8, 100, -1])
@@ -191,7 +266,14 @@ def test_weights_of_another_network(folder: Path, other: dict[str, Any]) -> None
     assert f"does not fit {SPEC_FILE}" in refusal(folder)
 
 
-@pytest.mark.parametrize("other", [{"architecture": "dc"}, {"latent_dim": 6}, {"channels": 3}])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"config": {"architecture": "dc"}},
+        {"config": {"latent_dim": 6}},
+        {"sample_shape": [3, 8, 8]},
+    ],
+)
 def test_a_description_of_another_network(folder: Path, other: dict[str, Any]) -> None:
     rewrite(folder, **other)
     assert f"does not fit {SPEC_FILE}" in refusal(folder)
@@ -226,94 +308,29 @@ def test_loading_a_generator_executes_no_pickled_code(
     assert not mark.exists()
 
 
-# Checkpoints.
-
-
-def test_a_checkpoint_is_read_back(tmp_path: Path) -> None:
-    content = {
-        "config": "{}",
-        "step": 7,
-        "seconds": 1.5,
-        "rng": torch.Generator().manual_seed(3).get_state(),
-        "nested": {"weights": [torch.arange(3.0), None, True]},
-    }
-    file = tmp_path / "new" / "run.pt"
-    save_checkpoint(file, content)
-    read = load_checkpoint(file)
-    assert read is not None
-    assert (read["config"], read["step"], read["seconds"]) == ("{}", 7, 1.5)
-    assert torch.equal(read["rng"], content["rng"])
-    assert torch.equal(read["nested"]["weights"][0], torch.arange(3.0))
-    assert read["nested"]["weights"][1:] == [None, True]
-    assert [path.name for path in file.parent.iterdir()] == ["run.pt"]
-    save_checkpoint(file, {"step": 8})
-    assert load_checkpoint(file) == {"step": 8}
-
-
-def test_no_checkpoint_is_none(tmp_path: Path) -> None:
-    assert load_checkpoint(tmp_path / "none.pt") is None
-
-
-def test_a_crash_while_writing_leaves_the_old_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "run.pt"
-    save_checkpoint(file, {"step": 1})
-    save = torch.save
-
-    def crash(content: Any, path: Any, **options: Any) -> None:
-        save(content, path, **options)
-        with open(path, "r+b") as half:
-            half.truncate(20)
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(torch, "save", crash)
-    with pytest.raises(OSError, match="no space left"):
-        save_checkpoint(file, {"step": 2})
-    assert load_checkpoint(file) == {"step": 1}
-    monkeypatch.undo()
-    save_checkpoint(file, {"step": 3})  # what the crash left behind is in nobody's way
-    assert load_checkpoint(file) == {"step": 3}
-
-
-def test_a_crash_before_the_first_checkpoint_leaves_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def crash(content: Any, path: Path) -> None:
-        path.write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(torch, "save", crash)
-    with pytest.raises(KeyboardInterrupt):
-        save_checkpoint(tmp_path / "run.pt", {"step": 1})
-    assert load_checkpoint(tmp_path / "run.pt") is None
-
-
-def test_loading_a_checkpoint_executes_no_pickled_code(tmp_path: Path) -> None:
-    mark, file = tmp_path / "mark", tmp_path / "run.pt"
-    torch.save({"step": Trap(mark)}, file)
-    with pytest.raises(pickle.UnpicklingError):
-        load_checkpoint(file)
-    assert not mark.exists()
-
-
 # Latents and images.
+
+
+def draw(num: int, latent_dim: int, seed: int) -> Tensor:
+    config = parse(GANConfig, SMALL | {"latent_dim": latent_dim}, "test")
+    (latents,) = draw_inputs(config, FACTS, num, seed)
+    return latents
 
 
 def test_latents_are_a_function_of_their_seed() -> None:
     before = torch.random.get_rng_state()
-    latents = draw_latents(100, 7, seed=3)
+    latents = draw(100, 7, seed=3)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(99)
-    assert torch.equal(draw_latents(100, 7, seed=3), latents)
-    assert not torch.equal(draw_latents(100, 7, seed=4), latents)
+    assert torch.equal(draw(100, 7, seed=3), latents)
+    assert not torch.equal(draw(100, 7, seed=4), latents)
     assert latents.shape == (100, 7)
     assert latents.dtype == torch.float32
     assert latents.device.type == "cpu"
 
 
 def test_latents_are_standard_normal() -> None:
-    latents = draw_latents(20_000, 3, seed=0)
+    latents = draw(20_000, 3, seed=0)
     assert latents.mean(0).abs().max() < 0.04  # 5.6 standard errors
     assert (latents.std(0) - 1).abs().max() < 0.03
     assert torch.corrcoef(latents.T).fill_diagonal_(0).abs().max() < 0.04
@@ -335,7 +352,7 @@ class Echo(nn.Module):
 
 def test_images_are_rounded_and_clamped() -> None:
     levels = torch.tensor([[-1.0, -0.999, -0.99, 0.0, 0.99, 1.0, -7.0, 7.0]])
-    images = generate(Echo(), levels)
+    images = generate(Echo(), (levels,))
     assert images.dtype == torch.uint8
     assert images.device.type == "cpu"
     # 127.5 (x + 1): 0, 0.1275, 1.275, 127.5, 253.725, 255, and beyond the ends
@@ -345,23 +362,23 @@ def test_images_are_rounded_and_clamped() -> None:
 @pytest.mark.parametrize("num", [1, 499, 500, 501, 1003])
 def test_images_do_not_depend_on_how_they_are_split(num: int) -> None:
     echo = Echo()
-    latents = draw_latents(num, 4, seed=0)
-    images = generate(echo, latents)
+    latents = draw(num, 4, seed=0)
+    images = generate(echo, (latents,))
     assert images.shape == (num, 1, 1, 4)
     assert sum(echo.passes) == num
     assert max(echo.passes) <= SAMPLES_PER_PASS
-    one_by_one = torch.cat([generate(echo, latent[None]) for latent in latents])
+    one_by_one = torch.cat([generate(echo, (latent[None],)) for latent in latents])
     assert torch.equal(images, one_by_one)
 
 
 def test_images_of_a_network_do_not_depend_on_how_they_are_split() -> None:
     generator, _ = make(architecture="dc", g_norm="batch", g_dropout=0.3)
     generator.eval()
-    latents = draw_latents(501, 5, seed=0)
-    images = generate(generator, latents)
-    parts = torch.cat([generate(generator, part) for part in latents.split([1, 400, 100])])
+    latents = draw(501, 5, seed=0)
+    images = generate(generator, (latents,))
+    parts = torch.cat([generate(generator, (part,)) for part in latents.split([1, 400, 100])])
     assert (images.int() - parts.int()).abs().max() <= 1  # sums in another order
-    assert torch.equal(generate(generator, latents), images)
+    assert torch.equal(generate(generator, (latents,)), images)
     assert images.float().std() > 0
 
 
@@ -371,10 +388,29 @@ def test_images_that_are_no_numbers(bad: float, where: int) -> None:
     latents = torch.zeros(501, 2)
     latents[where, 1] = bad
     with pytest.raises(FloatingPointError, match="not finite"):
-        generate(Echo(), latents)
+        generate(Echo(), (latents,))
 
 
 def test_images_carry_no_gradient() -> None:
     echo = Echo()
-    generate(echo, torch.zeros(3, 2))
+    generate(echo, (torch.zeros(3, 2),))
     assert echo.gain.grad is None
+
+
+class Sum(nn.Module):
+    """Adds two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        return (self.gain * (first + second)).view(len(first), 1, 1, -1)
+
+
+def test_several_inputs_are_split_alike() -> None:
+    first, second = draw(1003, 2, seed=0) / 8, draw(1003, 2, seed=1) / 8
+    images = generate(Sum(), (first, second))
+    assert torch.equal(images, generate(Echo(), (first + second,)))
+    with pytest.raises(ValueError, match="zip"):
+        generate(Sum(), (first, second[:10]))

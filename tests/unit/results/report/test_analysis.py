@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,125 +12,63 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.config import parse
 from harness.results.report.analysis import Analysis, ArmAnalysis, Share, analyse
-from harness.results.report.records import RunRecord, StudyRecords
-from harness.study.study import StudyConfig
-from harness.work.board import ArmState
-from harness.work.queue import Cell, CellRecord
 
-NOTHING: Mapping[str, Any] = {}
-METRIC, OBJECTIVE = "test/fid_digits_cnn_v1_400", "val/fid_digits_cnn_v1_400"
+METRIC = "test/fid_digits_cnn_v1_400"
 Results = Sequence[float | str]
 LOSSES = ["minimax", "hinge", "non_saturating", "least_squares", "wasserstein"]
 LOSSES += ["relativistic_average"]
 FIVE = [5.0, 1.0, 9.0, 2.0, 4.0]
 
 
-def study(**changes: Any) -> StudyConfig:
-    raw = {
-        "question": "Which loss?",
-        "dataset": "digits",
-        "compare": {"loss": ["minimax", "hinge"]},
-        "space": {"g_lr": {"low": 1e-4, "high": 1e-2, "log": True}},
-        "search": {"trials_per_arm": 4},
-        "budget": {"images": 640},
-    }
-    return parse(StudyConfig, raw | changes, "study.toml")
+@pytest.fixture
+def analysed(make_records: Any) -> Callable[..., Analysis]:
+    """Return a function that analyses a study with these runs."""
+    return lambda *given, **more: analyse(make_records(*given, **more))
 
 
-def run(arm: str, phase: str, trial: int, result: float | str, **facts: Any) -> RunRecord:
-    """Return a run that ended with this score, or in this way; a confirm run has it on test."""
-    metrics = {"progress/d_steps": 40.0, "progress/train_seconds": 2.0 + trial}
-    if not isinstance(result, str):
-        metrics[OBJECTIVE if phase == "search" else METRIC] = result
-    given: dict[str, Any] = {
-        "run_id": f"{arm}-{phase}-{trial}", "study": "mine", "arm": arm, "phase": phase,
-        "trial": trial, "seed": trial, "reason": "", "used": True,
-        "outcome": result if isinstance(result, str) else "finished", "metrics": metrics,
-        "params": {"batch_size": "16"}, "tags": {}, "page": "", "started": 0,
-    }  # fmt: skip
-    return RunRecord(**given | facts)
+@pytest.fixture
+def one(analysed: Any) -> Callable[..., ArmAnalysis]:
+    """Return a function that analyses an arm with these runs."""
 
+    def one(confirm: Results = (), search: Results = ()) -> ArmAnalysis:
+        analysis: Analysis = analysed({"minimax": confirm, "hinge": []}, {"minimax": search})
+        return analysis.arm("minimax")
 
-def cell(run: RunRecord, point: Any) -> CellRecord:
-    states = {"failed": "failed", "running": "running"}
-    return CellRecord(
-        cell=Cell(key=str(run.trial), point=point, seeds=[run.seed], trial=run.trial),
-        state=states.get(run.outcome, "complete"),  # type: ignore[arg-type]
-        outcome=None if run.outcome == "running" else run.outcome,  # type: ignore[arg-type]
-        value=run.score(OBJECTIVE),
-        scores={METRIC: run.metrics[METRIC]} if METRIC in run.metrics else {},
-        run_ids={run.seed: run.run_id},
-    )
-
-
-def records(
-    confirm: Mapping[str, Results],
-    search: Mapping[str, Results] = NOTHING,
-    definition: StudyConfig | None = None,
-    extra: Sequence[RunRecord] = (),
-) -> StudyRecords:
-    """Return a study whose arms have these runs."""
-    definition = definition or study(compare={"loss": list(confirm)})
-    states, runs = [], list(extra)
-    for arm in definition.arms():
-        tried = [run(arm.name, "search", i, v) for i, v in enumerate(search.get(arm.name, ()))]
-        again = [run(arm.name, "confirm", i, v) for i, v in enumerate(confirm[arm.name])]
-        runs += tried + again
-        points = definition.points(arm) if tried else []
-        state = ArmState(
-            arm=arm, best={}, search_done=True, confirm=tuple(cell(each, {}) for each in again),
-            search=tuple(cell(each, points[each.trial]) for each in tried),
-        )  # fmt: skip
-        states.append(state)
-    return StudyRecords(
-        name="mine", study=definition, states=tuple(states), runs=tuple(runs), profile={},
-        definition={"metric": METRIC, "objective": OBJECTIVE, "floor": 0.5},
-        importances={}, parts={"mine": definition},
-    )  # fmt: skip
-
-
-def analysed(*given: Any, **more: Any) -> Analysis:
-    return analyse(records(*given, **more))
-
-
-def one(confirm: Results = (), search: Results = ()) -> ArmAnalysis:
-    """Return the analysis of an arm with these runs."""
-    return analysed({"minimax": confirm, "hinge": []}, {"minimax": search}).arm("minimax")
+    return one
 
 
 # One arm.
 
 
 @pytest.mark.parametrize("ending", ["diverged", "failed"])
-def test_a_run_without_a_score_ranks_worst(ending: str) -> None:
+def test_a_run_without_a_score_ranks_worst(ending: str, one: Any) -> None:
     arm = one([4.0, ending, 2.0])
     assert arm.ranks == [4.0, math.inf, 2.0]
     assert [run.trial for run in arm.scored] == [2, 0]
 
 
-def test_a_collapsed_run_keeps_its_score() -> None:
-    history = records({"minimax": [4.0, 7.0], "hinge": []})
+def test_a_collapsed_run_keeps_its_score(make_records: Any) -> None:
+    history = make_records({"minimax": [4.0, 7.0], "hinge": []})
     runs = tuple(replace(run, outcome="collapsed") if run.trial else run for run in history.runs)
     arm = analyse(replace(history, runs=runs)).arm("minimax")
     assert arm.ranks == [4.0, 7.0]
     assert arm.share("collapsed") == Share(count=1, total=2)
 
 
-def test_a_metric_of_a_run_that_diverged_is_no_score() -> None:
-    broken = run("minimax", "confirm", 0, "diverged", metrics={METRIC: 3.0})
+def test_a_metric_of_a_run_that_diverged_is_no_score(make_run: Any) -> None:
+    broken = make_run("minimax", "confirm", 0, "diverged", metrics={METRIC: 3.0})
     assert broken.score(METRIC) is None
 
 
-def test_interquartile_mean_by_hand() -> None:
+def test_interquartile_mean_by_hand(one: Any) -> None:
     assert one(FIVE).iqm == pytest.approx((2 + 4 + 5) / 3)
     assert one([*FIVE[:4], "failed"]).iqm == pytest.approx((2 + 5 + 9) / 3)
     assert one([*FIVE[:3], "failed", "diverged"]).iqm is None
     assert one().iqm is None
 
 
-def test_intervals_need_five_runs() -> None:
+def test_intervals_need_five_runs(one: Any) -> None:
     assert one(FIVE[:4]).iqm_interval is None
     interval = one(FIVE).iqm_interval
     assert interval is not None
@@ -140,7 +78,7 @@ def test_intervals_need_five_runs() -> None:
     assert interval.high == pytest.approx(np.quantile(means, 0.975), abs=0.35)
 
 
-def test_an_interval_with_a_failure_ends_at_infinity() -> None:
+def test_an_interval_with_a_failure_ends_at_infinity(one: Any) -> None:
     interval = one([*FIVE[:4], "failed"]).iqm_interval
     assert interval is not None
     assert interval.low < 5
@@ -157,16 +95,16 @@ def test_wilsons_interval_of_a_share(count: int, total: int) -> None:
     assert interval == pytest.approx((centre - half, centre + half))
 
 
-def test_shares_of_outcomes() -> None:
+def test_shares_of_outcomes(one: Any) -> None:
     arm = one([1.0, "diverged", "failed", "diverged"])
     assert arm.share("diverged") == Share(count=2, total=4)
     assert arm.share("diverged", "failed") == Share(count=3, total=4)
     assert one().share("failed").interval is None
 
 
-def test_parameters_are_those_that_some_run_recorded() -> None:
+def test_parameters_are_those_that_some_run_recorded(make_records: Any) -> None:
     sizes = {"batch_size": "16", "parameters.generator": "120", "parameters.discriminator": "80"}
-    history = records({"minimax": [1.0, 2.0], "hinge": [1.0]})
+    history = make_records({"minimax": [1.0, 2.0], "hinge": [1.0]})
     runs = tuple(replace(r, params=sizes) if r.run_id == "minimax-confirm-1" else r
                  for r in history.runs)  # fmt: skip
     analysis = analyse(replace(history, runs=runs))
@@ -174,7 +112,7 @@ def test_parameters_are_those_that_some_run_recorded() -> None:
     assert analysis.arm("hinge").num_parameters is None
 
 
-def test_costs() -> None:
+def test_costs(one: Any) -> None:
     arm = one([1.0, "diverged", 3.0], [5.0, "diverged", 4.0])
     assert arm.seconds_per_run == pytest.approx((2 + 4) / 2)  # of the runs with a score
     assert arm.search_seconds == pytest.approx(2 + 3 + 4)
@@ -183,7 +121,7 @@ def test_costs() -> None:
     assert (one().search_seconds, one().search_images) == (0, 0)
 
 
-def test_mean_of_any_metric_over_the_runs_that_have_it() -> None:
+def test_mean_of_any_metric_over_the_runs_that_have_it(one: Any) -> None:
     mean, sd = one([1.0, "diverged", 4.0]).metric_mean(METRIC)
     assert (mean, sd) == pytest.approx((2.5, np.std([1, 4], ddof=1)))
     assert all(map(math.isnan, one([1.0]).metric_mean("test/nothing")))
@@ -195,7 +133,7 @@ def test_mean_of_any_metric_over_the_runs_that_have_it() -> None:
 @pytest.mark.parametrize(
     "values", [[3.0, 5.0, 1.0, 4.0], [9.0, 2.0, 7.0, 3.0], ["diverged", 2.0, "failed", 6.0]]
 )
-def test_expected_best_by_all_draws_that_hold_trial_0(values: Results) -> None:
+def test_expected_best_by_all_draws_that_hold_trial_0(values: Results, one: Any) -> None:
     first, *others = [math.inf if isinstance(value, str) else value for value in values]
     expected = [
         float(np.mean([min(first, *drawn) for drawn in itertools.combinations(others, n)]))
@@ -206,20 +144,20 @@ def test_expected_best_by_all_draws_that_hold_trial_0(values: Results) -> None:
     assert one([], values).best_of_n == pytest.approx(expected)
 
 
-def test_a_search_of_one_trial_or_none() -> None:
+def test_a_search_of_one_trial_or_none(one: Any) -> None:
     assert one([], [3.0]).best_of_n == [3.0]
     assert one().best_of_n == []
     assert one().best_so_far == []
 
 
-def test_best_so_far_follows_the_order_of_the_trials() -> None:
+def test_best_so_far_follows_the_order_of_the_trials(one: Any) -> None:
     assert one([], ["diverged", 5.0, 7.0, 2.0]).best_so_far == [math.inf, 5.0, 5.0, 2.0]
 
 
 # Comparisons.
 
 
-def test_a_contrast_has_the_figures_of_its_definitions() -> None:
+def test_a_contrast_has_the_figures_of_its_definitions(analysed: Any) -> None:
     better, worse = [1.0, 2.5, 3.0, 4.0, 6.5], [5.0, 6.0, 7.0, 8.0, 11.0]
     (contrast,) = analysed({"minimax": worse, "hinge": better}).contrasts
     test = contrast.test
@@ -238,38 +176,38 @@ def test_a_contrast_has_the_figures_of_its_definitions() -> None:
     assert contrast.difference_interval == pytest.approx(quantiles, abs=0.2)
 
 
-def test_intervals_of_means_need_five_scored_runs() -> None:
+def test_intervals_of_means_need_five_scored_runs(analysed: Any) -> None:
     (contrast,) = analysed({"minimax": FIVE, "hinge": [*FIVE[:4], "diverged"]}).contrasts
     assert contrast.difference_interval is None
     assert contrast.test.interval is not None  # five runs have ended
     assert contrast.effect_size is not None
 
 
-def test_an_effect_size_that_is_undefined_is_none() -> None:
+def test_an_effect_size_that_is_undefined_is_none(analysed: Any) -> None:
     (contrast,) = analysed({"minimax": FIVE, "hinge": [1.0]}).contrasts
     assert contrast.effect_size is None
 
 
-def test_the_baseline_of_the_contrasts() -> None:
+def test_the_baseline_of_the_contrasts(analysed: Any, make_records: Any) -> None:
     scores: dict[str, Results] = {"minimax": FIVE, "hinge": FIVE}
     assert analysed(scores).contrasts[0].test.baseline == "minimax"
-    assert analyse(records(scores), baseline="hinge").contrasts[0].test.baseline == "hinge"
+    assert analyse(make_records(scores), baseline="hinge").contrasts[0].test.baseline == "hinge"
     assert analysed({"minimax": [], "hinge": FIVE}).contrasts == ()
 
 
 @pytest.mark.parametrize(("count", "expected"), [(2, 0), (3, 3), (4, 6), (6, 15)])
-def test_all_pairs_of_three_to_six_arms(count: int, expected: int) -> None:
+def test_all_pairs_of_three_to_six_arms(count: int, expected: int, analysed: Any) -> None:
     assert len(analysed(dict.fromkeys(LOSSES[:count], FIVE)).pairs) == expected
 
 
-def test_no_pairs_of_seven_arms_or_of_arms_without_runs() -> None:
+def test_no_pairs_of_seven_arms_or_of_arms_without_runs(analysed: Any, make_study: Any) -> None:
     steps = {"d_steps": [1, 2, 3, 4, 5, 6, 7]}
     arms = {f"d_steps={k}": FIVE for k in steps["d_steps"]}
-    assert analysed(arms, definition=study(compare=steps)).pairs == ()
+    assert analysed(arms, study=make_study(compare=steps)).pairs == ()
     assert analysed({"minimax": FIVE, "hinge": FIVE, "wasserstein": []}).pairs == ()
 
 
-def test_pairs_are_adjusted_for_their_own_number() -> None:
+def test_pairs_are_adjusted_for_their_own_number(analysed: Any) -> None:
     low, middle, high = ([base + i for i in range(5)] for base in (0.0, 100.0, 200.0))
     pairs = analysed({"minimax": low, "hinge": middle, "wasserstein": high}).pairs
     names = [(pair.arm, pair.baseline) for pair in pairs]
@@ -281,14 +219,14 @@ def test_pairs_are_adjusted_for_their_own_number() -> None:
 # Which runs count.
 
 
-def test_a_run_that_another_took_the_place_of_does_not_count() -> None:
-    old = run("minimax", "confirm", 0, 100.0, run_id="old", used=False)
+def test_a_run_that_another_took_the_place_of_does_not_count(analysed: Any, make_run: Any) -> None:
+    old = make_run("minimax", "confirm", 0, 100.0, run_id="old", used=False)
     arm = analysed({"minimax": FIVE, "hinge": FIVE}, extra=[old]).arm("minimax")
     assert arm.ranks == FIVE
     assert "old" not in {run.run_id for run in arm.confirm}
 
 
-def test_a_run_that_has_not_ended_does_not_count() -> None:
+def test_a_run_that_has_not_ended_does_not_count(one: Any) -> None:
     arm = one([4.0, "running"], [3.0, "running"])
     assert arm.ranks == [4.0]
     assert arm.best_so_far == [3.0]

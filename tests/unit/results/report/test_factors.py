@@ -10,50 +10,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.config import parse
 from harness.results.report.analysis import Analysis, analyse
-from harness.results.report.records import RunRecord, StudyRecords
-from harness.study.study import StudyConfig
-from harness.work.board import ArmState
-from harness.work.queue import Cell, CellRecord
 
-METRIC = "test/fid_digits_cnn_v1_400"
 NOISE = [0.0, 0.1, 0.2, 0.3, 0.4]
 Scores = Callable[[dict[str, Any]], Sequence[float]]
 
 
-def analysed(compare: Any, scores: Scores, **changes: Any) -> Analysis:
-    """Analyse a study whose arms have the confirm runs that a function makes of their levels.
+@pytest.fixture
+def analysed(make_study: Any, make_records: Any) -> Callable[..., Analysis]:
+    """Return a function that analyses arms with the confirm runs that it makes of their levels.
 
     A score of infinity is a run that diverged.
     """
-    raw = {"question": "Which?", "dataset": "digits", "compare": compare, "budget": {"images": 64}}
-    definition = parse(StudyConfig, raw | changes, "study.toml")
-    states, runs = [], []
-    for arm in definition.arms():
-        cells = []
-        for seed, score in enumerate(scores(dict(arm.levels))):
-            found = {METRIC: score} if math.isfinite(score) else {}
-            outcome = "finished" if found else "diverged"
-            run = RunRecord(
-                run_id=f"{arm.name}/{seed}", study="mine", arm=arm.name, phase="confirm",
-                trial=seed, seed=seed, outcome=outcome, reason="", used=True, params={},
-                metrics=found, tags={}, page="", started=0,
-            )  # fmt: skip
-            cell = Cell(key=str(seed), point={}, seeds=[seed], trial=seed)
-            ids = {seed: run.run_id}
-            cells.append(
-                CellRecord(cell=cell, state="complete", outcome=outcome, scores=found, run_ids=ids)  # type: ignore[arg-type]
-            )
-            runs.append(run)
-        states.append(ArmState(arm=arm, search=(), best={}, search_done=True, confirm=tuple(cells)))
-    kept = {"metric": METRIC, "objective": METRIC, "floor": None}
-    return analyse(
-        StudyRecords(
-            name="mine", study=definition, states=tuple(states), runs=tuple(runs), profile={},
-            definition=kept, importances={}, parts={"mine": definition},
-        )
-    )  # fmt: skip
+
+    def analysed(compare: Any, scores: Scores, **changes: Any) -> Analysis:
+        study = make_study(compare=compare, space={}, **changes)
+        confirm = {
+            arm.name: [s if math.isfinite(s) else "diverged" for s in scores(dict(arm.levels))]
+            for arm in study.arms()
+        }
+        return analyse(make_records(confirm, study=study))
+
+    return analysed
 
 
 TWO_BY_TWO = {"loss": ["minimax", "hinge"], "d_steps": [1, 2]}
@@ -65,7 +43,7 @@ def two_by_two(levels: dict[str, Any]) -> list[float]:
     return [10 - 4 * hinge - 1 * steps - 3 * (hinge and steps) + each for each in NOISE]
 
 
-def test_marginal_effects_of_two_by_two() -> None:
+def test_marginal_effects_of_two_by_two(analysed: Any) -> None:
     effects = analysed(TWO_BY_TWO, two_by_two).effects
     names = [(each.factor, each.level, each.reference, each.num_strata) for each in effects]
     assert names == [("loss", "hinge", "minimax", 2), ("d_steps", "2", "1", 2)]
@@ -75,7 +53,7 @@ def test_marginal_effects_of_two_by_two() -> None:
     assert [each.p_holm for each in effects] == pytest.approx([2 * e.p_value for e in effects])
 
 
-def test_an_effect_is_tested_within_strata_only() -> None:
+def test_an_effect_is_tested_within_strata_only(analysed: Any) -> None:
     """Three runs a side, counted in full: 20 x 20 relabelings."""
     values = {("minimax", 1): 5.0, ("hinge", 1): 4.9, ("minimax", 2): 55.0, ("hinge", 2): 54.9}
     noise = [0.0, 0.15, 0.4]
@@ -94,7 +72,7 @@ def test_an_effect_is_tested_within_strata_only() -> None:
     assert effect.p_value == pytest.approx(np.mean(abs(means) >= shares[0] - 1e-9))
 
 
-def test_opposite_effects_cancel_out_and_interact() -> None:
+def test_opposite_effects_cancel_out_and_interact(analysed: Any) -> None:
     def scores(levels: dict[str, Any]) -> list[float]:
         sign = 1 if levels["d_steps"] == 2 else -1
         return [10 + 4 * sign * (levels["loss"] == "hinge") + each for each in NOISE]
@@ -105,7 +83,7 @@ def test_opposite_effects_cancel_out_and_interact() -> None:
     assert analysis.interactions[0].contrast == pytest.approx(8)
 
 
-def test_interaction_of_two_by_two() -> None:
+def test_interaction_of_two_by_two(analysed: Any) -> None:
     (interaction,) = analysed(TWO_BY_TWO, two_by_two).interactions
     assert (interaction.first, interaction.second) == ("loss minimax → hinge", "d_steps 1 → 2")
     assert interaction.contrast == pytest.approx(-3)
@@ -114,7 +92,7 @@ def test_interaction_of_two_by_two() -> None:
     assert len(interaction.run_ids) == len(set(interaction.run_ids)) == 20
 
 
-def test_a_sum_of_effects_is_no_interaction() -> None:
+def test_a_sum_of_effects_is_no_interaction(analysed: Any) -> None:
     def scores(levels: dict[str, Any]) -> list[float]:
         return [10 * (levels["loss"] == "hinge") + levels["d_steps"] + each for each in NOISE]
 
@@ -122,7 +100,7 @@ def test_a_sum_of_effects_is_no_interaction() -> None:
     assert interaction.contrast == pytest.approx(0, abs=1e-9)
 
 
-def test_steps_lead_away_from_the_baselines_levels() -> None:
+def test_steps_lead_away_from_the_baselines_levels(analysed: Any) -> None:
     """Both steps reversed: an effect changes sides, and so does an interaction, twice."""
     baseline = {"loss": "hinge", "d_steps": 2}
     analysis = analysed(TWO_BY_TWO, two_by_two, baseline=baseline)
@@ -141,7 +119,7 @@ def two_by_three(levels: dict[str, Any]) -> list[float]:
     return [20 - 2 * hinge + extra * hinge + levels["d_steps"] + each for each in NOISE]
 
 
-def test_two_by_three() -> None:
+def test_two_by_three(analysed: Any) -> None:
     analysis = analysed(TWO_BY_THREE, two_by_three)
     named = {(e.factor, e.level): (e.num_strata, e.superiority) for e in analysis.effects}
     assert named == {
@@ -153,15 +131,15 @@ def test_two_by_three() -> None:
     assert contrasts == {"d_steps 1 → 2": pytest.approx(5), "d_steps 1 → 5": pytest.approx(-7)}
 
 
-def test_an_effect_names_all_runs_that_it_rests_on() -> None:
+def test_an_effect_names_all_runs_that_it_rests_on(analysed: Any) -> None:
     effects = analysed(TWO_BY_THREE, two_by_three).effects
     assert len(set(effects[0].run_ids)) == 30
-    assert {run_id.partition("/")[0] for run_id in effects[1].run_ids} == {
+    assert {run_id.partition("-")[0] for run_id in effects[1].run_ids} == {
         f"{loss},d_steps={steps}" for loss in ("minimax", "hinge") for steps in (1, 2)
     }
 
 
-def test_a_third_factor_is_pooled() -> None:
+def test_a_third_factor_is_pooled(analysed: Any) -> None:
     def scores(levels: dict[str, Any]) -> list[float]:
         return [score + 2 * (levels["optimizer"] == "sgd") for score in two_by_two(levels)]
 
@@ -175,12 +153,12 @@ def test_a_third_factor_is_pooled() -> None:
 # Where there is nothing to say.
 
 
-def test_a_single_factor_has_neither() -> None:
+def test_a_single_factor_has_neither(analysed: Any) -> None:
     analysis = analysed({"loss": ["minimax", "hinge"]}, lambda levels: NOISE)
     assert (analysis.effects, analysis.interactions) == ((), ())
 
 
-def test_changes_one_at_a_time_have_neither() -> None:
+def test_changes_one_at_a_time_have_neither(analysed: Any) -> None:
     analysis = analysed(
         [{"loss": "hinge"}, {"d_steps": 2}],
         lambda levels: NOISE,
@@ -190,7 +168,7 @@ def test_changes_one_at_a_time_have_neither() -> None:
     assert (analysis.effects, analysis.interactions) == ((), ())
 
 
-def test_changes_that_fill_a_square_have_both() -> None:
+def test_changes_that_fill_a_square_have_both(analysed: Any) -> None:
     changes = [{"loss": "hinge"}, {"d_steps": 2}, {"loss": "hinge", "d_steps": 2}]
     baseline = {"loss": "minimax", "d_steps": 1}
     analysis = analysed(changes, two_by_two, baseline=baseline)
@@ -198,7 +176,7 @@ def test_changes_that_fill_a_square_have_both() -> None:
     assert analysis.interactions[0].contrast == pytest.approx(-3)
 
 
-def test_a_corner_without_runs() -> None:
+def test_a_corner_without_runs(analysed: Any) -> None:
     def scores(levels: dict[str, Any]) -> list[float]:
         return [] if levels == {"loss": "hinge", "d_steps": 2} else two_by_two(levels)
 
@@ -215,7 +193,7 @@ def scores_without_a_corner(levels: dict[str, Any]) -> list[float]:
     return [] if levels == {"loss": "hinge", "d_steps": 2} else two_by_three(levels)
 
 
-def test_runs_without_a_score_rank_worst_in_effects_and_leave_interactions() -> None:
+def test_runs_without_a_score_rank_worst_in_effects_and_leave_interactions(analysed: Any) -> None:
     def scores(levels: dict[str, Any]) -> list[float]:
         lost = levels == {"loss": "hinge", "d_steps": 2}
         return [math.inf] * 5 if lost else two_by_two(levels)
@@ -225,7 +203,7 @@ def test_runs_without_a_score_rank_worst_in_effects_and_leave_interactions() -> 
     assert analysis.interactions == ()
 
 
-def test_an_interval_needs_five_scored_runs() -> None:
+def test_an_interval_needs_five_scored_runs(analysed: Any) -> None:
     def scores(levels: dict[str, Any]) -> list[float]:
         lost = levels == {"loss": "hinge", "d_steps": 2}
         return [3.0, 4.0, *[math.inf] * 3] if lost else two_by_two(levels)
@@ -235,7 +213,7 @@ def test_an_interval_needs_five_scored_runs() -> None:
     assert interaction.interval is None
 
 
-def test_four_runs_give_no_interval() -> None:
+def test_four_runs_give_no_interval(analysed: Any) -> None:
     (interaction,) = analysed(TWO_BY_TWO, lambda levels: two_by_two(levels)[:4]).interactions
     assert interaction.contrast == pytest.approx(-3)
     assert interaction.interval is None

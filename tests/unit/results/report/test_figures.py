@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.config import parse
 from harness.results.report.analysis import Analysis, analyse
 from harness.results.report.charts import build_charts, curve_keys
 from harness.results.report.galleries import build_galleries, chosen_runs
-from harness.results.report.records import RunRecord, StudyRecords
 from harness.results.report.style import Drawing, arm_styles
 from harness.study.study import StudyConfig
-from harness.work.board import ArmState
-from harness.work.queue import Cell, CellRecord
 
-NOTHING: Mapping[str, Any] = {}
-METRIC, OBJECTIVE = "test/fid_digits_cnn_v1_400", "val/fid_digits_cnn_v1_400"
 Results = Sequence[float | str]
 FIVE = [5.0, 1.0, 9.0, 2.0, 4.0]
 SPACE = {"g_lr": {"low": 1e-4, "high": 1e-2, "log": True}, "d_steps": [1, 2, 5]}
@@ -29,65 +23,28 @@ SEARCH = (50.0, 9.0, 30.0, 12.0)
 ALL = {"scores", "fid_curves", "search_budget", "training", "tuned", "parallel"}
 
 
-def study(**changes: Any) -> StudyConfig:
-    raw = {
-        "question": "Which loss?",
-        "dataset": "digits",
-        "compare": {"loss": ["minimax", "hinge"]},
-        "space": SPACE,
-        "search": {"trials_per_arm": 4},
-        "budget": {"images": 640},
-    }
-    return parse(StudyConfig, raw | changes, "study.toml")
+@pytest.fixture
+def study(make_study: Any) -> Callable[..., StudyConfig]:
+    """Return a function that makes studies in which two settings are tuned."""
+    return lambda **changes: make_study(**{"space": SPACE} | changes)
 
 
-def run(arm: str, phase: str, trial: int, result: float | str) -> RunRecord:
-    scored = not isinstance(result, str)
-    return RunRecord(
-        run_id=f"{arm}-{phase}-{trial}", study="mine", arm=arm, phase=phase, trial=trial,
-        seed=trial, outcome="finished" if scored else str(result), reason="", used=True,
-        params={"batch_size": "16"}, tags={}, page="", started=0,
-        metrics={OBJECTIVE: float(result), METRIC: float(result)} if scored else {},
-    )  # fmt: skip
+@pytest.fixture
+def analysed(study: Any, make_records: Any) -> Callable[..., Analysis]:
+    """Return a function that analyses a study with these runs."""
 
+    def analysed(
+        confirm: Mapping[str, Results],
+        search: Mapping[str, Results] | None = None,
+        definition: StudyConfig | None = None,
+        **more: Any,
+    ) -> Analysis:
+        definition = definition or study(compare={"loss": list(confirm)})
+        if search is None:
+            search = {arm.name: SEARCH for arm in definition.arms() if arm.space}
+        return analyse(make_records(confirm, search, definition, **more))
 
-def cell(run: RunRecord, point: Any) -> CellRecord:
-    return CellRecord(
-        cell=Cell(key=str(run.trial), point=point, seeds=[run.seed], trial=run.trial),
-        state="complete", outcome=run.outcome, value=run.score(OBJECTIVE),  # type: ignore[arg-type]
-        scores=run.metrics, run_ids={run.seed: run.run_id},
-    )  # fmt: skip
-
-
-def analysed(
-    confirm: Mapping[str, Results],
-    search: Mapping[str, Results] | None = None,
-    definition: StudyConfig | None = None,
-    importances: Mapping[str, Mapping[str, float]] = NOTHING,
-) -> Analysis:
-    definition = definition or study(compare={"loss": list(confirm)})
-    states, runs = [], []
-    for arm in definition.arms():
-        points = definition.points(arm) if arm.space else []
-        values = (search or {}).get(arm.name, SEARCH if arm.space else ())
-        tried = [run(arm.name, "search", i, value) for i, value in enumerate(values)]
-        again = [run(arm.name, "confirm", i, v) for i, v in enumerate(confirm[arm.name])]
-        runs += tried + again
-        states.append(
-            ArmState(
-                arm=arm, best=points[1] if points else {}, search_done=True,
-                search=tuple(cell(each, points[each.trial]) for each in tried),
-                confirm=tuple(cell(each, {}) for each in again),
-            )
-        )  # fmt: skip
-    return analyse(
-        StudyRecords(
-            name="mine", study=definition, states=tuple(states), runs=tuple(runs), profile={},
-            definition={"metric": METRIC, "objective": OBJECTIVE, "floor": 0.5},
-            importances=importances,
-            parts={"mine": definition},
-        )
-    )  # fmt: skip
+    return analysed
 
 
 def curves(analysis: Analysis, without: Sequence[str] = ()) -> dict[str, Any]:
@@ -98,7 +55,7 @@ def curves(analysis: Analysis, without: Sequence[str] = ()) -> dict[str, Any]:
             steps = range(64, 641 if run.outcome == "finished" else 257, 64)
             made[run.run_id] = {
                 key: [(step, 0.1 + run.seed / 10 + 10 / step) for step in steps]
-                for key in curve_keys(analysis.objective)
+                for key in curve_keys(analysis)
                 if key not in without
             }
     return made
@@ -121,35 +78,35 @@ def charts(analysis: Analysis, without: Sequence[str] = ()) -> set[str]:
 # Charts.
 
 
-def test_a_whole_study_has_all_charts() -> None:
+def test_a_whole_study_has_all_charts(analysed: Any) -> None:
     importances = {"minimax": {"g_lr": 0.7, "d_steps": 0.3}, "hinge": {}}
     assert charts(analysed(TWO, importances=importances)) == ALL | {"importance"}
 
 
 LOST: dict[str, Results] = {"minimax": FIVE, "hinge": ["diverged", "failed"]}
-POOR: dict[str, tuple[Mapping[str, Results], Any, set[str]]] = {
-    "failing arm": (LOST, None, ALL),
-    "all fail": ({"minimax": ["diverged"], "hinge": ["failed"]}, None, ALL),
-    "one run per arm": ({"minimax": [3.0], "hinge": [4.0]}, None, ALL),
-    "equal runs": ({"minimax": [3.0] * 5, "hinge": [3.0] * 5}, None, ALL),
-    "far apart": ({"minimax": [1e-3, 5e4], "hinge": [4.0]}, None, ALL),
-    "an arm without runs": ({"minimax": FIVE, "hinge": []}, None, ALL),
-    "no runs": ({"minimax": [], "hinge": []}, None, ALL - {"scores", "fid_curves", "training"}),
-    "no space": (TWO, study(space={}), {"scores", "fid_curves", "training"}),
+POOR: dict[str, tuple[Mapping[str, Results], dict[str, Any], set[str]]] = {
+    "failing arm": (LOST, {}, ALL),
+    "all fail": ({"minimax": ["diverged"], "hinge": ["failed"]}, {}, ALL),
+    "one run per arm": ({"minimax": [3.0], "hinge": [4.0]}, {}, ALL),
+    "equal runs": ({"minimax": [3.0] * 5, "hinge": [3.0] * 5}, {}, ALL),
+    "far apart": ({"minimax": [1e-3, 5e4], "hinge": [4.0]}, {}, ALL),
+    "an arm without runs": ({"minimax": FIVE, "hinge": []}, {}, ALL),
+    "no runs": ({"minimax": [], "hinge": []}, {}, ALL - {"scores", "fid_curves", "training"}),
+    "no space": (TWO, {"space": {}}, {"scores", "fid_curves", "training"}),
     "choices alone": (
-        TWO, study(space={"g_activation": ["relu", "leaky_relu"], "d_steps": [1, 2]}), ALL,
+        TWO, {"space": {"g_activation": ["relu", "leaky_relu"], "d_steps": [1, 2]}}, ALL,
     ),
-    "one parameter": (TWO, study(space={"d_steps": [1, 2]}), ALL - {"parallel"}),
-    "linear range": (TWO, study(space={"adam_beta1": {"low": 0.0, "high": 0.9}}),
+    "one parameter": (TWO, {"space": {"d_steps": [1, 2]}}, ALL - {"parallel"}),
+    "linear range": (TWO, {"space": {"adam_beta1": {"low": 0.0, "high": 0.9}}},
                      ALL - {"parallel"}),
-    "qmc": (TWO, study(search={"trials_per_arm": 4, "sampler": "qmc"}), ALL),
+    "qmc": (TWO, {"search": {"trials_per_arm": 4, "sampler": "qmc"}}, ALL),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", POOR)
-def test_poor_studies_have_the_charts_that_they_can(case: str) -> None:
-    confirm, definition, expected = POOR[case]
-    assert charts(analysed(confirm, definition=definition)) == expected
+def test_poor_studies_have_the_charts_that_they_can(case: str, analysed: Any, study: Any) -> None:
+    confirm, changes, expected = POOR[case]
+    assert charts(analysed(confirm, definition=study(**changes))) == expected
 
 
 @pytest.mark.parametrize(
@@ -161,11 +118,13 @@ def test_poor_studies_have_the_charts_that_they_can(case: str) -> None:
     ],
     ids=["one arm", "all but one trial", "none"],
 )
-def test_searches_without_scores(searches: Mapping[str, Results], expected: set[str]) -> None:
+def test_searches_without_scores(
+    searches: Mapping[str, Results], expected: set[str], analysed: Any
+) -> None:
     assert charts(analysed(TWO, searches)) == expected
 
 
-def test_twelve_arms_look_different() -> None:
+def test_twelve_arms_look_different(analysed: Any, study: Any) -> None:
     definition = study(
         compare={"g_width": list(range(4, 16))}, space={"g_lr": SPACE["g_lr"], "d_steps": [1, 2]}
     )
@@ -177,7 +136,7 @@ def test_twelve_arms_look_different() -> None:
     assert len({(each.colour, each.marker) for each in styles.values()}) == 12
 
 
-def test_losses_that_are_no_probabilities() -> None:
+def test_losses_that_are_no_probabilities(analysed: Any) -> None:
     analysis = analysed(TWO)
     found = {each.name: each for each in build_charts(analysis, curves(analysis))}
     assert "mean probability that D gives" in found["training"].caption.replace("\n", " ")
@@ -188,12 +147,12 @@ def test_losses_that_are_no_probabilities() -> None:
     assert labels == ["loss", "loss", "mean logit"]
 
 
-def test_charts_without_curves() -> None:
+def test_charts_without_curves(analysed: Any) -> None:
     analysis = analysed(TWO)
     assert names(build_charts(analysis, {})) == ALL - {"fid_curves", "training"}
 
 
-def test_the_search_chart_shows_what_it_says() -> None:
+def test_the_search_chart_shows_what_it_says(analysed: Any, study: Any) -> None:
     analysis = analysed(TWO)
     chart = next(each for each in build_charts(analysis, {}) if each.name == "search_budget")
     line = chart.figure.axes[0].get_lines()[0]
@@ -206,7 +165,7 @@ def test_the_search_chart_shows_what_it_says() -> None:
     assert "no expectation" in chart.caption
 
 
-def test_scores_without_a_mark_are_counted_in_words() -> None:
+def test_scores_without_a_mark_are_counted_in_words(analysed: Any) -> None:
     chart = build_charts(analysed(LOST), {})[0]
     texts = [text.get_text() for text in chart.figure.axes[0].texts]
     assert "2 of 2 without a score" in texts
@@ -224,7 +183,7 @@ OWN_CHOICES = {
 }
 
 
-def test_arms_with_other_choices_of_one_parameter() -> None:
+def test_arms_with_other_choices_of_one_parameter(analysed: Any, study: Any) -> None:
     two: dict[str, Results] = {"few": FIVE, "many": FIVE}
     searches: dict[str, Results] = {arm: [3.0, 4.0] for arm in two}
     definition = study(**OWN_CHOICES)
@@ -232,7 +191,7 @@ def test_arms_with_other_choices_of_one_parameter() -> None:
 
 
 @pytest.mark.parametrize("kind", ["png", "pdf"])
-def test_saved_twice_a_figure_is_the_same(kind: str) -> None:
+def test_saved_twice_a_figure_is_the_same(kind: str, analysed: Any) -> None:
     analysis = analysed(TWO)
     one, two = (build_charts(analysis, curves(analysis)) for _ in range(2))
     for first, second in zip(one, two, strict=True):
@@ -264,7 +223,7 @@ class Grids:
         return {step: picture(size) for step in steps}
 
 
-def test_galleries() -> None:
+def test_galleries(analysed: Any) -> None:
     drawings = build_galleries(analysed(TWO), Grids())
     assert names(drawings) == {"samples", "over_training"}
     titles = [text.get_text() for text in drawings[0].figure.axes[0].texts]
@@ -276,7 +235,7 @@ def test_galleries() -> None:
     assert steps == ["untrained", "64", "640", "hinge, seed 4"]
 
 
-def test_the_runs_that_are_shown() -> None:
+def test_the_runs_that_are_shown(analysed: Any) -> None:
     def shown(*scores: float | str) -> dict[str, int]:
         arm = analysed({"minimax": scores, "hinge": []}).arm("minimax")
         return {which: run.seed for which, run in chosen_runs(arm).items()}
@@ -287,7 +246,7 @@ def test_the_runs_that_are_shown() -> None:
     assert shown("failed") == {}
 
 
-def test_pictures_that_are_missing() -> None:
+def test_pictures_that_are_missing(analysed: Any) -> None:
     all_ids = [run.run_id for run in analysed(TWO).records.runs]
     assert build_galleries(analysed(TWO), Grids(all_ids)) == []
     some = build_galleries(analysed(TWO), Grids([each for each in all_ids if "hinge" in each]))
@@ -296,7 +255,7 @@ def test_pictures_that_are_missing() -> None:
     assert names(best_lost) == {"samples", "over_training"}
 
 
-def test_one_run_or_none() -> None:
+def test_one_run_or_none(analysed: Any) -> None:
     grids = Grids()
     assert names(build_galleries(analysed({"minimax": [3.0], "hinge": []}), grids)) == {
         "samples", "over_training",
@@ -305,7 +264,7 @@ def test_one_run_or_none() -> None:
     assert grids.asked == {"minimax-confirm-0"}
 
 
-def test_a_large_grid_makes_no_large_file() -> None:
+def test_a_large_grid_makes_no_large_file(analysed: Any) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (4000, 4000, 3), np.uint8)
     analysis = analysed({"minimax": [3.0], "hinge": []})
     drawings = build_galleries(analysis, lambda run_id, last_only: {640: noise})
@@ -314,28 +273,28 @@ def test_a_large_grid_makes_no_large_file() -> None:
     assert all(max(ax.images[0].get_array().shape) <= 480 for ax in drawings[0].figure.axes)
 
 
-def test_arms_with_grids_of_other_sizes() -> None:
+def test_arms_with_grids_of_other_sizes(analysed: Any) -> None:
     sizes = {f"hinge_confirm_{index}": 130 for index in range(5)}
     drawings = build_galleries(analysed(TWO), Grids(**sizes))
     assert names(drawings) == {"samples", "over_training"}
 
 
-def test_a_run_with_a_smaller_grid_than_the_others() -> None:
+def test_a_run_with_a_smaller_grid_than_the_others(analysed: Any) -> None:
     assert names(build_galleries(analysed(TWO), Grids(minimax_confirm_4=34)))
 
 
-def test_a_run_with_a_larger_grid_than_the_others() -> None:
+def test_a_run_with_a_larger_grid_than_the_others(analysed: Any) -> None:
     assert names(build_galleries(analysed(TWO), Grids(minimax_confirm_4=130)))
 
 
-def test_at_most_eight_arms_are_shown() -> None:
+def test_at_most_eight_arms_are_shown(analysed: Any, study: Any) -> None:
     arms: dict[str, Results] = {f"d_steps={k}": [3.0] for k in range(1, 11)}
     definition = study(compare={"d_steps": list(range(1, 11))}, space={})
     drawings = build_galleries(analysed(arms, definition=definition), Grids())
     assert len(drawings[0].figure.axes) == 8
 
 
-def test_a_collapsed_run_is_shown_like_any_other() -> None:
+def test_a_collapsed_run_is_shown_like_any_other(analysed: Any) -> None:
     records = analysed(TWO).records
     runs = tuple(replace(run, outcome="collapsed") for run in records.runs)
     assert len(build_galleries(analyse(replace(records, runs=runs)), Grids())) == 2

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from harness.config import parse
 from harness.errors import HarnessError
 from harness.results.report.analysis import analyse
 from harness.results.report.records import (
@@ -21,63 +20,38 @@ from harness.results.report.records import (
     merge,
     runs_csv,
 )
-from harness.study.study import StudyConfig
-from harness.work.board import ArmState
-from harness.work.queue import Cell, CellRecord
 
 METRIC = "test/fid_digits_cnn_v1_400"
 
 
-def run(arm: str, seed: int, score: float, **facts: Any) -> RunRecord:
-    given: dict[str, Any] = {
-        "run_id": f"{arm}/{seed}", "study": "one", "arm": arm, "phase": "confirm", "trial": seed,
-        "seed": seed, "outcome": "finished", "reason": "", "used": True,
-        "params": {"evaluate.extractor_sha256": "abc"}, "metrics": {METRIC: score}, "tags": {},
-        "page": "", "started": 0,
-    }  # fmt: skip
-    return RunRecord(**given | facts)
+@pytest.fixture
+def records(make_study: Any, make_records: Any) -> Callable[..., StudyRecords]:
+    """Return a function that makes a study of two arms with two runs each."""
 
+    def records(name: str = "one", shift: float = 0.0, **changes: Any) -> StudyRecords:
+        study = make_study(**{"question": f"What of {name}?", "space": {}} | changes)
+        made: StudyRecords = make_records(
+            {
+                arm.name: [shift + place + i / 10 for i in (1, 2)]
+                for place, arm in enumerate(study.arms())
+            },
+            study=study,
+            name=name,
+            importances={"minimax": {"g_lr": 0.7}, "hinge": {}},
+        )
+        return made
 
-def records(name: str = "one", shift: float = 0.0, **changes: Any) -> StudyRecords:
-    """Return a study of two arms with two runs each."""
-    raw = {
-        "question": f"What of {name}?",
-        "dataset": "digits",
-        "compare": {"loss": ["minimax", "hinge"]},
-        "budget": {"images": 640},
-    }
-    study = parse(StudyConfig, raw | changes, "study.toml")
-    states, runs = [], []
-    for place, arm in enumerate(study.arms()):
-        own = [
-            run(arm.name, i, shift + place + i / 10, study=name, run_id=f"{name}{place}{i}")
-            for i in (1, 2)
-        ]
-        cells = tuple(
-            CellRecord(
-                cell=Cell(key=str(each.seed), point={}, seeds=[each.seed], trial=each.trial),
-                state="complete", outcome="finished", scores=each.metrics,
-                run_ids={each.seed: each.run_id},
-            )
-            for each in own
-        )  # fmt: skip
-        states.append(ArmState(arm=arm, search=(), best={}, search_done=True, confirm=cells))
-        runs += own
-    return StudyRecords(
-        name=name, study=study, states=tuple(states), runs=tuple(runs), profile={},
-        definition={
-            "metric": METRIC, "objective": METRIC, "floor": 0.1, "dataset_digest": "d1",
-        },
-        importances={"minimax": {"g_lr": 0.7}, "hinge": {}},
-        parts={"mine": study},
-    )  # fmt: skip
+    return records
 
 
 # Agreement of protocols.
 
 
-def defined(**facts: Any) -> Callable[[StudyRecords], StudyRecords]:
-    return lambda study: replace(study, definition={**study.definition, **facts})
+Other = Callable[[StudyRecords], StudyRecords]
+
+
+def defined(**facts: Any) -> Other:
+    return lambda study: replace(study, definition=study.definition.model_copy(update=facts))
 
 
 def other_extractor(study: StudyRecords) -> StudyRecords:
@@ -85,26 +59,26 @@ def other_extractor(study: StudyRecords) -> StudyRecords:
     return replace(study, runs=tuple(replace(run, params=params) for run in study.runs))
 
 
-DIFFERENCES: dict[str, tuple[Callable[[], StudyRecords], list[str]]] = {
-    "dataset": (lambda: records("two", dataset="mnist"), ["digits", "mnist"]),
-    "dataset digest": (lambda: defined(dataset_digest="d2")(records("two")), ["d1", "d2"]),
-    "image_size": (lambda: records("two", fixed={"image_size": 16}), ["None", "16"]),
-    "metric": (
-        lambda: defined(metric="test/fid_inception_400")(records("two")),
-        [METRIC, "test/fid_inception_400"],
-    ),
-    "feature extractor": (lambda: other_extractor(records("two")), ["abc", "xyz"]),
-    "KID subsets": (lambda: records("two", evaluate={"kid_subsets": 7}), ["20", "7"]),
-    "evaluations per run": (lambda: records("two", evaluate={"times": 9}), ["5", "9"]),
-    "budget": (lambda: records("two", budget={"g_steps": 640}), ["640 real images", "640 gen"]),
+DIFFERENCES: dict[str, tuple[dict[str, Any] | Other, list[str]]] = {
+    "dataset": ({"dataset": "mnist"}, ["digits", "mnist"]),
+    "dataset digest": (defined(dataset_digest="d2"), ["d1", "d2"]),
+    "image_size": ({"fixed": {"image_size": 16}}, ["None", "16"]),
+    "metric": (defined(metric="test/fid_inception_400"), [METRIC, "test/fid_inception_400"]),
+    "feature extractor": (other_extractor, ["abc123", "xyz"]),
+    "KID subsets": ({"evaluate": {"kid_subsets": 7}}, ["20", "7"]),
+    "evaluations per run": ({"evaluate": {"times": 9}}, ["5", "9"]),
+    "budget": ({"budget": {"g_steps": 640}}, ["640 real images", "640 gen"]),
 }
 
 
 @pytest.mark.parametrize("what", DIFFERENCES)
-def test_studies_of_other_protocols_are_refused_with_the_difference(what: str) -> None:
-    make, values = DIFFERENCES[what]
+def test_studies_of_other_protocols_are_refused_with_the_difference(
+    what: str, records: Any
+) -> None:
+    change, values = DIFFERENCES[what]
+    other = change(records("two")) if callable(change) else records("two", **change)
     with pytest.raises(HarnessError) as refusal:
-        check_same_protocol([records(), records("equal"), make()])
+        check_same_protocol([records(), records("equal"), other])
     message = str(refusal.value)
     assert message.startswith(f"{what} differs: ")
     for word in (*values, "'one'", "'two'"):
@@ -112,7 +86,7 @@ def test_studies_of_other_protocols_are_refused_with_the_difference(what: str) -
     assert "\n" not in message
 
 
-def test_studies_of_one_protocol_are_accepted() -> None:
+def test_studies_of_one_protocol_are_accepted(records: Any) -> None:
     check_same_protocol([records()])
     check_same_protocol(
         [records(), records("two", compare={"d_steps": [1, 2]}, confirm={"seeds": 9})]
@@ -122,12 +96,12 @@ def test_studies_of_one_protocol_are_accepted() -> None:
 # Several studies as one.
 
 
-def test_one_study_stays_as_it_is() -> None:
+def test_one_study_stays_as_it_is(records: Any) -> None:
     alone = records()
     assert merge([alone]) is alone
 
 
-def test_arms_of_several_studies_have_names_of_their_own() -> None:
+def test_arms_of_several_studies_have_names_of_their_own(records: Any) -> None:
     merged = merge([records("one"), records("two")])
     names = ["one: minimax", "one: hinge", "two: minimax", "two: hinge"]
     assert merged.name == "one+two"
@@ -139,7 +113,7 @@ def test_arms_of_several_studies_have_names_of_their_own() -> None:
     assert [run.study for run in merged.runs] == ["one"] * 4 + ["two"] * 4
 
 
-def test_all_arms_are_compared_with_the_first_studys_baseline() -> None:
+def test_all_arms_are_compared_with_the_first_studys_baseline(records: Any) -> None:
     first, second = records("one", baseline={"loss": "hinge"}), records("two", shift=50.0)
     baseline = joint_name(first, first.study.baseline_arm)
     assert baseline == "one: hinge"
@@ -157,14 +131,15 @@ def test_all_arms_are_compared_with_the_first_studys_baseline() -> None:
 
 
 def rows(runs: list[RunRecord]) -> list[dict[str, str]]:
-    text = runs_csv(runs, {"a/1": {"val/fid": [(64, 0.1 + 0.2), (640, 1e-9)]}}, "val/fid")
+    text = runs_csv(runs, {"a-confirm-1": {"val/fid": [(64, 0.1 + 0.2), (640, 1e-9)]}}, "val/fid")
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_csv_keeps_every_digit_and_every_character() -> None:
+def test_csv_keeps_every_digit_and_every_character(make_run: Any) -> None:
     nasty = 'a_b&c%|x, "quoted"\nsecond line \\ <b>'
-    given = run(
+    given = make_run(
         nasty,
+        "confirm",
         3,
         0.1 + 0.2,
         reason="d_loss = nan,\nstep 7",
@@ -182,9 +157,11 @@ def test_csv_keeps_every_digit_and_every_character() -> None:
     assert row["mlflow.source.git.commit"] == "f" * 40
 
 
-def test_csv_has_a_line_for_every_run_and_a_column_for_every_key() -> None:
-    one = run("a", 1, 1.0, params={"x": "1"}, metrics={"m": 1.0, "system/cpu": 9.0})
-    two = run("b", 2, 2.0, params={"y": "2"}, metrics={}, outcome="diverged", used=False)
+def test_csv_has_a_line_for_every_run_and_a_column_for_every_key(make_run: Any) -> None:
+    one = make_run("a", "confirm", 1, 1.0, params={"x": "1"}, metrics={"m": 1.0, "system/cpu": 9.0})
+    two = make_run(
+        "b", "confirm", 2, 2.0, params={"y": "2"}, metrics={}, outcome="diverged", used=False
+    )
     first, second = rows([one, two])
     assert (first["param.x"], first["param.y"], first["metric.m"]) == ("1", "", "1.0")
     assert (second["param.x"], second["param.y"], second["metric.m"]) == ("", "2", "")

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from harness.config import parse
 from harness.results.report.analysis import Analysis, analyse
-from harness.results.report.records import RunRecord, StudyRecords
+from harness.results.report.records import RunRecord
 from harness.results.report.tables import Table, build_tables
 from harness.results.spelling import decimals, number, p_text, plus_minus, with_interval
 from harness.results.statistics import Interval
 from harness.study.study import StudyConfig
-from harness.work.board import ArmState
-from harness.work.queue import Cell, CellRecord
 
 METRIC, OBJECTIVE = "test/fid_digits_cnn_v1_400", "val/fid_digits_cnn_v1_400"
 Results = Sequence[float | str]
@@ -102,73 +99,43 @@ def test_p_values(p_value: float, text: str) -> None:
 # Tables.
 
 
-def study(**changes: Any) -> StudyConfig:
-    raw = {
-        "question": "Which loss?",
-        "dataset": "digits",
-        "compare": {"loss": ["minimax", "hinge"]},
-        "space": {"g_lr": {"low": 1e-4, "high": 1e-2, "log": True}, "batch_size": [16, 1024]},
-        "search": {"trials_per_arm": 3},
-        "budget": {"images": 640},
-    }
-    return parse(StudyConfig, raw | changes, "study.toml")
+@pytest.fixture
+def study(make_study: Any) -> Callable[..., StudyConfig]:
+    """Return a function that makes studies in which a rate and a whole number are tuned."""
+    space = {"g_lr": {"low": 1e-4, "high": 1e-2, "log": True}, "batch_size": [16, 1024]}
+    common = {"space": space, "search": {"trials_per_arm": 3}}
+    return lambda **changes: make_study(**common | changes)
 
 
-def run(arm: str, phase: str, trial: int, result: float | str, tuned: Any) -> RunRecord:
-    scored = not isinstance(result, str)
-    metrics = {"progress/d_steps": 40.0, "progress/train_seconds": 2.0 + trial}
-    if not isinstance(result, str):
-        metrics[OBJECTIVE] = 2 * result
-    if not isinstance(result, str) and phase == "confirm":
-        metrics |= {METRIC: result, METRIC.replace("fid", "kid"): result / 100}
+def told_apart(run: RunRecord) -> RunRecord:
+    """Give a run more metrics, other scores on validation than on test, and a seed of its own."""
+    metrics = dict(run.metrics)
+    if OBJECTIVE in metrics:
+        metrics[OBJECTIVE] *= 2
+    if METRIC in metrics:
+        metrics[METRIC.replace("fid", "kid")] = metrics[METRIC] / 100
         metrics[METRIC.replace("fid", "feature_spread")] = 0.5
-    return RunRecord(
-        run_id=f"{arm}-{phase}-{trial}", study="mine", arm=arm, phase=phase, trial=trial,
-        seed=100 + trial, outcome="finished" if scored else str(result), reason="", used=True,
-        params={"batch_size": "16"} | {key: str(tuned[key]) for key in tuned}, metrics=metrics,
-        tags={}, page="", started=0,
-    )  # fmt: skip
+    return replace(run, metrics=metrics, seed=100 + run.trial)
 
 
-def cell(run: RunRecord, point: Any) -> CellRecord:
-    return CellRecord(
-        cell=Cell(key=str(run.trial), point=point, seeds=[run.seed], trial=run.trial),
-        state="failed" if run.outcome == "failed" else "complete",
-        outcome=run.outcome,  # type: ignore[arg-type]
-        value=run.score(OBJECTIVE),
-        scores={METRIC: run.metrics[METRIC]} if METRIC in run.metrics else {},
-        run_ids={run.seed: run.run_id},
-    )
+@pytest.fixture
+def analysed(study: Any, make_records: Any) -> Callable[..., Analysis]:
+    """Return a function that analyses a study with these runs, the same search in every arm."""
 
-
-def analysed(
-    confirm: Mapping[str, Results],
-    search: Results = (),
-    definition: StudyConfig | None = None,
-    best: Any = None,
-) -> Analysis:
-    definition = definition or study(compare={"loss": list(confirm)})
-    best = {"g_lr": 0.00123456, "batch_size": 1024} if best is None else best
-    states, runs = [], []
-    for arm in definition.arms():
-        points = definition.points(arm)
-        tried = [run(arm.name, "search", i, v, points[i]) for i, v in enumerate(search)]
-        again = [run(arm.name, "confirm", i, v, best) for i, v in enumerate(confirm[arm.name])]
-        runs += tried + again
-        states.append(
-            ArmState(
-                arm=arm, best=best, search_done=True,
-                search=tuple(cell(each, points[each.trial]) for each in tried),
-                confirm=tuple(cell(each, best) for each in again),
+    def analysed(
+        confirm: Mapping[str, Results], search: Results = (), definition: StudyConfig | None = None
+    ) -> Analysis:
+        return analyse(
+            make_records(
+                confirm,
+                dict.fromkeys(confirm, search),
+                definition or study(compare={"loss": list(confirm)}),
+                best={"g_lr": 0.00123456, "batch_size": 1024},
+                edit=told_apart,
             )
-        )  # fmt: skip
-    return analyse(
-        StudyRecords(
-            name="mine", study=definition, states=tuple(states), runs=tuple(runs), profile={},
-            definition={"metric": METRIC, "objective": OBJECTIVE, "floor": 0.5},
-            importances={}, parts={"mine": definition},
         )
-    )  # fmt: skip
+
+    return analysed
 
 
 def tables(analysis: Analysis) -> dict[str, Table]:
@@ -191,7 +158,7 @@ def ids(arm: str, phase: str, count: int) -> tuple[str, ...]:
 WHOLE: dict[str, Results] = {"minimax": TEN_MORE, "hinge": FIVE}
 
 
-def test_results() -> None:
+def test_results(analysed: Any) -> None:
     lost: dict[str, Results] = {"minimax": FIVE, "hinge": [3.0, "diverged", 1.0]}
     first, second = tables(analysed(lost))["results"].rows
     assert first.cells[:4] == ("minimax", "5/5", "3.0 ± 1.6", "3.00")
@@ -202,7 +169,7 @@ def test_results() -> None:
     assert second.run_ids == ids("hinge", "confirm", 3)
 
 
-def test_the_comparison() -> None:
+def test_the_comparison(analysed: Any) -> None:
     table = tables(analysed(WHOLE))["comparison"]
     (row,) = table.rows
     assert row.cells[:5] == (
@@ -215,7 +182,7 @@ def test_the_comparison() -> None:
     assert "over 1 test;" in table.caption
 
 
-def test_failures() -> None:
+def test_failures(analysed: Any) -> None:
     outcomes: dict[str, Results] = {"minimax": FIVE, "hinge": [1.0, "diverged", "failed", "failed"]}
     table = tables(analysed(outcomes, search=["diverged", "pruned", 2.0]))["failures"]
     assert table.rows[0].cells[1:] == (
@@ -225,7 +192,7 @@ def test_failures() -> None:
     assert table.rows[1].run_ids == ids("hinge", "confirm", 4) + ids("hinge", "search", 3)
 
 
-def test_costs() -> None:
+def test_costs(analysed: Any) -> None:
     row = tables(analysed(WHOLE, search=[3.0, 2.0]))["cost"].rows[0]
     images = 2 * 40 * 16
     shown = int(row.cells[5].replace(",", ""))
@@ -235,7 +202,7 @@ def test_costs() -> None:
     assert tables(analysed(WHOLE))["cost"].rows[0].cells[4:] == ("–", "–", "–")
 
 
-def test_settings() -> None:
+def test_settings(analysed: Any) -> None:
     table = tables(analysed(WHOLE, search=[3.0, 2.0]))["settings"]
     assert table.rows[0].cells == (
         "minimax", "g_lr", "[0.0001, 0.01] log", "0.0002", "0.00123",
@@ -245,26 +212,26 @@ def test_settings() -> None:
     ]  # fmt: skip
 
 
-def test_whole_numbers_are_spelt_whole() -> None:
+def test_whole_numbers_are_spelt_whole(analysed: Any) -> None:
     table = tables(analysed(WHOLE, search=[3.0, 2.0]))["settings"]
     assert table.rows[1].cells == ("minimax", "batch_size", "{16, 1024}", "16", "1024")
 
 
-def test_an_arm_that_no_setting_survived_has_no_confirmed_value() -> None:
+def test_an_arm_that_no_setting_survived_has_no_confirmed_value(analysed: Any) -> None:
     analysis = analysed(WHOLE, search=[3.0])
     states = tuple(replace(state, best=None) for state in analysis.records.states)
     table = tables(analyse(replace(analysis.records, states=states)))["settings"]
     assert {row.cells[4] for row in table.rows} == {"–"}
 
 
-def test_other_metrics() -> None:
+def test_other_metrics(analysed: Any) -> None:
     (first, _) = tables(analysed(WHOLE))["metrics"].rows
     assert first.cells[:3] == ("minimax", "26.0 ± 3.2", "0.130 ± 0.016")
     lost: dict[str, Results] = {"minimax": FIVE, "hinge": ["failed"]}
     assert [row.cells[0] for row in tables(analysed(lost))["metrics"].rows] == ["minimax"]
 
 
-def test_every_run_has_a_row_of_its_own() -> None:
+def test_every_run_has_a_row_of_its_own(analysed: Any) -> None:
     lost: dict[str, Results] = {"minimax": [4.0, "diverged"], "hinge": [3.0]}
     table = tables(analysed(lost, search=[2.0, "failed"]))["runs"]
     names = [row.cells[0] for row in table.rows]
@@ -280,11 +247,11 @@ def test_every_run_has_a_row_of_its_own() -> None:
     assert table.rows[0].cells[2].startswith("g_lr = 0.0002, batch_size = ")
 
 
-def test_effects_and_interactions() -> None:
+def test_effects_and_interactions(analysed: Any, study: Any) -> None:
     compare = {"loss": ["minimax", "hinge"], "d_steps": [1, 2]}
     definition = study(compare=compare, space={})
     arms = {arm.name: FIVE for arm in definition.arms()}
-    found = tables(analysed(arms, definition=definition, best={}))
+    found = tables(analysed(arms, definition=definition))
     assert [row.cells[:3] for row in found["effects"].rows] == [
         ("loss: hinge against minimax", "2 of 2", "0.50"),
         ("d_steps: 2 against 1", "2 of 2", "0.50"),
@@ -297,7 +264,7 @@ def test_effects_and_interactions() -> None:
     assert len(found["pairs"].rows) == 6
 
 
-def test_pairs_name_the_runs_of_both_arms() -> None:
+def test_pairs_name_the_runs_of_both_arms(analysed: Any) -> None:
     three: dict[str, Results] = {"minimax": FIVE, "hinge": TEN_MORE, "wasserstein": FIVE}
     row = tables(analysed(three))["pairs"].rows[1]
     assert row.cells[0] == "minimax against wasserstein"
@@ -305,8 +272,8 @@ def test_pairs_name_the_runs_of_both_arms() -> None:
     assert row.run_ids == ids("minimax", "confirm", 5) + ids("wasserstein", "confirm", 5)
 
 
-def test_tables_without_rows_are_left_out() -> None:
-    found = tables(analysed({"minimax": FIVE, "hinge": []}, definition=study(space={}), best={}))
+def test_tables_without_rows_are_left_out(analysed: Any, study: Any) -> None:
+    found = tables(analysed({"minimax": FIVE, "hinge": []}, definition=study(space={})))
     assert set(found) == {"results", "failures", "cost", "metrics", "runs"}
     assert set(tables(analysed(WHOLE))) == {
         "results", "comparison", "failures", "cost", "settings", "metrics", "runs",

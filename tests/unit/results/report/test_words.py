@@ -8,13 +8,10 @@ from typing import Any
 
 import pytest
 
-from harness.config import parse
 from harness.results.report.analysis import Analysis, analyse
-from harness.results.report.records import RunRecord, StudyRecords
+from harness.results.report.records import RunRecord
 from harness.results.report.words import answer, notices, threats
 from harness.study.study import StudyConfig
-from harness.work.board import ArmState
-from harness.work.queue import Cell, CellRecord
 
 NOTHING: Mapping[str, Any] = {}
 METRIC, OBJECTIVE = "test/fid_digits_cnn_v1_400", "val/fid_digits_cnn_v1_400"
@@ -22,88 +19,43 @@ Results = Sequence[float | str]
 LOW = [float(i) for i in range(1, 11)]
 HIGH = [float(i) for i in range(101, 111)]
 SEARCH = (500.0, 90.0, 300.0)  # the second trial is the best by far
-SPACE = {"g_lr": {"low": 1e-4, "high": 1e-2, "log": True}}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MIDDLE = {"g_lr": 1e-3}
-PARAMS = {
-    "batch_size": "16", "device": "cpu", "threads": "1", "precision": "float32",
-    "budget.images": "640", "parameters.generator": "100", "parameters.discriminator": "100",
-    "evaluate.samples": "400",
-}  # fmt: skip
+SIZES = {"parameters.generator": "100", "parameters.discriminator": "100"}
 TAGS = {"version.torch": "2.11.0", "mlflow.source.git.commit": COMMIT, "command": "harness run x"}
 Edit = Callable[[RunRecord], RunRecord]
 
 
-def study(**changes: Any) -> StudyConfig:
-    raw = {
-        "question": "Which loss?",
-        "dataset": "digits",
-        "compare": {"loss": ["minimax", "hinge"]},
-        "space": SPACE,
-        "search": {"trials_per_arm": 3},
-        "confirm": {"seeds": 10},
-        "budget": {"images": 640},
-    }
-    return parse(StudyConfig, raw | changes, "study.toml")
+@pytest.fixture
+def study(make_study: Any) -> Callable[..., StudyConfig]:
+    """Return a function that makes studies of ten confirm runs and three trials an arm."""
+    common = {"search": {"trials_per_arm": 3}, "confirm": {"seeds": 10}}
+    return lambda **changes: make_study(**common | changes)
 
 
-def run(arm: str, phase: str, trial: int, result: float | str) -> RunRecord:
-    metrics = {"progress/d_steps": 40.0, "progress/train_seconds": 10.0}
-    if not isinstance(result, str):
-        metrics |= {OBJECTIVE: result} | ({METRIC: result} if phase == "confirm" else {})
-    return RunRecord(
-        run_id=f"{arm}-{phase}-{trial}", study="mine", arm=arm, phase=phase, trial=trial,
-        seed=trial, outcome=result if isinstance(result, str) else "finished", reason="", used=True,
-        params=PARAMS, metrics=metrics, tags=TAGS, page="", started=0,
-    )  # fmt: skip
+@pytest.fixture
+def analysed(study: Any, make_records: Any) -> Callable[..., Analysis]:
+    """Return a function that analyses a study with these runs, or one without any blemish."""
 
+    def analysed(
+        confirm: Mapping[str, Results] | None = None,
+        search: Mapping[str, Results] = NOTHING,
+        *,
+        definition: StudyConfig | None = None,
+        best: Mapping[str, Any] = MIDDLE,
+        edit: Edit = lambda run: run,
+    ) -> Analysis:
+        def known(run: RunRecord) -> RunRecord:
+            return edit(replace(run, params={**run.params, **SIZES}, tags=TAGS))
 
-def cell(run: RunRecord, point: Any) -> CellRecord:
-    states = {"failed": "failed", "waiting": "waiting", "running": "running"}
-    ended = run.outcome not in ("waiting", "running")
-    return CellRecord(
-        cell=Cell(key=str(run.trial), point=point, seeds=[run.seed], trial=run.trial),
-        state=states.get(run.outcome, "complete"),  # type: ignore[arg-type]
-        outcome=run.outcome if ended else None,  # type: ignore[arg-type]
-        value=run.score(OBJECTIVE),
-        scores={METRIC: run.metrics[METRIC]} if METRIC in run.metrics else {},
-        run_ids={run.seed: run.run_id} if run.outcome != "waiting" else {},
-    )
-
-
-def analysed(
-    confirm: Mapping[str, Results] | None = None,
-    search: Mapping[str, Results] | None = None,
-    *,
-    definition: StudyConfig | None = None,
-    best: Mapping[str, Any] | None = MIDDLE,
-    edit: Edit = lambda run: run,
-) -> Analysis:
-    """Analyse a study without any blemish but what every study has, or with these runs."""
-    confirm = confirm or {"minimax": HIGH, "hinge": LOW}
-    definition = definition or study(compare={"loss": list(confirm)})
-    states, runs = [], []
-    for arm in definition.arms():
-        values = (search or {}).get(arm.name, SEARCH if arm.space else ())
-        tried = [edit(run(arm.name, "search", i, value)) for i, value in enumerate(values)]
-        again = [edit(run(arm.name, "confirm", i, v)) for i, v in enumerate(confirm[arm.name])]
-        runs += [each for each in tried + again if each.outcome != "waiting"]
-        searched = tuple(cell(each, {"g_lr": 1e-3 + each.trial / 1e4}) for each in tried)
-        states.append(
-            ArmState(
-                arm=arm, search=searched, confirm=tuple(cell(each, best) for each in again),
-                best=best if arm.space else {},  # type: ignore[arg-type]
-                search_done=all(record.is_done for record in searched),
-            )
-        )  # fmt: skip
-    kept = {"metric": METRIC, "objective": OBJECTIVE, "floor": 0.5, "dataset_digest": "d1"}
-    sizes = {"train": 1000, "validation": 400, "test": 400}
-    return analyse(
-        StudyRecords(
-            name="mine", study=definition, states=tuple(states), runs=tuple(runs), profile=sizes,
-            definition=kept, importances={}, parts={"mine": definition},
+        confirm = confirm or {"minimax": HIGH, "hinge": LOW}
+        definition = definition or study(compare={"loss": list(confirm)})
+        tuned = {arm.name: SEARCH for arm in definition.arms() if arm.space}
+        return analyse(
+            make_records(confirm, {**tuned, **search}, definition, best=best, edit=known)
         )
-    )  # fmt: skip
+
+    return analysed
 
 
 def started(analysis: Analysis, word: str, curves: Any = NOTHING) -> list[str]:
@@ -118,9 +70,9 @@ def changed(what: Mapping[str, str], *, arm: str = "hinge", tags: bool = False) 
         if run.arm != arm:
             return run
         return (
-            replace(run, tags=TAGS | dict(what))
+            replace(run, tags={**run.tags, **what})
             if tags
-            else replace(run, params=PARAMS | dict(what))
+            else replace(run, params={**run.params, **what})
         )
 
     return edit
@@ -129,13 +81,13 @@ def changed(what: Mapping[str, str], *, arm: str = "hinge", tags: bool = False) 
 # Threats.
 
 
-def test_a_study_without_blemish_has_only_the_threats_of_every_study() -> None:
+def test_a_study_without_blemish_has_only_the_threats_of_every_study(analysed: Any) -> None:
     first_words = [text.split(":")[0].split(" ")[0] for text in threats(analysed(), {})]
     assert first_words == ["One", "FID", "FID"]
 
 
 @pytest.mark.parametrize(("count", "smallest"), [(3, "0.1000"), (5, "0.0079"), (9, "< 0.0001")])
-def test_few_seeds(count: int, smallest: str) -> None:
+def test_few_seeds(count: int, smallest: str, analysed: Any) -> None:
     (text,) = started(analysed({"minimax": HIGH[:count], "hinge": LOW[:count]}), "Few seeds")
     assert f"{count} runs in an arm" in text
     assert smallest in text
@@ -150,7 +102,7 @@ def curve(*values: float) -> dict[str, list[tuple[int, float]]]:
     ("last", "percent"),
     [(80.0, "20 %"), (94.0, "6 %"), (96.0, None), (100.0, None), (120.0, None)],
 )
-def test_fid_that_was_still_falling(last: float, percent: str | None) -> None:
+def test_fid_that_was_still_falling(last: float, percent: str | None, analysed: Any) -> None:
     falls = {f"hinge-confirm-{i}": curve(500, 100, last) for i in range(10)}
     flat = {f"minimax-confirm-{i}": curve(500, 50, 50) for i in range(10)}
     found = started(analysed(), "Budget", falls | flat)
@@ -158,7 +110,7 @@ def test_fid_that_was_still_falling(last: float, percent: str | None) -> None:
     assert all("hinge" in text and f"by {percent} (median)" in text for text in found)
 
 
-def test_one_falling_run_of_three_is_not_the_median() -> None:
+def test_one_falling_run_of_three_is_not_the_median(analysed: Any) -> None:
     curves = {f"hinge-confirm-{i}": curve(100, 50 if i == 0 else 99) for i in range(3)}
     assert started(analysed(), "Budget", curves) == []
     assert started(analysed(), "Budget", {"hinge-confirm-0": curve(100)}) == []
@@ -172,19 +124,21 @@ def test_one_falling_run_of_three_is_not_the_median() -> None:
         (7e-4, False, None), (9e-3, False, None),
     ],
 )  # fmt: skip
-def test_settings_at_the_edge_of_their_range(value: float, log: bool, side: str | None) -> None:
+def test_settings_at_the_edge_of_their_range(
+    value: float, log: bool, side: str | None, analysed: Any, study: Any
+) -> None:
     space = {"g_lr": {"low": 1e-4, "high": 1e-2, "log": log}}
     found = started(analysed(definition=study(space=space), best={"g_lr": value}), "Range")
     assert len(found) == (2 if side else 0)  # both arms
     assert all(f"at the {side} edge of [0.0001, 0.01]" in text for text in found)
 
 
-def test_a_choice_has_no_edge() -> None:
+def test_a_choice_has_no_edge(analysed: Any, study: Any) -> None:
     definition = study(space={"batch_size": [16, 32]})
     assert started(analysed(definition=definition, best={"batch_size": 16}), "Range") == []
 
 
-def test_unequal_losses_in_the_search() -> None:
+def test_unequal_losses_in_the_search(analysed: Any) -> None:
     unequal = {"hinge": ["diverged", 90.0, "failed"]}
     (text,) = started(analysed(search=unequal), "Unequal losses")
     assert "minimax 0, hinge 2" in text
@@ -192,7 +146,7 @@ def test_unequal_losses_in_the_search() -> None:
     assert started(analysed(search=equal), "Unequal losses") == []
 
 
-def test_unequal_failure_rates() -> None:
+def test_unequal_failure_rates(analysed: Any) -> None:
     unequal: dict[str, Results] = {"minimax": HIGH, "hinge": [*LOW[:8], "diverged", "failed"]}
     (text,) = started(analysed(unequal), "Unequal failure rates")
     assert "minimax 0 %, hinge 20 %" in text
@@ -201,14 +155,14 @@ def test_unequal_failure_rates() -> None:
 
 
 @pytest.mark.parametrize(("size", "expected"), [("100", 0), ("200", 0), ("201", 1), ("900", 1)])
-def test_unequal_numbers_of_parameters(size: str, expected: int) -> None:
+def test_unequal_numbers_of_parameters(size: str, expected: int, analysed: Any) -> None:
     found = started(analysed(edit=changed({"parameters.generator": size})), "Unequal compute")
     assert len(found) == expected
     assert all("hinge takes" in text and "trainable parameters of minimax" in text
                for text in found)  # fmt: skip
 
 
-def test_unequal_seconds() -> None:
+def test_unequal_seconds(analysed: Any) -> None:
     def edit(run: RunRecord) -> RunRecord:
         quick = run.arm == "minimax" and run.phase == "confirm"
         seconds = {"progress/train_seconds": 4.0 if quick else 10.0}
@@ -230,28 +184,28 @@ MIXED: dict[str, tuple[dict[str, str], bool, str]] = {
 
 
 @pytest.mark.parametrize("what", MIXED)
-def test_mixed_conditions(what: str) -> None:
+def test_mixed_conditions(what: str, analysed: Any) -> None:
     change, tags, listed = MIXED[what]
     (text,) = started(analysed(edit=changed(change, tags=tags)), "Mixed")
     assert text == f"Mixed conditions: the runs differ in {what} {listed}."
 
 
-def test_a_shorter_search_is_no_mixed_budget() -> None:
+def test_a_shorter_search_is_no_mixed_budget(analysed: Any) -> None:
     def edit(run: RunRecord) -> RunRecord:
-        return replace(run, params=PARAMS | {"budget.images": "64"} if run.phase == "search"
-                       else PARAMS)  # fmt: skip
+        shorter = {**run.params, "budget.images": "64"}
+        return replace(run, params=shorter) if run.phase == "search" else run
 
     assert started(analysed(edit=edit), "Mixed") == []
 
 
-def test_runs_that_do_not_count_mix_nothing() -> None:
+def test_runs_that_do_not_count_mix_nothing(analysed: Any, make_run: Any) -> None:
     whole = analysed()
-    other = replace(run("hinge", "confirm", 77, 1.0), used=False, params={"device": "cuda"})
+    other = make_run("hinge", "confirm", 77, 1.0, used=False, params={"device": "cuda"})
     runs = (*whole.records.runs, other)
     assert started(analyse(replace(whole.records, runs=runs)), "Mixed") == []
 
 
-def test_uncommitted_changes() -> None:
+def test_uncommitted_changes(analysed: Any) -> None:
     dirty = {"mlflow.source.git.commit": f"{COMMIT}-dirty"}
     found = threats(analysed(edit=changed(dirty, tags=True)), {})
     assert "Some runs were trained from a checkout with uncommitted changes." in found
@@ -259,7 +213,7 @@ def test_uncommitted_changes() -> None:
     assert not any("uncommitted" in text for text in threats(analysed(), {}))
 
 
-def test_one_search() -> None:
+def test_one_search(analysed: Any, study: Any) -> None:
     (text,) = started(analysed(), "One search")
     assert "among 3 trials per arm, each of 1 training seed." in text
     shorter = study(search={"trials_per_arm": 3, "budget_share": 0.25})
@@ -270,8 +224,9 @@ def test_one_search() -> None:
     assert len(started(untuned, "Nothing was tuned")) == 1
 
 
-def test_an_unequal_search() -> None:
-    more = analysed(search={"hinge": [*SEARCH, 80.0]})
+def test_an_unequal_search(analysed: Any, study: Any) -> None:
+    four = study(search={"trials_per_arm": 4})
+    more = analysed(search={"hinge": [*SEARCH, 80.0]}, definition=four)
     assert "with 3 to 4 trials;" in started(more, "Unequal search")[0]
     assert "among 3 to 4 trials per arm" in started(more, "One search")[0]
     assert "a search of 3 to 4 trials per arm" in answer(more)
@@ -279,18 +234,19 @@ def test_an_unequal_search() -> None:
 
 
 @pytest.mark.parametrize(("second", "expected"), [(91.0, 1), (92.9, 1), (93.5, 0), (300.0, 0)])
-def test_a_close_call_in_the_search(second: float, expected: int) -> None:
+def test_a_close_call_in_the_search(second: float, expected: int, analysed: Any) -> None:
     """The sd of ten numbers in a row is 3.03."""
     found = started(analysed(search={"hinge": [second, 90.0, 500.0]}), "Close call")
     assert len(found) == expected
     assert all("hinge" in text and "(3.03)" in text for text in found)
 
 
-def test_values_that_others_do_not_publish() -> None:
+def test_values_that_others_do_not_publish(analysed: Any) -> None:
     assert any("published Inception FIDs" in text for text in threats(analysed(), {}))
     assert any("(n = 400)" in text for text in threats(analysed(), {}))
     records = analysed().records
-    inception = {**records.definition, "metric": METRIC.replace("digits_cnn_v1", "inception")}
+    metric = METRIC.replace("digits_cnn_v1", "inception")
+    inception = records.definition.model_copy(update={"metric": metric})
     found = threats(analyse(replace(records, definition=inception)), {})
     assert not any("published" in text for text in found)
 
@@ -298,11 +254,11 @@ def test_values_that_others_do_not_publish() -> None:
 # Notices.
 
 
-def test_a_whole_study_needs_no_notice() -> None:
+def test_a_whole_study_needs_no_notice(analysed: Any) -> None:
     assert notices(analysed()) == []
 
 
-def test_a_study_that_is_not_complete_says_so_first() -> None:
+def test_a_study_that_is_not_complete_says_so_first(analysed: Any) -> None:
     part: dict[str, Results] = {"minimax": [*HIGH[:8], "running", "waiting"], "hinge": LOW}
     found = notices(analysed(part))
     assert found == [
@@ -311,13 +267,13 @@ def test_a_study_that_is_not_complete_says_so_first() -> None:
     ]
 
 
-def test_a_study_whose_search_is_under_way() -> None:
+def test_a_study_whose_search_is_under_way(analysed: Any) -> None:
     search = {"minimax": SEARCH, "hinge": (500.0, "waiting", "waiting")}
     (first, *_) = notices(analysed({"minimax": HIGH, "hinge": []}, search))
     assert "not complete: 4 of 6 search trials and 10 of 20 confirm runs" in first
 
 
-def test_failures_and_collapses_are_noticed() -> None:
+def test_failures_and_collapses_are_noticed(analysed: Any) -> None:
     def edit(run: RunRecord) -> RunRecord:
         fell = run.arm == "minimax" and run.phase == "confirm" and run.trial < 3
         return replace(run, outcome="collapsed") if fell else run
@@ -342,13 +298,13 @@ LOST: dict[str, Results] = {"minimax": HIGH, "hinge": []}
 ALL_DIVERGED = {"hinge": ["diverged"] * 3}
 
 
-def test_an_arm_lost_in_the_search_is_noticed() -> None:
+def test_an_arm_lost_in_the_search_is_noticed(analysed: Any) -> None:
     analysis = without_settings(analysed(LOST, ALL_DIVERGED), "hinge")
     lost = "No setting of hinge survived the search: nothing was confirmed."
     assert notices(analysis) == [lost]
 
 
-def test_no_run_is_expected_of_an_arm_lost_in_the_search() -> None:
+def test_no_run_is_expected_of_an_arm_lost_in_the_search(analysed: Any) -> None:
     part = {**LOST, "minimax": [*HIGH[:9], "waiting"]}
     (first, _) = notices(without_settings(analysed(part, ALL_DIVERGED), "hinge"))
     assert "9 of 10 confirm runs" in first
@@ -357,7 +313,7 @@ def test_no_run_is_expected_of_an_arm_lost_in_the_search() -> None:
 # The answer.
 
 
-def test_an_answer_that_is_resolved() -> None:
+def test_an_answer_that_is_resolved(analysed: Any, study: Any) -> None:
     text = answer(analysed())
     assert text.startswith(
         "hinge beats minimax: test FID 5.5 ± 3.0 against 105.5 ± 3.0, difference −100"
@@ -371,13 +327,13 @@ def test_an_answer_that_is_resolved() -> None:
     assert "for the given settings, which nobody tuned, for this budget" in untuned
 
 
-def test_an_answer_that_is_not_resolved_says_what_that_means() -> None:
+def test_an_answer_that_is_not_resolved_says_what_that_means(analysed: Any) -> None:
     text = answer(analysed({"minimax": HIGH[:3], "hinge": LOW[:3]}))
     assert "hinge against minimax is not resolved with 3 and 3 runs" in text
     assert "Not resolved means that these runs are compatible with no difference" in text
 
 
-def test_many_arms_are_answered_in_groups() -> None:
+def test_many_arms_are_answered_in_groups(analysed: Any) -> None:
     scores: dict[str, Results] = {
         "minimax": HIGH, "hinge": LOW, "wasserstein": [each + 500 for each in HIGH],
         "non_saturating": [each + 0.5 for each in HIGH],
@@ -394,7 +350,7 @@ def test_many_arms_are_answered_in_groups() -> None:
     assert "Not resolved means" in text
 
 
-def test_a_study_under_way_answers_so_far() -> None:
+def test_a_study_under_way_answers_so_far(analysed: Any) -> None:
     part: dict[str, Results] = {"minimax": HIGH, "hinge": [*LOW[:9], "waiting"]}
     assert answer(analysed(part)).startswith("So far, hinge beats minimax")
     part |= {"wasserstein": HIGH, "non_saturating": HIGH}

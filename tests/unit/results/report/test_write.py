@@ -13,23 +13,12 @@ from typing import Any
 import pytest
 
 import harness.results.report.write
-from harness.config import parse
 from harness.records.workspace import Workspace
 from harness.results.report import Report, write_report
-from harness.results.report.records import RunRecord, StudyRecords
+from harness.results.report.records import StudyRecords
 from harness.results.report.write import escape_tex
-from harness.study.study import StudyConfig
-from harness.work.board import ArmState
-from harness.work.queue import Cell, CellRecord
 
-NOTHING: Mapping[str, Any] = {}
-METRIC, OBJECTIVE = "test/fid_digits_cnn_v1_400", "val/fid_digits_cnn_v1_400"
-PARAMS = {
-    "batch_size": "16", "device": "cpu", "threads": "1", "precision": "float32", "g_lr": "0.001",
-    "evaluate.samples": "400", "evaluate.extractor": "digits_cnn_v1", "evaluate.num_features": "64",
-    "evaluate.extractor_sha256": "abc123", "evaluate.kid_subsets": "20",
-    "evaluate.kid_subset_size": "200",
-}  # fmt: skip
+NOTHING: Mapping[str, str] = {}
 NASTY = {
     "minimax": "a_b&c%|x#$~^{}\\y",
     "hinge": "<script>alert(1)</script>",
@@ -37,50 +26,30 @@ NASTY = {
 }
 
 
-def records(renamed: Mapping[str, str] = NOTHING) -> StudyRecords:
-    """Return a study of three arms with two search and two confirm runs each."""
-    raw = {
-        "question": 'Is <i>this</i> "better" & cheaper?', "dataset": "digits",
-        "compare": {"loss": ["minimax", "hinge", "wasserstein"]},
-        "space": {"g_lr": {"low": 1e-4, "high": 1e-2, "log": True}},
-        "search": {"trials_per_arm": 2}, "confirm": {"seeds": 2}, "budget": {"images": 640},
-    }  # fmt: skip
-    study = parse(StudyConfig, raw, "study.toml")
-    states, runs = [], []
-    for place, arm in enumerate(study.arms()):
-        name = renamed.get(arm.name, arm.name)
-        cells: dict[str, list[CellRecord]] = {"search": [], "confirm": []}
-        for phase, seed in (("search", 0), ("search", 1), ("confirm", 2), ("confirm", 3)):
-            found = {METRIC: 3.0 + place + seed, OBJECTIVE: 4.0 + place + seed}
-            run = RunRecord(
-                run_id=f"{place}{seed}{phase}", study="mine", arm=name, phase=phase,
-                trial=seed % 2, seed=seed, outcome="finished", reason="", used=True, params=PARAMS,
-                metrics=found, tags={"version.torch": "2.11.0"}, page=f"http://127.0.0.1:5000/#/runs/{place}{seed}{phase}",
-                started=0,
-            )  # fmt: skip
-            runs.append(run)
-            cells[phase].append(
-                CellRecord(
-                    cell=Cell(key=str(seed), point={"g_lr": 1e-3}, seeds=[seed], trial=seed % 2),
-                    state="complete", outcome="finished", value=found[OBJECTIVE], scores=found,
-                    run_ids={seed: run.run_id},
-                )
-            )  # fmt: skip
-        states.append(
-            ArmState(
-                arm=replace(arm, name=name), best={"g_lr": 1e-3}, search_done=True,
-                search=tuple(cells["search"]), confirm=tuple(cells["confirm"]),
+@pytest.fixture
+def records(make_study: Any, make_records: Any) -> Callable[..., StudyRecords]:
+    """Return a function that makes a study of three arms, with two runs of each in each phase."""
+    study = make_study(
+        question='Is <i>this</i> "better" & cheaper?',
+        compare={"loss": ["minimax", "hinge", "wasserstein"]},
+        search={"trials_per_arm": 2},
+        confirm={"seeds": 2},
+    )
+    scores = {arm.name: [3.0 + place, 4.0 + place] for place, arm in enumerate(study.arms())}
+    made = make_records(scores, scores, study, best={"g_lr": 1e-3})
+
+    def records(renamed: Mapping[str, str] = NOTHING) -> StudyRecords:
+        runs = tuple(replace(run, arm=renamed.get(run.arm, run.arm)) for run in made.runs)
+        states = tuple(
+            replace(
+                state,
+                arm=replace(state.arm, name=renamed.get(state.arm.name, state.arm.name)),
             )
-        )  # fmt: skip
-    return StudyRecords(
-        name="mine", study=study, states=tuple(states), runs=tuple(runs),
-        profile={"train": 900, "validation": 400, "test": 300},
-        definition={
-            "metric": METRIC, "objective": OBJECTIVE, "floor": 0.5, "dataset_digest": "d1",
-            "parent_run_id": "parent",
-        },
-        importances={}, parts={"mine": study},
-    )  # fmt: skip
+            for state in made.states
+        )
+        return replace(made, runs=runs, states=states)
+
+    return records
 
 
 class Store:
@@ -155,7 +124,7 @@ def page(report: Report) -> Page:
 # HTML.
 
 
-def test_html_shows_nasty_names_as_they_are(write: Write) -> None:
+def test_html_shows_nasty_names_as_they_are(write: Write, records: Any) -> None:
     shown = page(write(records(NASTY), drawn=True))
     assert {tag for tag, _ in shown.tags}.isdisjoint({"script", "b", "i"})
     for name in (*NASTY.values(), 'Is <i>this</i> "better" & cheaper?'):
@@ -164,7 +133,7 @@ def test_html_shows_nasty_names_as_they_are(write: Write) -> None:
     assert any("q\"'><b>bold</b>" in alt for alt in alts)
 
 
-def test_every_picture_lies_in_the_page_and_is_described(write: Write) -> None:
+def test_every_picture_lies_in_the_page_and_is_described(write: Write, records: Any) -> None:
     report = write(records(), drawn=True)
     shown = page(report)
     sources, alts = shown.all("img", "src"), shown.all("img", "alt")
@@ -175,7 +144,7 @@ def test_every_picture_lies_in_the_page_and_is_described(write: Write) -> None:
     assert {base64.b64decode(source.removeprefix(head)) for source in sources} == files
 
 
-def test_the_page_needs_nothing_from_elsewhere(write: Write) -> None:
+def test_the_page_needs_nothing_from_elsewhere(write: Write, records: Any) -> None:
     shown = page(write(records()))
     assert {tag for tag, _ in shown.tags}.isdisjoint({"link", "script", "iframe", "object"})
     assert not any(source.startswith("http") for source in shown.all("img", "src"))
@@ -185,7 +154,7 @@ def test_the_page_needs_nothing_from_elsewhere(write: Write) -> None:
     assert not any(re.search(r"url\(|@import", part) for part in html)
 
 
-def test_links_have_targets_and_ids_are_unique(write: Write) -> None:
+def test_links_have_targets_and_ids_are_unique(write: Write, records: Any) -> None:
     shown = page(write(records(NASTY)))
     ids = [attrs["id"] for _, attrs in shown.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
@@ -194,7 +163,7 @@ def test_links_have_targets_and_ids_are_unique(write: Write) -> None:
     assert links < set(ids)
 
 
-def test_tables_have_a_cell_for_every_heading(write: Write) -> None:
+def test_tables_have_a_cell_for_every_heading(write: Write, records: Any) -> None:
     html = (write(records()).folder / "report.html").read_text()
     tables = re.findall(r"<table.*?</table>", html, re.DOTALL)
     assert len(tables) == 8
@@ -218,8 +187,8 @@ def tables(markdown: str) -> list[list[list[str]]]:
     return [[split(line) for line in table.splitlines()] for table in found]
 
 
-def first_cells(name: str, write: Write) -> list[str]:
-    markdown = (write(records({"minimax": name})).folder / "report.md").read_text()
+def first_cells(report: Report) -> list[str]:
+    markdown = (report.folder / "report.md").read_text()
     return [row[0] for row in tables(markdown)[0][2:]]
 
 
@@ -232,23 +201,23 @@ def first_cells(name: str, write: Write) -> list[str]:
         pytest.param("a\\|b"),
     ],
 )
-def test_markdown_keeps_a_name_in_its_cell(write: Write, name: str) -> None:
-    assert first_cells(name, write) == [name, "hinge", "wasserstein"]
+def test_markdown_keeps_a_name_in_its_cell(write: Write, name: str, records: Any) -> None:
+    assert first_cells(write(records({"minimax": name}))) == [name, "hinge", "wasserstein"]
 
 
-def test_markdown_tables_have_a_cell_for_every_heading(write: Write) -> None:
+def test_markdown_tables_have_a_cell_for_every_heading(write: Write, records: Any) -> None:
     markdown = (write(records({"minimax": "a|b"})).folder / "report.md").read_text()
     for table in tables(markdown):
         assert len({len(row) for row in table}) == 1
     assert len(tables(markdown)) == 8
 
 
-def test_markdown_holds_no_html(write: Write) -> None:
+def test_markdown_holds_no_html(write: Write, records: Any) -> None:
     markdown = (write(records(NASTY)).folder / "report.md").read_text()
     assert not re.search(r"(?<!\\)<(script|b|i)>", markdown)
 
 
-def test_markdown_pictures_are_there(write: Write) -> None:
+def test_markdown_pictures_are_there(write: Write, records: Any) -> None:
     report = write(records(), drawn=True)
     markdown = (report.folder / "report.md").read_text()
     files = re.findall(r"\]\((figures/.*?)\)", markdown)
@@ -282,7 +251,7 @@ def test_tex_is_escaped(plain: str, tex: str) -> None:
     assert escape_tex(plain) == tex
 
 
-def test_tex_tables_are_whole(write: Write) -> None:
+def test_tex_tables_are_whole(write: Write, records: Any) -> None:
     tex = (write(records(NASTY)).folder / "tables.tex").read_text()
     assert tex.isascii()
     lines = [line for line in tex.splitlines() if not line.startswith("%")]
@@ -310,7 +279,7 @@ def section(report: Report, heading: str) -> str:
     return markdown.partition(f"## {heading}\n\n")[2].partition("\n## ")[0]
 
 
-def test_methods_state_the_protocol(write: Write) -> None:
+def test_methods_state_the_protocol(write: Write, records: Any) -> None:
     methods = section(write(records()), "Methods")
     for fact in (
         "digits (digest d1), 900 training, 400 validation and 300 test images",
@@ -329,16 +298,16 @@ def commands(report: Report) -> list[str]:
     return re.findall(r"```\n(.*)\n```", section(report, "How to reproduce"))
 
 
-def test_commands_that_make_the_report_again(write: Write) -> None:
+def test_commands_that_make_the_report_again(write: Write, records: Any) -> None:
     study = records()
-    made = ["harness report mine", "harness reproduce 02confirm"]  # the baseline's best run
+    made = ["harness report mine", "harness reproduce minimax-confirm-0"]  # the baseline's best run
     assert commands(write(study)) == ["harness run studies/mine.toml", *made]
     tags = {"command": "harness run my.toml --workers 2"}
     runs = tuple(replace(run, tags=tags) for run in study.runs)
     assert commands(write(replace(study, runs=runs))) == [tags["command"], *made]
 
 
-def test_a_study_whose_name_has_a_space(write: Write) -> None:
+def test_a_study_whose_name_has_a_space(write: Write, records: Any) -> None:
     study = replace(records(), name="my study")
     assert "harness report 'my study'" in commands(write(study, "my study"))
 
@@ -346,12 +315,12 @@ def test_a_study_whose_name_has_a_space(write: Write) -> None:
 # The folder, and MLflow.
 
 
-def test_the_report_is_attached_to_the_studys_run(write: Write) -> None:
+def test_the_report_is_attached_to_the_studys_run(write: Write, records: Any) -> None:
     report = write(records())
     assert Store.attached == [("parent", report.folder, "reports/mine")]
 
 
-def test_a_name_of_an_arm_is_no_path(write: Write) -> None:
+def test_a_name_of_an_arm_is_no_path(write: Write, records: Any) -> None:
     report = write(records({"minimax": "../../x"}))
     assert {file.name for file in report.folder.parent.iterdir()} >= {"report"}
     assert {file.name for file in report.folder.iterdir()} == {

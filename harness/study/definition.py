@@ -1,0 +1,29 @@
+"""What is stored of a study when it is started: all that whoever goes on with it must keep."""
+
+from __future__ import annotations
+
+from harness.config import Config
+from harness.run.execution import Execution
+from harness.study.study import StudyConfig
+
+
+class Definition(Config):
+    """A study's file, how its runs are executed and scored, and where its records are."""
+
+    study: StudyConfig
+    execution: Execution
+    """Device and threads, the same for all runs."""
+    experiment_id: str
+    """MLflow's experiment."""
+    parent_run_id: str
+    """MLflow's parent run."""
+    metric: str
+    """Key of the figure that arms are compared by."""
+    objective: str
+    """Key of the figure that settings are chosen by."""
+    floor: float
+    """What real images score by `metric`."""
+    dataset_digest: str
+    """Of the data."""
+    created: float
+    """Seconds since 1970."""
