@@ -51,6 +51,25 @@ Threads = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def _load_plugins(sources: list[str] | None) -> list[str] | None:
+    from harness.plugins import load_plugins
+
+    load_plugins(sources or [])
+    return sources
+
+
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE|MODULE",
+        callback=_load_plugins,
+        is_eager=True,
+        help="Code that registers further losses, systems, …; repeatable.",
+    ),
+]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name.")]
 
 
@@ -77,6 +96,7 @@ def run(
     tracking_uri: TrackingUri = None,
     storage: StorageUrl = None,
     quiet: Quiet = False,
+    plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Launch a study, or continue it where it stopped."""
@@ -126,6 +146,7 @@ def train(
     tracking_uri: TrackingUri = None,
     storage: StorageUrl = None,
     quiet: Quiet = False,
+    plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Train one generator by hand; settings as in a study file, `evaluate.*` among them."""
@@ -171,6 +192,7 @@ def status(
     study: Annotated[str | None, typer.Argument(help="A study's name; omitted: all.")] = None,
     tracking_uri: TrackingUri = None,
     storage: StorageUrl = None,
+    plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Say where a study stands; only reads."""
@@ -224,6 +246,7 @@ def export(
     arm: Annotated[str | None, typer.Option(help="Only this arm's runs.")] = None,
     tracking_uri: TrackingUri = None,
     storage: StorageUrl = None,
+    plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Take the best generator away: the confirm run with the lowest validation FID."""
@@ -255,6 +278,7 @@ def reproduce(
     data_dir: DataDir = None,
     tracking_uri: TrackingUri = None,
     quiet: Quiet = False,
+    plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Train a recorded run again and compare; exit code 1 where it comes out otherwise."""
@@ -283,6 +307,7 @@ def report(
     tracking_uri: TrackingUri = None,
     storage: StorageUrl = None,
     quiet: Quiet = False,
+    plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Write a study up: tables, figures, words; several studies where their protocols agree."""
@@ -318,6 +343,7 @@ def sample(
     output: Annotated[Path, typer.Option("--output", "-o", help="A .png grid or .npz array.")],
     num_samples: Annotated[int, typer.Option("-n", "--num-samples", min=1)] = 64,
     seed: Annotated[int, typer.Option(min=0, help="One seed, one set of samples.")] = 0,
+    plugins: Plugins = None,
 ) -> None:
     """Draw samples from an exported generator."""
     from harness.results.export import check_sample_file, write_samples
@@ -332,6 +358,7 @@ def sample(
 def list_(
     kind: Annotated[str | None, typer.Argument(help="What to list; omitted: the kinds.")] = None,
     as_json: Json = False,
+    plugins: Plugins = None,
 ) -> None:
     """List what a study file may say: losses, penalties, datasets, settings, …"""
     from harness.catalogue import CATALOGUE

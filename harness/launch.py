@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.errors import HarnessError, recording_error
 from harness.evaluate import EvaluateConfig
+from harness.plugins import check_plugins, plugin_hashes, plugin_sources
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
 from harness.results.statistics import smallest_p
@@ -63,6 +64,7 @@ def run_study(
     known = _known_definition(name, workspace)
     execution = plan_execution(name, workspace, device, threads, workers)
     if known is not None:
+        check_plugins(known.plugins, f"study {name!r}", exactly=True)
         check_extension(name, known.study, study)
         states = Board(Storage(workspace), name, study).states()
         if known.study == study and is_complete(states) and not retry_failed:
@@ -99,6 +101,7 @@ def run_study(
         floor=bench.floors[bench.evaluator.key("test", "fid_floor")],
         dataset_digest=bench.dataset.digest,
         created=time.time() if known is None else known.created,
+        plugins=plugin_hashes(),
     )
     storage.write_definition(name, definition)
     board = Board(storage, name, study)
@@ -108,7 +111,12 @@ def run_study(
     try:
         with display(bench.objective) as shown:
             if not is_complete(states):
-                plan = Plan(name=name, definition=definition, workspace=workspace)
+                plan = Plan(
+                    name=name,
+                    definition=definition,
+                    workspace=workspace,
+                    plugins=plugin_sources(),
+                )
                 work_side_by_side(plan, bench, workers, shown)
     finally:
         summary = _summarise(name, definition, board.states())

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -13,11 +17,73 @@ from harness.errors import HarnessError
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+TINY_STUDY = """
+question = "Is the hinge loss better?"
+dataset = "digits"
+[fixed]
+architecture = "mlp"
+latent_dim = 4
+batch_size = 16
+g_width = 4
+d_width = 4
+g_depth = 1
+d_depth = 1
+[compare]
+loss = ["non_saturating", "hinge"]
+[space]
+g_lr = { low = 1e-4, high = 1e-1, log = true }
+[search]
+trials_per_arm = 2
+[confirm]
+seeds = 2
+[budget]
+images = 320
+[evaluate]
+times = 2
+samples = 64
+"""
+
+
+class Said(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Tests run side by side; one thread each is both quicker and reproducible."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> dict[str, Any]:
+    """Return the settings of a GAN that trains in no time."""
+    settings: dict[str, Any] = tomllib.loads(TINY_STUDY)["fixed"]
+    return settings
+
+
+@pytest.fixture(scope="session")
+def tiny_study() -> str:
+    """Return the text of a study file with these settings: two arms, eight runs."""
+    return TINY_STUDY
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Return a function that runs `harness …` in this process."""
+    import harness.cli
+
+    def call(*arguments: object) -> Said:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["harness", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            harness.cli.main()
+        return Said(int(ended.value.code or 0), *capfd.readouterr())
+
+    return call
 
 
 @pytest.fixture(scope="session")

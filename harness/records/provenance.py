@@ -10,6 +10,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from harness.plugins import plugin_hashes
+
 VERSIONED = ("torch", "torchvision", "torchmetrics", "mlflow", "optuna", "numpy", "scipy")
 
 
@@ -20,6 +22,7 @@ def environment() -> dict[str, str]:
     command = [Path(sys.argv[0]).name, *map(without_password, sys.argv[1:])]
     tags["command"] = shlex.join(command)
     tags["host"] = platform.node()
+    tags |= {f"plugin.{name}": digest for name, digest in plugin_hashes().items()}
     if commit := _commit():
         tags["mlflow.source.git.commit"] = commit
     return tags
@@ -32,7 +35,7 @@ def without_password(text: str) -> str:
 
 def _commit() -> str | None:
     """Return the checkout's commit, `-dirty` where it was edited; None without a checkout."""
-    checkout = Path(__file__).parent.parent
+    checkout = Path(__file__).parent.parent.parent
     if not (checkout / ".git").exists():  # installed elsewhere, perhaps inside another repository
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

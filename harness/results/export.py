@@ -173,7 +173,7 @@ any choice.
 ```python
 from pathlib import Path
 
-from harness.checkpoint import load_generator
+from harness import load_generator
 
 generator, spec = load_generator(Path("DIR"))
 images = generator(*spec.draw_inputs(16, seed=0))  # (16, C, H, W) in [-1, 1]

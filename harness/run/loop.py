@@ -105,7 +105,7 @@ def train(
     config = system.config
     order = Streams(config.seed, ["order"], system.device)
     batches = Batches(part, config.batch_size, order["order"])
-    progress = Progress(counts=system.counts)
+    progress = Progress(counts=dict(system.counts))
     reached = 0
 
     def snapshot() -> dict[str, Any]:

@@ -27,3 +27,5 @@ class Definition(Config):
     """Of the data."""
     created: float
     """Seconds since 1970."""
+    plugins: dict[str, str] = {}
+    """Name -> hash of every plugin that was loaded."""

@@ -106,9 +106,8 @@ def _upgraded(raw: Any) -> Any:
     """Return a description as it is written now; one of version 1 named a GAN's settings alone."""
     if not isinstance(raw, dict) or raw.get("format") != "gan-ablation-harness generator v1":
         return raw
-    shape = [raw.get(key) for key in ("channels", "height", "width")]
-    config = {key: raw[key] for key in raw if key in ("architecture", "latent_dim")}
-    config |= {key: raw[key] for key in raw if key.startswith("g_")}
+    config = {key: value for key, value in raw.items() if key not in ("format", "weights_sha256")}
+    shape = [config.pop(key, None) for key in ("channels", "height", "width")]
     return {"sample_shape": shape, "config": config, "weights_sha256": raw.get("weights_sha256")}
 
 

@@ -21,6 +21,7 @@ class VAEConfig(TrainConfig):
     """Settings of a VAE with fully connected networks."""
 
     system: str = "vae"
+    """What is trained, and with it which other settings there are."""
     latent_dim: Count = 32
     """Size of z ~ N(0, I)."""
     width: Count = 256

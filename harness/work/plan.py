@@ -25,11 +25,13 @@ class Plan:
         name: The study's name.
         definition: What is stored of it.
         workspace: Where things live.
+        plugins: What to load beside the package.
     """
 
     name: str
     definition: Definition
     workspace: Workspace
+    plugins: tuple[str, ...] = ()
 
 
 def set_up_bench(

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from harness.errors import HarnessError
+from harness.plugins import check_plugins, load_plugins
 from harness.run.bench import Bench
 from harness.run.execution import cpu_threads
 from harness.work.display import Display
@@ -67,6 +68,8 @@ def _worker_process(plan: Plan, index: int, events: Any) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     torch.set_num_threads(plan.definition.execution.threads)
     try:
+        load_plugins(plan.plugins)
+        check_plugins(plan.definition.plugins, f"study {plan.name!r}", exactly=True)
         bench = set_up_bench(study, study.arms(), execution, plan.workspace)
         Worker(plan, bench, events.put, index).work()
     except KeyboardInterrupt:

@@ -34,6 +34,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness.config import parse
 from harness.errors import HarnessError
+from harness.plugins import check_plugins
 from harness.randomness import derive_seed
 from harness.records.workspace import Workspace, prepare_sqlite, sqlite_file
 from harness.run.runner import Outcome, Stop
@@ -144,7 +145,9 @@ class Storage:
         attrs = optuna.load_study(study_name=name, storage=self._storage).user_attrs
         if "definition" not in attrs:
             return None
-        return parse(Definition, attrs["definition"], f"the record of study {name!r}")
+        raw = attrs["definition"]
+        check_plugins(raw.get("plugins", {}), f"study {name!r}")
+        return parse(Definition, raw, f"the record of study {name!r}")
 
     def write_definition(self, name: str, definition: Definition) -> None:
         """Store all that workers need to know of a study, as JSON values."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import sqlite3
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,28 +24,9 @@ from harness.run.loop import Progress
 from harness.run.runner import RunResult
 from harness.study.study import StudyConfig
 from harness.systems.gan import GANConfig
-from harness.work.queue import Storage
+from harness.work.board import Board
+from harness.work.queue import CellRecord, Storage
 
-TINY: dict[str, Any] = {
-    "architecture": "mlp",
-    "latent_dim": 4,
-    "batch_size": 16,
-    "g_width": 4,
-    "d_width": 4,
-    "g_depth": 1,
-    "d_depth": 1,
-}
-STUDY: dict[str, Any] = {
-    "question": "Is the hinge loss better?",
-    "dataset": "digits",
-    "fixed": TINY,
-    "compare": {"loss": ["non_saturating", "hinge"]},
-    "space": {"g_lr": {"low": 1e-4, "high": 1e-1, "log": True}},
-    "search": {"trials_per_arm": 2},
-    "confirm": {"seeds": 2},
-    "budget": {"images": 320},
-    "evaluate": {"times": 2, "samples": 64},
-}
 NAME = "tiny"
 
 
@@ -56,14 +38,6 @@ class Finished:
     study: StudyConfig
     workspace: Workspace
     summary: StudySummary
-
-
-def _make_study(**changes: Any) -> StudyConfig:
-    """Return the tiny study with other tables; a dict is merged into the table of its name."""
-    raw = dict(STUDY)
-    for key, value in changes.items():
-        raw[key] = {**raw[key], **value} if isinstance(raw.get(key), dict) else value
-    return parse(StudyConfig, raw, "test")
 
 
 def _launch(workspace: Workspace, study: StudyConfig, **options: Any) -> StudySummary:
@@ -91,9 +65,19 @@ def _locate(root: Path) -> Workspace:
 
 
 @pytest.fixture(scope="session")
-def make_study() -> Callable[..., StudyConfig]:
-    """Return the function that makes tiny studies."""
-    return _make_study
+def make_study(tiny_study: str) -> Callable[..., StudyConfig]:
+    """Return a function that makes the tiny study with other tables.
+
+    A dict is merged into the table of its name.
+    """
+
+    def make_study(**changes: Any) -> StudyConfig:
+        raw = tomllib.loads(tiny_study)
+        for key, value in changes.items():
+            raw[key] = {**raw[key], **value} if isinstance(raw.get(key), dict) else value
+        return parse(StudyConfig, raw, "test")
+
+    return make_study
 
 
 @pytest.fixture(scope="session")
@@ -138,11 +122,15 @@ def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def finished(empty_stores: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(
+    empty_stores: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    make_study: Callable[..., StudyConfig],
+) -> Finished:
     """Return the tiny study, run without any interruption; only to be read."""
     root = tmp_path_factory.mktemp("finished") / "mlruns"
     shutil.copytree(empty_stores, root)
-    workspace, study = _locate(root), _make_study()
+    workspace, study = _locate(root), make_study()
     summary = _launch(workspace, study, source="question = 'as in the file'\n")
     return Finished(name=NAME, study=study, workspace=workspace, summary=summary)
 
@@ -181,3 +169,67 @@ def fake_runs(monkeypatch: pytest.MonkeyPatch, no_models: None) -> tuple[Trained
 
     monkeypatch.setattr("harness.work.worker.run", fake)
     return trained, scoring
+
+
+def _runs(workspace: Workspace, name: str = NAME) -> list[Any]:
+    tracker = Tracker(workspace)
+    return tracker.runs(tracker.open_experiment(name))
+
+
+@pytest.fixture(scope="session")
+def training_runs() -> Callable[..., list[Any]]:
+    """Return the function that finds a study's training runs in MLflow."""
+    return lambda *where: [run for run in _runs(*where) if run.data.tags["phase"] != "study"]
+
+
+@pytest.fixture(scope="session")
+def parent() -> Callable[[Workspace], Any]:
+    """Return the function that finds the run of the whole study in MLflow."""
+
+    def parent(workspace: Workspace) -> Any:
+        (found,) = [run for run in _runs(workspace) if run.data.tags["phase"] == "study"]
+        return found
+
+    return parent
+
+
+@pytest.fixture(scope="session")
+def records() -> Callable[[Workspace, StudyConfig], dict[tuple[str, str, int], CellRecord]]:
+    """Return the function that finds a study's cells, by arm, phase and trial."""
+
+    def records(workspace: Workspace, study: StudyConfig) -> dict[tuple[str, str, int], CellRecord]:
+        states = Board(Storage(workspace), NAME, study).states()
+        return {
+            (state.arm.name, phase, record.cell.trial): record
+            for state in states
+            for phase, found in (("search", state.search), ("confirm", state.confirm))
+            for record in found
+        }
+
+    return records
+
+
+@pytest.fixture(scope="session")
+def cell_of() -> Callable[[Any], tuple[str, str, int, int]]:
+    """Return the function that says which arm, phase, trial and seed a run in MLflow is of."""
+
+    def cell_of(run: Any) -> tuple[str, str, int, int]:
+        tags = run.data.tags
+        return tags["arm"], tags["phase"], int(tags["trial"]), int(tags["seed"])
+
+    return cell_of
+
+
+@pytest.fixture(scope="session")
+def expected() -> list[tuple[str, str, int, int]]:
+    """Return what `cell_of` says of the runs of the tiny study, in order."""
+    return sorted(
+        (arm, phase, trial, seed)
+        for arm in ("non_saturating", "hinge")
+        for phase, trial, seed in (
+            ("search", 0, 1_000_000),
+            ("search", 1, 1_000_001),
+            ("confirm", 0, 1),
+            ("confirm", 1, 2),
+        )
+    )

@@ -6,7 +6,6 @@ import csv
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from harness.errors import HarnessError
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
 from harness.results.report import Report, write_report
-from harness.work.queue import Storage
+from harness.work.board import open_study
 
 METRIC = "test/fid_digits_cnn_v1_64"
 BROKEN = {"optimizer": "sgd", "g_lr": 1e30, "d_lr": 1e30}
@@ -168,9 +167,9 @@ def test_every_link_to_a_run_has_its_target(written: Written) -> None:
 
 
 def test_the_report_hangs_on_the_studys_run_in_mlflow(written: Written) -> None:
-    definition = Storage(written.workspace).require_definition("tiny")
+    definition = open_study("tiny", written.workspace).definition
     client = mlflow.MlflowClient(written.workspace.tracking_uri)
-    files = client.list_artifacts(definition["parent_run_id"], "reports/tiny")
+    files = client.list_artifacts(definition.parent_run_id, "reports/tiny")
     assert {Path(file.path).name for file in files} == {
         "report.html", "report.md", "tables.tex", "runs.csv", "figures",
     }  # fmt: skip
@@ -305,7 +304,7 @@ def test_several_studies_in_one_report(
     assert "harness report one two" in markdown
     client = mlflow.MlflowClient(workspace.tracking_uri)
     for name in ("one", "two"):
-        parent = Storage(workspace).require_definition(name)["parent_run_id"]
+        parent = open_study(name, workspace).definition.parent_run_id
         assert client.list_artifacts(parent, "reports/one+two")
     with pytest.raises(HarnessError, match="budget differs: 320 real images in study 'one', 640"):
         write_report(["one", "other"], workspace, tmp_path / "refused")
@@ -318,24 +317,11 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def call(
-    written: Written,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> Call:
+def call(call: Any, written: Written, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
     """Return a function that runs `harness report …` in an empty folder."""
     monkeypatch.setenv("HARNESS_HOME", str(written.workspace.root))
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["harness", "report", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            harness.cli.main()
-        return (int(ended.value.code or 0), *capfd.readouterr())
-
-    return call
+    return lambda *arguments: call("report", *arguments)
 
 
 def test_the_command(call: Call, written: Written, tmp_path: Path) -> None:

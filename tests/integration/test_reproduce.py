@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -27,17 +26,6 @@ from harness.results.reproduce import Reproduction, rebuild_config, reproduce_ru
 from harness.run.runner import RunResult
 from harness.systems.gan import GANConfig
 
-TINY = {
-    "dataset": "digits",
-    "architecture": "mlp",
-    "latent_dim": 4,
-    "batch_size": 16,
-    "g_width": 4,
-    "d_width": 4,
-    "g_depth": 1,
-    "d_depth": 1,
-    "budget": {"images": 320},
-}
 EVALUATE = EvaluateConfig(samples=64, times=2, kid_subsets=2)
 HUGE_STEPS = {"optimizer": "sgd", "loss": "wasserstein", "g_lr": 1e30, "d_lr": 1e30}
 SECONDS = {"budget": {"seconds": 0.2}}
@@ -66,13 +54,20 @@ def original(
     return locate(root)
 
 
-def train(workspace: Workspace, **changes: Any) -> tuple[str, RunResult]:
-    config = parse(GANConfig, {**TINY, **changes}, "test")
-    return train_once(config, EVALUATE, workspace, device="cpu", threads=1)
+@pytest.fixture(scope="session")
+def train(tiny_settings: dict[str, Any]) -> Train:
+    """Return the function that trains a tiny GAN by itself."""
+
+    def train(workspace: Workspace, **changes: Any) -> tuple[str, RunResult]:
+        settings = {"dataset": "digits", "budget": {"images": 320}, **tiny_settings, **changes}
+        config = parse(GANConfig, settings, "test")
+        return train_once(config, EVALUATE, workspace, device="cpu", threads=1)
+
+    return train
 
 
 @pytest.fixture(scope="module")
-def run_id(original: Workspace) -> str:
+def run_id(original: Workspace, train: Train) -> str:
     run_id, result = train(original)
     assert result.outcome == "finished"
     return run_id
@@ -82,15 +77,10 @@ def run_id(original: Workspace) -> str:
 def study_runs(original: Workspace, make_study: Any, launch: Any) -> list[Any]:
     """Return all runs of a study whose search has half the budget."""
     search = {"trials_per_arm": 1, "budget_share": 0.5}
-    study = make_study(
-        compare={"loss": ["hinge"]}, search=search, confirm={"seeds": 1}, fixed=TINY_FIXED
-    )
+    study = make_study(compare={"loss": ["hinge"]}, search=search, confirm={"seeds": 1})
     launch(original, study)
     tracker = Tracker(original)
     return tracker.runs(tracker.open_experiment("tiny"))
-
-
-TINY_FIXED = {key: value for key, value in TINY.items() if key not in ("dataset", "budget")}
 
 
 @pytest.fixture
@@ -104,19 +94,15 @@ def copy(
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
+def call(call: Any, monkeypatch: pytest.MonkeyPatch) -> Call:
     """Return a function that runs `harness reproduce …` on a workspace in this process."""
 
-    def call(workspace: Workspace, *arguments: str) -> tuple[int, str, str]:
+    def reproduce(workspace: Workspace, *arguments: str) -> tuple[int, str, str]:
         monkeypatch.setenv("HARNESS_HOME", str(workspace.root))
-        monkeypatch.setattr(sys, "argv", ["harness", "reproduce", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            harness.cli.main()
-        out, err = capfd.readouterr()
-        return int(ended.value.code or 0), out, err
+        said: tuple[int, str, str] = call("reproduce", *arguments)
+        return said
 
-    return call
+    return reproduce
 
 
 def tag(workspace: Workspace, run_id: str, key: str, value: str) -> None:
@@ -256,7 +242,7 @@ def test_what_decides_no_digit_is_only_reported(copy: Workspace, run_id: str, ke
     assert {"mlflow.source.git.commit", key} <= {each.key for each in result.environment}
 
 
-def test_a_diverged_run_diverges_again(original: Workspace) -> None:
+def test_a_diverged_run_diverges_again(original: Workspace, train: Train) -> None:
     run_id, trained = train(original, **HUGE_STEPS)
     assert trained.outcome == "diverged"
     result = reproduce_run(run_id, original)
@@ -271,7 +257,7 @@ def test_a_diverged_run_diverges_again(original: Workspace) -> None:
     assert (difference.key, difference.reproduced) == ("reason", trained.reason)
 
 
-def test_a_budget_in_seconds_is_compared_by_its_score(original: Workspace) -> None:
+def test_a_budget_in_seconds_is_compared_by_its_score(original: Workspace, train: Train) -> None:
     run_id, trained = train(original, **SECONDS)
     assert trained.scores
     result = reproduce_run(run_id, original, tolerance=1e9)

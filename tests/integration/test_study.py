@@ -1,4 +1,4 @@
-"""A whole study: two honest phases, and the same answer however often it is interrupted."""
+"""A whole study: two honest phases, what extends it, and what becomes of arms that fail."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,62 +15,17 @@ import pytest
 import harness.run.runner
 import harness.work.worker
 from harness.errors import HarnessError
-from harness.records.tracking import RunRecorder, Tracker
 from harness.records.workspace import Workspace
 from harness.results.statistics import mean_and_sd, median
 from harness.results.status import read_status
-from harness.run.runner import run
-from harness.study.study import StudyConfig
 from harness.systems.gan import GAN, GANConfig
-from harness.work.board import Board
-from harness.work.queue import CellRecord, Storage
+from harness.work.queue import Storage
 
 if TYPE_CHECKING:
     from conftest import Finished, Trained
 
 NAME = "tiny"
 ARMS = ("non_saturating", "hinge")
-
-
-def runs(workspace: Workspace) -> list[Any]:
-    """Return the study's training runs in MLflow."""
-    tracker = Tracker(workspace)
-    return [
-        each
-        for each in tracker.runs(tracker.open_experiment(NAME))
-        if each.data.tags["phase"] != "study"
-    ]
-
-
-def parent(workspace: Workspace) -> Any:
-    tracker = Tracker(workspace)
-    found = [
-        each
-        for each in tracker.runs(tracker.open_experiment(NAME))
-        if each.data.tags["phase"] == "study"
-    ]
-    assert len(found) == 1
-    return found[0]
-
-
-def cell_of(run: Any) -> tuple[str, str, int, int]:
-    tags = run.data.tags
-    return tags["arm"], tags["phase"], int(tags["trial"]), int(tags["seed"])
-
-
-def records(workspace: Workspace, study: StudyConfig) -> dict[tuple[str, str, int], CellRecord]:
-    states = Board(Storage(workspace), NAME, study).states()
-    return {
-        (state.arm.name, phase, record.cell.trial): record
-        for state in states
-        for phase, found in (("search", state.search), ("confirm", state.confirm))
-        for record in found
-    }
-
-
-def scores(workspace: Workspace, study: StudyConfig) -> dict[tuple[str, str, int], Any]:
-    found = records(workspace, study)
-    return {key: (found[key].cell.point, dict(found[key].scores)) for key in found}
 
 
 def dump(workspace: Workspace) -> list[str]:
@@ -84,21 +38,11 @@ def dump(workspace: Workspace) -> list[str]:
     return lines
 
 
-EXPECTED = {
-    (arm, phase, trial, seed)
-    for arm in ARMS
-    for phase, trial, seed in (
-        ("search", 0, 1_000_000),
-        ("search", 1, 1_000_001),
-        ("confirm", 0, 1),
-        ("confirm", 1, 2),
-    )
-}
-
-
-def test_every_arm_gets_the_same_trials_and_fresh_seeds(finished: Finished) -> None:
-    found = runs(finished.workspace)
-    assert sorted(map(cell_of, found)) == sorted(EXPECTED)
+def test_every_arm_gets_the_same_trials_and_fresh_seeds(
+    finished: Finished, training_runs: Any, cell_of: Any, expected: Any
+) -> None:
+    found = training_runs(finished.workspace)
+    assert sorted(map(cell_of, found)) == expected
     seeds = {
         phase: {int(run.data.tags["seed"]) for run in found if run.data.tags["phase"] == phase}
         for phase in ("search", "confirm")
@@ -109,14 +53,16 @@ def test_every_arm_gets_the_same_trials_and_fresh_seeds(finished: Finished) -> N
     assert [arm.confirm_outcomes for arm in finished.summary.arms] == [{"finished": 2}] * 2
 
 
-def test_an_arms_defaults_are_its_trial_0(finished: Finished) -> None:
-    for run_ in runs(finished.workspace):
+def test_an_arms_defaults_are_its_trial_0(finished: Finished, training_runs: Any) -> None:
+    for run_ in training_runs(finished.workspace):
         if run_.data.tags["phase"] == "search":
             is_default = float(run_.data.params["g_lr"]) == GANConfig.model_fields["g_lr"].default
             assert is_default is (run_.data.tags["trial"] == "0")
 
 
-def test_confirm_runs_take_the_settings_that_were_best_on_validation(finished: Finished) -> None:
+def test_confirm_runs_take_the_settings_that_were_best_on_validation(
+    finished: Finished, training_runs: Any, records: Any
+) -> None:
     found = records(finished.workspace, finished.study)
     objective = finished.summary.metric.replace("test/", "val/")
     for arm in finished.summary.arms:
@@ -125,24 +71,28 @@ def test_confirm_runs_take_the_settings_that_were_best_on_validation(finished: F
         best = min(search, key=lambda each: each.value or math.inf)
         assert arm.settings == best.cell.point
         assert arm.best_validation == best.value
-        for run_ in runs(finished.workspace):
+        for run_ in training_runs(finished.workspace):
             tags = run_.data.tags
             if (tags["arm"], tags["phase"]) == (arm.name, "confirm"):
                 assert float(run_.data.params["g_lr"]) == best.cell.point["g_lr"]  # type: ignore[index]
 
 
-def test_only_confirm_runs_see_the_test_split(finished: Finished) -> None:
-    for run_ in runs(finished.workspace):
+def test_only_confirm_runs_see_the_test_split(
+    finished: Finished, training_runs: Any, records: Any
+) -> None:
+    for run_ in training_runs(finished.workspace):
         is_confirm = run_.data.tags["phase"] == "confirm"
         assert (finished.summary.metric in run_.data.metrics) is is_confirm
     for (_, phase, _), record in records(finished.workspace, finished.study).items():
         assert (finished.summary.metric in record.scores) is (phase == "confirm")
 
 
-def test_the_summary_is_what_mlflow_holds(finished: Finished) -> None:
+def test_the_summary_is_what_mlflow_holds(
+    finished: Finished, training_runs: Any, parent: Any, cell_of: Any
+) -> None:
     summary = finished.summary
     values: dict[str, list[float]] = {arm: [] for arm in ARMS}
-    for run_ in sorted(runs(finished.workspace), key=cell_of):
+    for run_ in sorted(training_runs(finished.workspace), key=cell_of):
         if run_.data.tags["phase"] == "confirm":
             values[run_.data.tags["arm"]].append(run_.data.metrics[summary.metric])
     for arm in summary.arms:
@@ -279,7 +229,7 @@ def test_extending_a_study_only_adds_what_is_missing(
 
 
 def test_trials_of_several_seeds_are_judged_by_their_mean(
-    workspace: Workspace, fake_runs: tuple[Trained, Any], make_study: Any, launch: Any
+    workspace: Workspace, fake_runs: tuple[Trained, Any], make_study: Any, launch: Any, records: Any
 ) -> None:
     trained, scoring = fake_runs
     scoring["fid"] = lambda config: float(config.seed % 7)
@@ -326,130 +276,14 @@ def test_bad_trials_are_pruned_and_confirm_runs_never(
     assert asked == ["0", "1"]
 
 
-Interruption = Callable[[pytest.MonkeyPatch, int], None]
-
-
-def in_training(patch: pytest.MonkeyPatch, number: int) -> None:
-    """Press Ctrl-C in the middle of the n-th run."""
-    started = iter(range(1, 1000))
-
-    def interrupted(*args: Any, on_progress: Any, **options: Any) -> Any:
-        this, calls = next(started), iter(range(1, 1000))
-
-        def press(*news: Any) -> None:
-            on_progress(*news)
-            if this == number and next(calls) == 13:
-                raise KeyboardInterrupt
-
-        return run(*args, on_progress=press, **options)
-
-    patch.setattr(harness.work.worker, "run", interrupted)
-
-
-def at_the_end(patch: pytest.MonkeyPatch, number: int) -> None:
-    """Press Ctrl-C while the n-th run's result is written."""
-    finish, ended = RunRecorder.finish, iter(range(1, 1000))
-
-    def press(self: RunRecorder, result: Any) -> None:
-        if next(ended) == number:
-            raise KeyboardInterrupt
-        finish(self, result)
-
-    patch.setattr(RunRecorder, "finish", press)
-
-
-@pytest.mark.parametrize(
-    ("interrupt", "number"),
-    [(in_training, 2), (in_training, 6), (at_the_end, 3)],
-    ids=["search", "confirm", "end of a run"],
-)
-def test_an_interrupted_study_goes_on_to_the_same_answer(
-    finished: Finished,
-    workspace: Workspace,
-    no_models: None,
-    monkeypatch: pytest.MonkeyPatch,
-    interrupt: Interruption,
-    number: int,
-    launch: Any,
-) -> None:
-    monkeypatch.setattr(harness.run.runner, "CHECKPOINT_SECONDS", -1.0)
-    with monkeypatch.context() as patch:
-        interrupt(patch, number)
-        with pytest.raises(KeyboardInterrupt):
-            launch(workspace, finished.study)
-
-    stopped = runs(workspace)
-    assert len(stopped) == number
-    assert Counter(each.info.status for each in stopped) == {"FINISHED": number - 1, "KILLED": 1}
-    (killed,) = [each for each in stopped if each.info.status == "KILLED"]
-    assert killed.data.tags["outcome"] == "interrupted"
-    assert parent(workspace).info.status == "KILLED"
-    assert parent(workspace).data.tags["state"] == "incomplete"
-    status = read_status(NAME, workspace)
-    assert not status.summary.complete
-    assert status.running == ()
-
-    summary = launch(workspace, finished.study)
-    assert summary == finished.summary
-    assert scores(workspace, finished.study) == scores(finished.workspace, finished.study)
-    found = runs(workspace)
-    assert sorted(map(cell_of, found)) == sorted(EXPECTED)
-    assert {each.info.status for each in found} == {"FINISHED"}
-    assert {each.data.tags["outcome"] for each in found} == {"finished"}
-    assert parent(workspace).info.status == "FINISHED"
-    assert list(workspace.checkpoints.glob("*")) == []
-    client = Tracker(workspace)._client
-    for key in ("train/d_loss", summary.metric.replace("test/", "val/")):
-        steps = [point.step for point in client.get_metric_history(killed.info.run_id, key)]
-        assert len(steps) == len(set(steps))
-
-
-def test_a_killed_process_leaves_nothing_behind_for_good(
-    finished: Finished,
-    workspace: Workspace,
-    no_models: None,
-    monkeypatch: pytest.MonkeyPatch,
-    launch: Any,
-) -> None:
-    # SIGKILL: no handler runs, the trial and its MLflow run stay RUNNING and the lease's holder
-    # is gone.
-    monkeypatch.setattr(harness.run.runner, "CHECKPOINT_SECONDS", -1.0)
-    with monkeypatch.context() as patch:
-        in_training(patch, 2)
-        patch.setattr(RunRecorder, "interrupt", RunRecorder.abandon)
-        patch.setattr(harness.work.queue.Claim, "release", harness.work.queue.Claim._stop_renewing)
-        with pytest.raises(KeyboardInterrupt):
-            launch(workspace, finished.study)
-    assert "RUNNING" in {each.info.status for each in runs(workspace)}
-    assert len(read_status(NAME, workspace).running) == 1
-
-    monkeypatch.setattr(harness.work.queue.psutil, "Process", _no_process)
-    summary = launch(workspace, finished.study)
-    assert summary == finished.summary
-    found = runs(workspace)
-    assert sorted(map(cell_of, found)) == sorted(EXPECTED)
-    assert {each.info.status for each in found} == {"FINISHED"}
-
-
-def _no_process(pid: int | None = None) -> Any:
-    import psutil
-
-    if pid is None:  # our own, asked for when a lease is written
-
-        class Own:
-            def create_time(self) -> float:
-                return 1.0
-
-        return Own()
-    raise psutil.NoSuchProcess(pid)
-
-
 def test_a_failing_arm_is_recorded_and_the_study_goes_on(
     workspace: Workspace,
     no_models: None,
     monkeypatch: pytest.MonkeyPatch,
     make_study: Any,
     launch: Any,
+    training_runs: Any,
+    cell_of: Any,
 ) -> None:
     step = GAN.step
     study = make_study()
@@ -468,7 +302,7 @@ def test_a_failing_arm_is_recorded_and_the_study_goes_on(
     assert summary.arm("hinge").settings is None
     assert summary.comparisons == ()
     assert any("no setting survived" in sentence for sentence in summary.answer())
-    failed = [each for each in runs(workspace) if each.data.tags["arm"] == "hinge"]
+    failed = [each for each in training_runs(workspace) if each.data.tags["arm"] == "hinge"]
     assert len(failed) == 2
     for each in failed:
         assert each.info.status == "FAILED"
@@ -483,7 +317,7 @@ def test_a_failing_arm_is_recorded_and_the_study_goes_on(
     assert again.arm("hinge").search_outcomes == {"finished": 2}
     assert again.arm("hinge").num_scored == 2
     assert again.arm("non_saturating") == summary.arm("non_saturating")
-    statuses = Counter((cell_of(each)[0], each.info.status) for each in runs(workspace))
+    statuses = Counter((cell_of(each)[0], each.info.status) for each in training_runs(workspace))
     assert statuses == {
         ("non_saturating", "FINISHED"): 4,
         ("hinge", "FINISHED"): 4,
@@ -492,7 +326,7 @@ def test_a_failing_arm_is_recorded_and_the_study_goes_on(
 
 
 def test_a_diverging_arm_ranks_worst_and_is_never_averaged(
-    workspace: Workspace, no_models: None, make_study: Any, launch: Any
+    workspace: Workspace, no_models: None, make_study: Any, launch: Any, training_runs: Any
 ) -> None:
     study = make_study(
         fixed={"optimizer": "sgd", "d_lr": 30.0},
@@ -505,7 +339,9 @@ def test_a_diverging_arm_ranks_worst_and_is_never_averaged(
     assert summary.complete
     assert summary.arm("wasserstein").search_outcomes == {"diverged": 1}
     assert summary.arm("wasserstein").settings is None
-    (diverged,) = [each for each in runs(workspace) if each.data.tags["arm"] == "wasserstein"]
+    (diverged,) = [
+        each for each in training_runs(workspace) if each.data.tags["arm"] == "wasserstein"
+    ]
     assert diverged.info.status == "FAILED"
     assert "not finite" in diverged.data.tags["reason"]
     assert all(math.isfinite(value) for value in diverged.data.metrics.values())
@@ -522,8 +358,9 @@ def test_changed_data_are_refused(
     shutil.copytree(finished.workspace.root, tmp_path / "mlruns")
     workspace = locate(tmp_path / "mlruns")
     storage = Storage(workspace)
-    definition = storage.require_definition(NAME)
-    storage.write_definition(NAME, definition | {"dataset_digest": "0123"})
+    definition = storage.read_definition(NAME)
+    assert definition is not None
+    storage.write_definition(NAME, definition.model_copy(update={"dataset_digest": "0123"}))
     monkeypatch.setattr(harness.work.worker, "run", lambda *_, **__: pytest.fail("it trained"))
     before = dump(workspace)
     with pytest.raises(HarnessError, match=r"digest .* 0123"):

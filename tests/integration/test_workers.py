@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
 from harness.results.status import read_status
 from harness.work.board import Board
@@ -23,33 +22,6 @@ from harness.work.queue import Storage
 
 if TYPE_CHECKING:
     from conftest import Finished
-
-STUDY = """
-question = "Does it survive?"
-dataset = "digits"
-[fixed]
-architecture = "mlp"
-latent_dim = 4
-batch_size = 16
-g_width = 4
-d_width = 4
-g_depth = 1
-d_depth = 1
-[compare]
-loss = ["non_saturating", "hinge"]
-[space]
-g_lr = { low = 1e-4, high = 1e-1, log = true }
-[search]
-trials_per_arm = 2
-[confirm]
-seeds = 2
-[budget]
-images = 16_000
-[evaluate]
-times = 2
-samples = 64
-kid_subsets = 2
-"""
 
 
 def cells(name: str, study: Any, workspace: Workspace) -> dict[tuple[str, str, int], Any]:
@@ -59,12 +31,6 @@ def cells(name: str, study: Any, workspace: Workspace) -> dict[tuple[str, str, i
         for state in states
         for record in (*state.search, *state.confirm)
     }
-
-
-def training_runs(name: str, workspace: Workspace) -> list[Any]:
-    tracker = Tracker(workspace)
-    found = tracker.runs(tracker.open_experiment(name))
-    return [run for run in found if run.data.tags["phase"] != "study"]
 
 
 def trial_states(workspace: Workspace) -> set[str]:
@@ -78,7 +44,7 @@ def trial_states(workspace: Workspace) -> set[str]:
 
 
 def test_two_workers_find_what_one_finds(
-    finished: Finished, workspace: Workspace, launch: Any
+    finished: Finished, workspace: Workspace, launch: Any, training_runs: Any
 ) -> None:
     events: list[Any] = []
 
@@ -96,7 +62,7 @@ def test_two_workers_find_what_one_finds(
     assert summary == finished.summary
     expected = cells(finished.name, finished.study, finished.workspace)
     assert cells(finished.name, finished.study, workspace) == expected
-    runs = training_runs(finished.name, workspace)
+    runs = training_runs(workspace, finished.name)
     assert len(runs) == len(expected)
     assert {run.info.status for run in runs} == {"FINISHED"}
     ended = [event for event in events if event.kind == "ended"]
@@ -106,9 +72,11 @@ def test_two_workers_find_what_one_finds(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_study_is_finished_by_the_same_command(tmp_path: Path, workers: int) -> None:
+def test_a_killed_study_is_finished_by_the_same_command(
+    tmp_path: Path, workers: int, training_runs: Any, tiny_study: str
+) -> None:
     file = tmp_path / "survival.toml"
-    file.write_text(STUDY)
+    file.write_text(tiny_study.replace("images = 320", "images = 16_000"))
     workspace = Workspace.locate(root=tmp_path / "mlruns")
     command = [sys.executable, "-m", "harness.cli", "run", str(file), "--threads", "1"]
     command += ["--device", "cpu", "--workers", str(workers), "--quiet"]
@@ -130,7 +98,7 @@ def test_a_killed_study_is_finished_by_the_same_command(tmp_path: Path, workers:
     status = read_status("survival", workspace)
     assert status.summary.complete
     assert status.running == ()
-    runs = training_runs("survival", workspace)
+    runs = training_runs(workspace, "survival")
     assert {run.info.status for run in runs} == {"FINISHED"}
     done = Counter(tuple(run.data.tags[k] for k in ("arm", "phase", "trial")) for run in runs)
     assert len(done) == 8

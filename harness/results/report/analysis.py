@@ -118,13 +118,12 @@ class ArmAnalysis:
 
     @property
     def num_parameters(self) -> dict[str, int]:
-        """Trainable parameters by network."""
-        run = next(iter((*self.confirm, *self.search)), None)
-        params = run.params if run else {}
+        """Trainable parameters by network, as some run recorded them; none from early versions."""
         prefix = "parameters."
-        return {
-            key.removeprefix(prefix): int(params[key]) for key in params if key.startswith(prefix)
-        }
+        for run in (*self.confirm, *self.search):
+            if sizes := {key: run.params[key] for key in run.params if key.startswith(prefix)}:
+                return {key.removeprefix(prefix): int(size) for key, size in sizes.items()}
+        return {}
 
     @property
     def config(self) -> TrainConfig:

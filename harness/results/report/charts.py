@@ -154,7 +154,11 @@ def _fid_curves(
     )
 
 
+LINES = {"-": "solid", ":": "dotted", "--": "dashed"}  # of the curves within one panel
+
+
 def _training(analysis: Analysis, curves: Curves, styles: Mapping[str, ArmStyle]) -> Drawing | None:
+    """Draw the panels that the arms' systems declare; arms share those of one title."""
     drawn: dict[str, list[tuple[ArmAnalysis, Panel]]] = {}
     for arm in analysis.arms:
         for panel in _panels(arm):
@@ -163,31 +167,29 @@ def _training(analysis: Analysis, curves: Curves, styles: Mapping[str, ArmStyle]
     if not drawn:
         return None
     figure, axes = panels(len(drawn), columns=min(3, len(drawn)), height=2.5)
-    titles = []
+    several = []
     for ax, (title, owners) in zip(axes, drawn.items(), strict=True):
-        for arm, panel in owners:
-            lines = [styles[arm.name].line] if len(panel.curves) == 1 else ["-", ":", "--"]
-            for key, line in zip(panel.curves, lines, strict=False):
-                label = arm.name if line != ":" else None
-                _band(ax, *_stack(arm, curves, f"train/{key}"), styles[arm.name], label, line=line)
-        names = ", ".join(
-            f"{name} {mark}" for name, mark in zip(owners[0][1].curves.values(), "—·", strict=False)
-        )
-        titles.append(title)
-        ax.set_title(title if len(owners[0][1].curves) == 1 else names)
+        ax.set_title(title)
         ax.set_ylabel(" / ".join(dict.fromkeys(panel.unit for _, panel in owners)))
-        if owners[0][1].unit == "mean probability":
-            ax.set_ylim(0, 1)
-        else:
-            _tame(ax)
+        for arm, panel in owners:
+            style = styles[arm.name]
+            lines = LINES if len(panel.curves) > 1 else [style.line]
+            for index, (key, line) in enumerate(zip(panel.curves, lines, strict=False)):
+                label = None if index else arm.name
+                _band(ax, *_stack(arm, curves, f"train/{key}"), style, label, line=line)
+        _tame(ax)
         _images_axis(ax)
+        names = owners[0][1].curves.values()
+        if len(names) > 1:
+            spelt = [f"{name} {LINES[line]}" for name, line in zip(names, LINES, strict=False)]
+            several.append(f" {title[0].upper()}{title[1:]}: {', '.join(spelt)}.")
     legend(figure)
     return Drawing(
         name="training",
         caption="What training measures, each a mean over about a hundredth of the budget. Lines: "
         "median of the confirm runs that got so far; bands: all of them. Losses of different kinds "
-        "are not comparable in height.",
-        alt="Panels over training by arm: " + ", ".join(titles) + ".",
+        f"are not comparable in height.{''.join(several)}",
+        alt=f"Panels over training by arm: {', '.join(drawn)}.",
         figure=figure,
     )
 

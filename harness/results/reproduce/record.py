@@ -128,7 +128,7 @@ class Record:
 
     def differences(self, execution: Execution, bench: Bench) -> tuple[Difference, ...]:
         """Return what is not the same here: libraries, commit, host, device, protocol."""
-        kept = ("version.", "host", COMMIT)
+        kept = ("version.", "plugin.", "host", COMMIT)
         then: dict[str, str] = {k: v for k, v in self.tags.items() if k.startswith(kept)}
         now: dict[str, str] = {k: v for k, v in environment().items() if k.startswith(kept)}
         facts = execution.model_dump() | {"precision": execution.precision}

@@ -24,6 +24,7 @@ class GANConfig(TrainConfig):
     units: ClassVar[tuple[str, ...]] = ("d_steps", "g_steps")
 
     system: str = "gan"
+    """What is trained, and with it which other settings there are."""
     architecture: str = "dc"
     """Generator and discriminator pair."""
     latent_dim: Count = 100

@@ -49,14 +49,18 @@ class GAN(System[GANConfig]):
 
     @classmethod
     def panels(cls, config: GANConfig) -> tuple[Panel, ...]:
-        """Return both losses, and D on real and on generated images."""
-        probable = LOSSES[config.loss].logits_are_log_odds
-        unit, end = ("nats", "") if probable else ("loss", "_logit")
-        on = {f"d_real{end}": "D(x)", f"d_fake{end}": "D(G(z))"}
+        """Return both losses, and what D gives real and generated images."""
+        if LOSSES[config.loss].logits_are_log_odds:
+            unit, title = "nats", "probability that D gives"
+            keys = ("d_real", "d_fake")
+        else:
+            unit, title = "loss", "logit that D gives"
+            keys = ("d_real_logit", "d_fake_logit")
+        given = dict(zip(keys, ("real images", "generated images"), strict=True))
         return (
             Panel(title="discriminator's loss", unit=unit, curves={"d_loss": "D"}),
             Panel(title="generator's loss", unit=unit, curves={"g_loss": "G"}),
-            Panel(title="D", unit="mean probability" if probable else "mean logit", curves=on),
+            Panel(title=title, unit="mean over a batch", curves=given),
         )
 
     def step(self, take: Callable[[], Batch], done: float) -> dict[str, Tensor]:

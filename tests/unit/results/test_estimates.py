@@ -6,7 +6,6 @@ import itertools
 import math
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from scipy.stats import trim_mean
 
@@ -18,8 +17,6 @@ from harness.results.statistics import (
     mean_and_sd,
     median,
 )
-
-Array = npt.NDArray[np.float64]
 
 INF = math.inf
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from scipy.stats import mannwhitneyu, rankdata
 
@@ -20,8 +19,6 @@ from harness.results.statistics import (
     smallest_p,
     stratified_test,
 )
-
-Array = npt.NDArray[np.float64]
 
 INF = math.inf
 SAMPLES: list[tuple[list[float], list[float]]] = [

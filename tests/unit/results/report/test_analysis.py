@@ -108,8 +108,8 @@ def test_parameters_are_those_that_some_run_recorded(make_records: Any) -> None:
     runs = tuple(replace(r, params=sizes) if r.run_id == "minimax-confirm-1" else r
                  for r in history.runs)  # fmt: skip
     analysis = analyse(replace(history, runs=runs))
-    assert analysis.arm("minimax").num_parameters == (120, 80)
-    assert analysis.arm("hinge").num_parameters is None
+    assert analysis.arm("minimax").num_parameters == {"generator": 120, "discriminator": 80}
+    assert analysis.arm("hinge").num_parameters == {}
 
 
 def test_costs(one: Any) -> None:

@@ -23,8 +23,12 @@ from optuna.trial import TrialState
 import harness.work.queue
 from harness.errors import HarnessError
 from harness.records.workspace import Workspace
+from harness.run.execution import Execution
 from harness.run.runner import Stop
+from harness.study.definition import Definition
 from harness.study.space import Choice, Range
+from harness.study.study import StudyConfig
+from harness.work.board import open_study
 from harness.work.queue import Cell, Claim, Queue, Storage
 
 SPACE: dict[str, Any] = {
@@ -481,11 +485,25 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
         Storage(Workspace.locate(root=tmp_path))
 
 
-def test_definitions_and_names(workspace: Workspace, queue: Queue) -> None:
+def test_definitions_and_names(
+    workspace: Workspace, queue: Queue, make_study: Callable[..., StudyConfig]
+) -> None:
     storage = Storage(workspace)
-    storage.write_definition("losses", {"a": [1, 2.5]})
+    definition = Definition(
+        study=make_study(),
+        execution=Execution(device="cpu", threads=1),
+        experiment_id="1",
+        parent_run_id="p",
+        metric="test/fid_x",
+        objective="val/fid_x",
+        floor=0.5,
+        dataset_digest="0123",
+        created=1.5,
+    )
+    storage.write_definition("losses", definition)
     assert storage.names() == ["losses"]
-    assert storage.read_definition("losses") == {"a": [1, 2.5]}
+    assert storage.read_definition("losses") == definition
     assert storage.read_definition("study") is None
+    assert open_study("losses", workspace).definition == definition
     with pytest.raises(HarnessError, match="did you mean 'losses'"):
-        storage.require_definition("loses")
+        open_study("loses", workspace)

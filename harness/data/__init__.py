@@ -1,0 +1,27 @@
+"""What systems are trained on and scored against: datasets in three parts, fed in fresh batches."""
+
+from harness.data.dataset import Dataset, Facts, Part, Split, to_uint8, to_unit_range
+from harness.data.feed import Batch, Batches
+from harness.data.loaders import (
+    DATASETS,
+    SPLIT_SEED,
+    check_dataset_name,
+    dataset,
+    load_dataset,
+)
+
+__all__ = [
+    "DATASETS",
+    "SPLIT_SEED",
+    "Batch",
+    "Batches",
+    "Dataset",
+    "Facts",
+    "Part",
+    "Split",
+    "check_dataset_name",
+    "dataset",
+    "load_dataset",
+    "to_uint8",
+    "to_unit_range",
+]

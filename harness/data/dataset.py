@@ -1,0 +1,120 @@
+"""Data as uint8 tensors in three parts, and the one way between uint8 and [-1, 1].
+
+Everything that trains sees float images in [-1, 1], NCHW; storage is uint8 so that a whole dataset
+fits beside the networks on the device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One split of a dataset.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64 class indices, or None where the data carry no labels.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device) -> Part:
+        """Return the samples on a device."""
+        labels = None if self.labels is None else self.labels.to(device)
+        return Part(images=self.images.to(device), labels=labels)
+
+    def take(self, indices: Tensor) -> Part:
+        """Return the samples at `indices`, in that order."""
+        labels = None if self.labels is None else self.labels[indices]
+        return Part(images=self.images[indices], labels=labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What networks are built for.
+
+    Attributes:
+        sample_shape: (C, H, W).
+        num_classes: 0 for unlabelled data.
+    """
+
+    sample_shape: tuple[int, int, int]
+    num_classes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A dataset cut into three parts; `validation` is cut from the published training split.
+
+    Attributes:
+        name: As in a study file.
+        source: Where the samples come from, for the record.
+        extractor: The default feature extractor's name, or None if there is no shipped one.
+    """
+
+    name: str
+    source: str
+    train: Part
+    validation: Part
+    test: Part
+    extractor: str | None = None
+
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.train.images.shape[1:]
+        return (channels, height, width)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 for unlabelled data."""
+        return 0 if self.train.labels is None else int(self.train.labels.max()) + 1
+
+    @property
+    def facts(self) -> Facts:
+        """What networks are built for."""
+        return Facts(sample_shape=self.sample_shape, num_classes=self.num_classes)
+
+    def part(self, split: Split) -> Part:
+        """Return the part named `split`."""
+        parts: dict[Split, Part] = {
+            "train": self.train,
+            "validation": self.validation,
+            "test": self.test,
+        }
+        return parts[split]
+
+    @cached_property
+    def digest(self) -> str:
+        """First 16 hex digits of a SHA-256 over all images, labels and the split."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.validation, self.test):
+            digest.update(repr(tuple(part.images.shape)).encode())
+            digest.update(part.images.contiguous().numpy().tobytes())
+            if part.labels is not None:
+                digest.update(part.labels.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """Map uint8 images to float32 in [-1, 1]."""
+    return images.to(torch.float32).mul_(2 / 255).sub_(1)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Map float images in [-1, 1] to uint8: clamped and rounded, never rescaled per image."""
+    return images.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)

@@ -1,0 +1,65 @@
+"""Fresh shuffled batches of real images, made where the images lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.data.dataset import Part, to_unit_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Fresh real samples: images (N, C, H, W) float32 in [-1, 1], labels (N,) where there are."""
+
+    images: Tensor
+    labels: Tensor | None
+
+
+class Batches:
+    """An endless stream of shuffled real batches, shuffled and gathered on the images' device.
+
+    Every epoch visits each image once in a fresh order; a batch may span two epochs.
+
+    Args:
+        part: The samples, on the training device.
+        batch_size: Images per batch.
+        generator: Source of the order, on the same device.
+
+    Attributes:
+        images_seen: Images handed out so far.
+    """
+
+    def __init__(self, part: Part, batch_size: int, generator: torch.Generator) -> None:
+        self._part = part
+        self._batch_size = batch_size
+        self._generator = generator
+        self._order = torch.empty(0, dtype=torch.int64, device=part.images.device)
+        self.images_seen = 0
+
+    def take(self) -> Batch:
+        """Return a fresh batch."""
+        while len(self._order) < self._batch_size:
+            epoch = torch.randperm(
+                len(self._part), generator=self._generator, device=self._order.device
+            )
+            self._order = torch.cat([self._order, epoch])
+        picked, self._order = self._order[: self._batch_size], self._order[self._batch_size :]
+        self.images_seen += self._batch_size
+        images, labels = self._part.images, self._part.labels
+        return Batch(
+            images=to_unit_range(images.index_select(0, picked)),
+            labels=None if labels is None else labels.index_select(0, picked),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is left of the current epoch; the generator is saved by its owner."""
+        return {"order": self._order.clone(), "images_seen": self.images_seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what was left of the epoch."""
+        self._order = state["order"].to(self._part.images.device)
+        self.images_seen = state["images_seen"]
