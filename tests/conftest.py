@@ -14,6 +14,7 @@ import torch
 
 from harness.data import load_dataset
 from harness.errors import HarnessError
+from harness.plugins import load_plugins
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -95,6 +96,16 @@ def mnist_dir() -> Path:
     except HarnessError as error:
         pytest.skip(str(error))
     return data_dir
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the conformance suites test what a plugin registers."""
+    parser.addoption("--plugin", action="append", default=[], help="file or module; repeatable")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load plugins before the suites ask what is registered."""
+    load_plugins(config.getoption("--plugin"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,24 +16,21 @@ from harness.cli import app
 
 ROOT = Path(harness.__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-RECIPE = re.search(r"```python\n(@loss\n.*?)```", README, flags=re.DOTALL)
+RECIPE = re.search(r"```python\n(# (\w+)\.py\n.*?)```", README, flags=re.DOTALL)
 COMMANDS = re.findall(r"^(?:\.venv/bin/)?harness (\w+)(.*)$", README, flags=re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def with_the_loss(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a copy of the package to which the README's loss was added."""
-    folder = tmp_path_factory.mktemp("recipe")
-    package = Path(harness.__file__).parent
-    shutil.copytree(package, folder / "harness", ignore=shutil.ignore_patterns("__pycache__"))
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file that the README tells its reader to write."""
     assert RECIPE is not None
-    with (folder / "harness" / "losses.py").open("a") as file:
-        file.write("\n\n" + RECIPE[1])
-    return folder
+    file = tmp_path_factory.mktemp("recipe") / f"{RECIPE[2]}.py"
+    file.write_text(RECIPE[1])
+    return file
 
 
 def call(folder: Path, *arguments: str) -> str:
-    environment = os.environ | {"PYTHONPATH": str(folder), "HARNESS_HOME": str(folder / "mlruns")}
+    environment = os.environ | {"HARNESS_HOME": str(folder / "mlruns")}
     done = subprocess.run(
         [sys.executable, "-m", "harness.cli", *arguments],
         cwd=folder,
@@ -46,29 +43,39 @@ def call(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_the_new_loss_is_listed(with_the_loss: Path) -> None:
-    assert RECIPE is not None
-    name = re.search(r"def (\w+)\(", RECIPE[1])
-    assert name is not None
-    assert name[1] in call(with_the_loss, "list", "losses")
-    assert name[1] not in call(with_the_loss.parent, "list", "losses")
+def test_the_new_loss_is_listed(plugin: Path) -> None:
+    said = call(plugin.parent, "list", "losses", "--plugin", plugin.name)
+    assert plugin.stem in said
+    assert plugin.stem not in call(plugin.parent, "list", "losses")
 
 
-def test_the_new_loss_trains_in_a_study(with_the_loss: Path) -> None:
-    (with_the_loss / "new.toml").write_text(
-        """
+def test_the_new_loss_trains_in_a_study(plugin: Path) -> None:
+    (plugin.parent / "new.toml").write_text(
+        f"""
         question = "Is the new loss better?"
         dataset = "digits"
-        fixed = { architecture = "mlp", g_width = 4, d_width = 4, batch_size = 16 }
-        compare = { variant = ["non_saturating", "exponential"] }
-        confirm = { seeds = 1 }
-        budget = { images = 160 }
-        evaluate = { times = 1, samples = 64, kid_subsets = 2 }
+        fixed = {{ architecture = "mlp", g_width = 4, d_width = 4, batch_size = 16 }}
+        compare = {{ variant = ["non_saturating", "{plugin.stem}"] }}
+        confirm = {{ seeds = 1 }}
+        budget = {{ images = 160 }}
+        evaluate = {{ times = 1, samples = 64, kid_subsets = 2 }}
         """
     )
-    said = call(with_the_loss, "run", "new.toml", "--quiet")
+    options = ("--quiet", "--workers", "2", "--plugin", plugin.name)
+    said = call(plugin.parent, "run", "new.toml", *options)
     assert "The study is complete." in said
-    assert "exponential" in said
+    assert plugin.stem in said
+
+
+def test_the_new_loss_passes_the_suite_that_its_author_is_told_to_run(plugin: Path) -> None:
+    command = re.search(r"^\.venv/bin/python (-m pytest .*)--plugin", README, flags=re.MULTILINE)
+    assert command is not None
+    options = [*command[1].split(), "--plugin", str(plugin), "-v"]
+    done = subprocess.run(
+        [sys.executable, *options], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert plugin.stem in done.stdout
 
 
 def test_every_command_of_the_readme_exists() -> None:

@@ -1,0 +1,148 @@
+"""Plugins: a user's own code beside the package's, recorded and held to what it was."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import harness.plugins
+from harness.errors import HarnessError
+from harness.plugins import check_plugins, load_plugins, plugin_hashes
+from harness.records.tracking import Tracker
+from harness.records.workspace import Workspace
+from harness.results.status import read_status
+from harness.results.summary import StudySummary
+from harness.study.study import StudyConfig
+from harness.systems import SYSTEMS
+from harness.systems.gan.losses import LOSSES
+from harness.work.board import open_study
+
+LOSS = '''
+from harness.systems.gan.losses import Loss, loss
+
+
+@loss
+def shifted() -> Loss:
+    """Wasserstein, shifted."""
+    return Loss(
+        discriminator=lambda real, fake: fake.mean() - real.mean() + 1,
+        generator=lambda real, fake: -fake.mean(),
+    )
+'''
+SYSTEM = '''
+from harness.systems import system
+from harness.systems.vae import VAE, VAEConfig
+
+
+class TwinConfig(VAEConfig):
+    """A VAE by another name."""
+
+    system: str = "twin"
+    """What is trained."""
+
+
+@system
+class Twin(VAE):
+    """A VAE by another name."""
+
+    Config = TwinConfig
+'''
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what a test has loaded and registered."""
+    monkeypatch.setattr(harness.plugins, "_sources", {})
+    monkeypatch.setattr(harness.plugins, "_hashes", {})
+    for registry in (LOSSES, SYSTEMS):
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+        monkeypatch.setattr(registry, "_descriptions", dict(registry._descriptions))
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], str]:
+    def write(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text)
+        return str(tmp_path / name)
+
+    return write
+
+
+def test_a_study_with_a_plugin_is_recorded_and_goes_on_only_with_it(
+    workspace: Workspace,
+    no_models: None,
+    make_study: Callable[..., StudyConfig],
+    launch: Callable[..., StudySummary],
+    write: Callable[[str, str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load_plugins([write("shifted_loss.py", LOSS)])
+    study = make_study(compare={"loss": ["hinge", "shifted"]})
+    assert launch(workspace, study).complete
+    definition = open_study("tiny", workspace).definition
+    assert definition.plugins == {"shifted_loss": plugin_hashes()["shifted_loss"]}
+    runs = Tracker(workspace).runs(definition.experiment_id)
+    assert all(run.data.tags["plugin.shifted_loss"] == definition.plugins["shifted_loss"]
+               for run in runs)  # fmt: skip
+    assert read_status("tiny", workspace).summary.complete
+
+    more = make_study(compare={"loss": ["hinge", "shifted"]}, confirm={"seeds": 3})
+    monkeypatch.setitem(harness.plugins._hashes, "shifted_loss", "0123")
+    with pytest.raises(HarnessError, match="another version of the plugin 'shifted_loss'"):
+        launch(workspace, more)
+    monkeypatch.delitem(harness.plugins._hashes, "shifted_loss")
+    with pytest.raises(HarnessError, match="plugin 'shifted_loss': name it with --plugin"):
+        read_status("tiny", workspace)
+
+
+def test_a_system_is_a_plugin_too(write: Callable[[str, str], str]) -> None:
+    load_plugins([write("twin.py", SYSTEM)])
+    assert "twin" in SYSTEMS
+
+
+def test_loading_twice_is_loading_once(write: Callable[[str, str], str]) -> None:
+    file = write("shifted_loss.py", LOSS)
+    load_plugins([file])
+    load_plugins([file])
+    assert list(LOSSES).count("shifted") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("broken.py", "1 / 0", "ZeroDivisionError"),
+        ("taken.py", LOSS.replace("shifted", "hinge"), "the loss 'hinge' is registered twice"),
+    ],
+)
+def test_a_bad_plugin_is_one_line(
+    name: str, text: str, complaint: str, write: Callable[[str, str], str]
+) -> None:
+    with pytest.raises(HarnessError, match=f"--plugin .*{name}: .*{complaint}") as error:
+        load_plugins([write(name, text)])
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_plugin_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match=r"--plugin .*none\.py: FileNotFoundError"):
+        load_plugins([str(tmp_path / "none.py")])
+    with pytest.raises(HarnessError, match="--plugin no_such_module: ModuleNotFoundError"):
+        load_plugins(["no_such_module"])
+
+
+def test_two_files_of_one_name_are_refused(
+    write: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    file = write("shifted_loss.py", LOSS)
+    load_plugins([file])
+    (tmp_path / "other").mkdir()
+    shutil.copy(file, tmp_path / "other")
+    with pytest.raises(HarnessError, match="already has the name 'shifted_loss'"):
+        load_plugins([str(tmp_path / "other" / "shifted_loss.py")])
+
+
+def test_unknown_and_changed_plugins_are_told_apart() -> None:
+    with pytest.raises(HarnessError, match="was made with the plugin 'x'"):
+        check_plugins({"x": "1"}, "study 'a'")
