@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from harness.data import DATASETS
 from harness.evaluate import EvaluateConfig
+from harness.evaluate.metric import describe_figures
 from harness.study.presets import list_presets
 from harness.study.study import ConfirmConfig, SearchConfig, StudyConfig
 from harness.systems import SYSTEMS, Budget
@@ -31,16 +32,6 @@ def _datasets() -> dict[str, str]:
     return DATASETS.describe() | {"folder:PATH": "Any folder of images, resized to image_size"}
 
 
-def _metrics() -> dict[str, str]:
-    return {
-        "fid": "Frechet distance of features (Heusel et al. 2017), lower is better",
-        "kid": "Kernel distance of features (Binkowski et al. 2018), unbiased, lower is better",
-        "feature_spread": "Variance of the samples' features over that of real images",
-        "fid_floor": "FID of real training images at the same number of samples",
-        "kid_floor": "KID of real training images at the same number of samples",
-    }
-
-
 CATALOGUE: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
     "losses": ("values of loss, and variants by themselves", LOSSES.describe),
     "penalties": ("values of penalty", PENALTIES.describe),
@@ -49,7 +40,7 @@ CATALOGUE: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
     "activations": ("values of g_activation and d_activation", ACTIVATIONS.describe),
     "datasets": ("values of dataset", _datasets),
     "presets": ("values of preset", list_presets),
-    "metrics": ("what runs are scored by", _metrics),
+    "metrics": ("what runs are scored by", describe_figures),
     "systems": ("values of system", SYSTEMS.describe),
     **{
         f"{name}-settings": (

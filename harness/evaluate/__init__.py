@@ -1,6 +1,19 @@
 """How samples are scored: the only code that computes metrics, and the rulers they rest on."""
 
+from harness.evaluate import fid, kid, spread
 from harness.evaluate.config import EvaluateConfig
 from harness.evaluate.evaluator import Evaluator
+from harness.evaluate.metric import METRICS, Compared, Figure, Metric, metric
 
-__all__ = ["EvaluateConfig", "Evaluator"]
+__all__ = [
+    "METRICS",
+    "Compared",
+    "EvaluateConfig",
+    "Evaluator",
+    "Figure",
+    "Metric",
+    "fid",
+    "kid",
+    "metric",
+    "spread",
+]

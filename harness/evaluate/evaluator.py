@@ -11,18 +11,17 @@ from harness.data import Dataset, Split
 from harness.errors import HarnessError, unknown_name
 from harness.evaluate import EvaluateConfig
 from harness.evaluate.features import Extractor
-from harness.evaluate.fid import fid
 from harness.evaluate.files import read_features, write_features
 from harness.evaluate.inception import inception
-from harness.evaluate.kid import kid
+from harness.evaluate.kid import kid_subset_size
+from harness.evaluate.metric import METRICS, Compared, Metric
 from harness.evaluate.ruler import SHIPPED, shipped_ruler, trained_ruler
-from harness.evaluate.spread import feature_spread
 from harness.randomness import derive_seed
 
 SUBSET_SEED = 0  # the same real images for every run of every study
 MIN_SAMPLES = 16
 MAX_DEFAULT_SAMPLES = 10_000
-DEFAULT_KID_SUBSETS: int = EvaluateConfig.model_fields["kid_subsets"].default
+FLOOR = "_floor"  # ends the names of what real images score
 
 
 class Evaluator:
@@ -53,20 +52,17 @@ class Evaluator:
         self.num_samples = _num_samples(dataset, config)
         self._extractor = _extractor(dataset, config, cache_dir, device)
         self.protocol = f"{self._extractor.name}_{_short(self.num_samples)}"
-        self._kid_subsets = config.kid_subsets
-        self._kid_subset_size = min(1000, self.num_samples // 2)
+        self._config = config
         self._real_features: dict[Split, Tensor] = {}
 
-    def key(self, split: Split, metric: str) -> str:
-        """Return a metric's full name, e.g. `val/fid_mnist_cnn_v1_10k`."""
+    def key(self, split: Split, figure: str) -> str:
+        """Return a figure's full name, e.g. `val/fid_mnist_cnn_v1_10k`."""
         prefix = "val" if split == "validation" else split
-        protocol = self.protocol
-        if metric.startswith("kid") and self._kid_subsets != DEFAULT_KID_SUBSETS:
-            protocol += f"_{self._kid_subsets}_subsets"
-        return f"{prefix}/{metric}_{protocol}"
+        own = _metric_of(figure).protocol(self._config)
+        return "_".join(filter(None, (f"{prefix}/{figure}", self.protocol, own)))
 
     def score(self, fake_images: Tensor, split: Split) -> dict[str, float]:
-        """Return FID, KID and relative feature spread of samples against a split.
+        """Return every registered metric's figures of samples against a split, by key.
 
         Args:
             fake_images: (num_samples, C, H, W) uint8 on any device.
@@ -81,23 +77,27 @@ class Evaluator:
                 f"expected {expected} uint8 images, got {tuple(fake_images.shape)} "
                 f"{fake_images.dtype}"
             )
-        real, fake = self._real(split), self._extractor(fake_images)
+        compared = Compared(
+            real=self._real(split), fake=self._extractor(fake_images), config=self._config
+        )
         return {
-            self.key(split, "fid"): fid(real, fake),
-            self.key(split, "kid"): self._kid(real, fake),
-            self.key(split, "feature_spread"): feature_spread(real, fake),
+            self.key(split, figure): value
+            for name in METRICS
+            for figure, value in METRICS[name].compute(compared).items()
         }
 
     def floor(self, split: Split) -> dict[str, float]:
-        """Return FID and KID of real training images against a split: what a perfect model scores.
+        """Return what real training images score against a split, as a perfect model would.
 
         The training images are as many as the samples, a fixed random subset; `num_samples` never
         exceeds the training part, since the constructor refuses that.
         """
-        real, train = self._real(split), self._real("train")
+        compared = Compared(real=self._real(split), fake=self._real("train"), config=self._config)
         return {
-            self.key(split, "fid_floor"): fid(real, train),
-            self.key(split, "kid_floor"): self._kid(real, train),
+            self.key(split, f"{figure}{FLOOR}"): value
+            for name in METRICS
+            if METRICS[name].has_floor
+            for figure, value in METRICS[name].compute(compared).items()
         }
 
     def describe(self) -> dict[str, str]:
@@ -107,15 +107,12 @@ class Evaluator:
             "extractor_sha256": self._extractor.sha256[:16],
             "num_features": str(self._extractor.num_features),
             "samples": str(self.num_samples),
-            "kid_subsets": str(self._kid_subsets),
-            "kid_subset_size": str(self._kid_subset_size),
+            "kid_subsets": str(self._config.kid_subsets),
+            "kid_subset_size": str(kid_subset_size(self.num_samples)),
         }
         if self._extractor.accuracy:
             facts["extractor_accuracy"] = self._extractor.accuracy
         return facts
-
-    def _kid(self, real: Tensor, fake: Tensor) -> float:
-        return kid(real, fake, subsets=self._kid_subsets, subset_size=self._kid_subset_size)
 
     def _real(self, split: Split) -> Tensor:
         """Return the features of a split's fixed subset, from memory, the cache or the images."""
@@ -136,6 +133,15 @@ class Evaluator:
         images = self._dataset.part(split).images
         generator = torch.Generator().manual_seed(derive_seed(SUBSET_SEED, "subset", split))
         return images[torch.randperm(len(images), generator=generator)[: self.num_samples]]
+
+
+def _metric_of(figure: str) -> Metric:
+    """Return the metric that a figure, or its floor, belongs to."""
+    name = figure.removesuffix(FLOOR)
+    owners = {each.name: METRICS[key] for key in METRICS for each in METRICS[key].figures}
+    if name not in owners:
+        raise unknown_name("figure", name, owners)
+    return owners[name]
 
 
 def _num_samples(dataset: Dataset, config: EvaluateConfig) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from harness.evaluate.features import Precomputed, as_exact
+from harness.evaluate.metric import Compared, Figure, metric
 
 
 def fid(real_features: Tensor, fake_features: Tensor) -> float:
@@ -30,3 +31,17 @@ def fid(real_features: Tensor, fake_features: Tensor) -> float:
     metric.update(as_exact(real_features), real=True)
     metric.update(as_exact(fake_features), real=False)
     return float(metric.compute())
+
+
+@metric(
+    Figure(
+        name="fid",
+        label="FID",
+        description="Frechet distance of features (Heusel et al. 2017)",
+        best="lower",
+    ),
+    has_floor=True,
+)
+def frechet_distance(compared: Compared) -> dict[str, float]:
+    """Frechet distance of features."""
+    return {"fid": fid(compared.real, compared.fake)}

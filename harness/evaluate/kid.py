@@ -11,9 +11,13 @@ import warnings
 
 from torch import Tensor
 
+from harness.evaluate.config import EvaluateConfig
 from harness.evaluate.features import Precomputed, as_exact
+from harness.evaluate.metric import Compared, Figure, metric
 from harness.randomness import seeded
 
+DEFAULT_SUBSETS: int = EvaluateConfig.model_fields["kid_subsets"].default
+MAX_SUBSET_SIZE = 1000
 SUBSET_SEED = 0  # the same subsets in every evaluation of every run
 
 
@@ -42,3 +46,30 @@ def kid(real_features: Tensor, fake_features: Tensor, *, subsets: int, subset_si
     with seeded(SUBSET_SEED):
         mean, _ = metric.compute()
     return float(mean)
+
+
+def kid_subset_size(num_samples: int) -> int:
+    """Return the samples per subset."""
+    return min(MAX_SUBSET_SIZE, num_samples // 2)
+
+
+def _protocol(config: EvaluateConfig) -> str:
+    subsets = config.kid_subsets
+    return "" if subsets == DEFAULT_SUBSETS else f"{subsets}_subsets"
+
+
+@metric(
+    Figure(
+        name="kid",
+        label="KID",
+        description="Kernel distance of features (Binkowski et al. 2018), unbiased",
+        best="lower",
+    ),
+    has_floor=True,
+    protocol=_protocol,
+)
+def kernel_distance(compared: Compared) -> dict[str, float]:
+    """Kernel distance of features."""
+    size = kid_subset_size(len(compared.fake))
+    subsets = compared.config.kid_subsets
+    return {"kid": kid(compared.real, compared.fake, subsets=subsets, subset_size=size)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from harness.evaluate.features import as_exact
+from harness.evaluate.metric import Compared, Figure, metric
 
 
 def feature_spread(real_features: Tensor, fake_features: Tensor) -> float:
@@ -25,3 +26,16 @@ def feature_spread(real_features: Tensor, fake_features: Tensor) -> float:
     if real_variance == 0:
         raise ValueError("all real features are equal: there is no spread to compare with")
     return float(as_exact(fake_features).var(dim=0).sum()) / real_variance
+
+
+@metric(
+    Figure(
+        name="feature_spread",
+        label="spread",
+        description="Variance of the samples' features over that of real images",
+        best=1.0,
+    )
+)
+def spread(compared: Compared) -> dict[str, float]:
+    """Relative spread of features."""
+    return {"feature_spread": feature_spread(compared.real, compared.fake)}

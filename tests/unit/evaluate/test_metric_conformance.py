@@ -1,0 +1,66 @@
+"""What every metric must do, a plugin's too: whatever is registered is tested."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.evaluate import METRICS, Compared, EvaluateConfig, Metric
+from harness.evaluate.metric import describe_figures
+
+N, D = 400, 8
+
+
+def features(seed: int, shift: float = 0.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(N, D, generator=generator) * (1 + shift) + shift
+
+
+def distance(metric: Metric, values: dict[str, float], name: str) -> float:
+    """Return how far a figure is from its best value, larger being worse."""
+    best = next(figure.best for figure in metric.figures if figure.name == name)
+    if isinstance(best, str):
+        return values[name] if best == "lower" else -values[name]
+    return abs(values[name] - best)
+
+
+@pytest.fixture(params=list(METRICS))
+def metric(request: pytest.FixtureRequest) -> Metric:
+    return METRICS[request.param]
+
+
+def score(metric: Metric, fake: Tensor) -> dict[str, float]:
+    return dict(metric.compute(Compared(real=features(0), fake=fake, config=EvaluateConfig())))
+
+
+def test_it_returns_the_figures_that_it_names(metric: Metric) -> None:
+    values = score(metric, features(1))
+    assert list(values) == [figure.name for figure in metric.figures]
+    assert all(math.isfinite(value) for value in values.values())
+
+
+def test_the_same_features_get_the_same_bits(metric: Metric) -> None:
+    before = torch.get_rng_state()
+    assert score(metric, features(1)) == score(metric, features(1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_samples_of_the_same_kind_are_better_than_others(metric: Metric) -> None:
+    alike, other = score(metric, features(1)), score(metric, features(1, shift=1.0))
+    for name in alike:
+        assert distance(metric, alike, name) < distance(metric, other, name)
+
+
+def test_its_figures_are_described_with_their_direction(metric: Metric) -> None:
+    lines = describe_figures()
+    for figure in metric.figures:
+        assert lines[figure.name].endswith(figure.direction())
+        assert (f"{figure.name}_floor" in lines) == metric.has_floor
+
+
+def test_no_figure_has_two_owners() -> None:
+    names = [figure.name for name in METRICS for figure in METRICS[name].figures]
+    assert len(set(names)) == len(names)
