@@ -249,7 +249,7 @@ def export(
     plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Take the best generator away: the confirm run with the lowest validation FID."""
+    """Take the best generator away: the best confirm run on validation images."""
     from harness.results.export import export_best
 
     result = export_best(study, output, _workspace(None, tracking_uri, storage), arm)
@@ -273,7 +273,7 @@ def export(
 def reproduce(
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="A run's id in MLflow.")],
     tolerance: Annotated[
-        float, typer.Option(help="Relative, of final FIDs, where equal bits are not expected.")
+        float, typer.Option(help="Relative, of final scores, where equal bits are not expected.")
     ] = 0.25,
     data_dir: DataDir = None,
     tracking_uri: TrackingUri = None,
@@ -444,7 +444,8 @@ def _print_summary(summary: StudySummary) -> None:
 
     print(f"{summary.name}: {summary.question}")
     table = Table()
-    for column in ("arm", "search", "best validation", "confirm", "settings", "test FID", "median"):
+    score = f"test {summary.figure.label}"
+    for column in ("arm", "search", "best validation", "confirm", "settings", score, "median"):
         table.add_column(column)
     for arm in summary.arms:
         settings = arm.settings or {}
@@ -460,7 +461,7 @@ def _print_summary(summary: StudySummary) -> None:
     console = _stdout()
     console.print(table)
     floor = "" if summary.floor is None else f"; real against real scores {summary.floor:.3g}"
-    print(f"Metric: {summary.metric}, lower is better{floor}.")
+    print(f"Metric: {summary.metric}, {summary.figure.direction()}{floor}.")
     for sentence in summary.answer():
         print(sentence)
     if summary.complete:

@@ -96,9 +96,9 @@ def run_study(
         execution=execution,
         experiment_id=experiment,
         parent_run_id=parent,
-        metric=bench.evaluator.key("test", "fid"),
+        metric=bench.metric,
         objective=bench.objective,
-        floor=bench.floors[bench.evaluator.key("test", "fid_floor")],
+        floor=bench.floor,
         dataset_digest=bench.dataset.digest,
         created=time.time() if known is None else known.created,
         plugins=plugin_hashes(),
@@ -189,7 +189,7 @@ def preview(
         "refused": refused,
         "runs": sum(row["search_runs"] + row["confirm_runs"] for row in rows),
         "hours": sum(row["hours"] for row in rows) / workers,
-        "metric": bench.evaluator.key("test", "fid"),
+        "metric": bench.metric,
         "smallest_p": smallest_p(study.confirm.seeds, study.confirm.seeds),
     }
 

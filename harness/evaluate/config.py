@@ -21,5 +21,7 @@ class EvaluateConfig(Config):
     """Feature extractor; omitted: the dataset's own classifier. Or `inception`."""
     extractor_weights: Annotated[Path, Field(strict=False)] | None = None
     """File with Inception's weights; omitted: downloaded on first use."""
+    objective: str = "fid"
+    """What studies rank by; `harness list metrics` has the others."""
     kid_subsets: Count = 20
     """Subsets per KID, each of min(1000, samples / 2)."""

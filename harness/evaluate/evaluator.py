@@ -13,15 +13,13 @@ from harness.evaluate import EvaluateConfig
 from harness.evaluate.features import Extractor
 from harness.evaluate.files import read_features, write_features
 from harness.evaluate.inception import inception
-from harness.evaluate.kid import kid_subset_size
-from harness.evaluate.metric import METRICS, Compared, Metric
+from harness.evaluate.metric import FLOOR, METRICS, Compared, metric_of, objective_figure
 from harness.evaluate.ruler import SHIPPED, shipped_ruler, trained_ruler
 from harness.randomness import derive_seed
 
 SUBSET_SEED = 0  # the same real images for every run of every study
 MIN_SAMPLES = 16
 MAX_DEFAULT_SAMPLES = 10_000
-FLOOR = "_floor"  # ends the names of what real images score
 
 
 class Evaluator:
@@ -39,6 +37,7 @@ class Evaluator:
     Attributes:
         num_samples: n, generated and real.
         protocol: Extractor and n as in metric keys, e.g. `mnist_cnn_v1_10k`.
+        objective: The figure that runs are ranked by.
 
     Raises:
         HarnessError: The protocol is impossible on this dataset; the message says why.
@@ -47,6 +46,7 @@ class Evaluator:
     def __init__(
         self, dataset: Dataset, config: EvaluateConfig, *, cache_dir: Path, device: torch.device
     ) -> None:
+        self.objective = objective_figure(config.objective)
         self._dataset = dataset
         self._cache_dir = cache_dir
         self.num_samples = _num_samples(dataset, config)
@@ -58,7 +58,7 @@ class Evaluator:
     def key(self, split: Split, figure: str) -> str:
         """Return a figure's full name, e.g. `val/fid_mnist_cnn_v1_10k`."""
         prefix = "val" if split == "validation" else split
-        own = _metric_of(figure).protocol(self._config)
+        own = metric_of(figure).protocol(self._config)
         return "_".join(filter(None, (f"{prefix}/{figure}", self.protocol, own)))
 
     def score(self, fake_images: Tensor, split: Split) -> dict[str, float]:
@@ -107,9 +107,10 @@ class Evaluator:
             "extractor_sha256": self._extractor.sha256[:16],
             "num_features": str(self._extractor.num_features),
             "samples": str(self.num_samples),
-            "kid_subsets": str(self._config.kid_subsets),
-            "kid_subset_size": str(kid_subset_size(self.num_samples)),
+            "objective": self.objective.name,
         }
+        for name in METRICS:
+            facts |= METRICS[name].facts(self._config, self.num_samples)
         if self._extractor.accuracy:
             facts["extractor_accuracy"] = self._extractor.accuracy
         return facts
@@ -133,15 +134,6 @@ class Evaluator:
         images = self._dataset.part(split).images
         generator = torch.Generator().manual_seed(derive_seed(SUBSET_SEED, "subset", split))
         return images[torch.randperm(len(images), generator=generator)[: self.num_samples]]
-
-
-def _metric_of(figure: str) -> Metric:
-    """Return the metric that a figure, or its floor, belongs to."""
-    name = figure.removesuffix(FLOOR)
-    owners = {each.name: METRICS[key] for key in METRICS for each in METRICS[key].figures}
-    if name not in owners:
-        raise unknown_name("figure", name, owners)
-    return owners[name]
 
 
 def _num_samples(dataset: Dataset, config: EvaluateConfig) -> int:

@@ -39,6 +39,9 @@ def fid(real_features: Tensor, fake_features: Tensor) -> float:
         label="FID",
         description="Frechet distance of features (Heusel et al. 2017)",
         best="lower",
+        log=True,
+        caveat="is biased upwards by the number of samples and sees neither memorised training "
+        "images nor everything that people see: look at the samples",
     ),
     has_floor=True,
 )

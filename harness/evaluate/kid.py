@@ -58,15 +58,24 @@ def _protocol(config: EvaluateConfig) -> str:
     return "" if subsets == DEFAULT_SUBSETS else f"{subsets}_subsets"
 
 
+def _facts(config: EvaluateConfig, num_samples: int) -> dict[str, str]:
+    return {
+        "kid_subsets": str(config.kid_subsets),
+        "kid_subset_size": str(kid_subset_size(num_samples)),
+    }
+
+
 @metric(
     Figure(
         name="kid",
         label="KID",
         description="Kernel distance of features (Binkowski et al. 2018), unbiased",
         best="lower",
+        caveat="is unbiased, so that it may be slightly negative",
     ),
     has_floor=True,
     protocol=_protocol,
+    facts=_facts,
 )
 def kernel_distance(compared: Compared) -> dict[str, float]:
     """Kernel distance of features."""

@@ -6,12 +6,14 @@ To add one, write a file such as `fid.py`, decorate its function with `@metric`,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from torch import Tensor
 
+from harness.errors import unknown_name
 from harness.evaluate.config import EvaluateConfig
 from harness.registry import Registry, first_line
 
@@ -43,16 +45,38 @@ class Figure:
         label: As people write it, e.g. "FID".
         description: One line for `harness list metrics`.
         best: Whether `lower` or `higher` is better, or the value that is best.
+        log: Whether it is positive over orders of magnitude: drawn and analysed on a log scale.
+        caveat: What it does not show, as the end of a sentence that its label starts.
     """
 
     name: str
     label: str
     description: str
     best: Literal["lower", "higher"] | float
+    log: bool = False
+    caveat: str = ""
 
     def direction(self) -> str:
         """Return in words which values are good, e.g. "lower is better"."""
         return f"{self.best} is better" if isinstance(self.best, str) else f"{self.best:g} is best"
+
+    @property
+    def beats(self) -> str:
+        """The sign between a better value and a worse one: "<" or ">"."""
+        return ">" if self.best == "higher" else "<"
+
+    @property
+    def sign(self) -> int:
+        """1 or -1: what a value is multiplied by to be a cost, of which less is better."""
+        return -1 if self.best == "higher" else 1
+
+    def cost(self, value: float | None) -> float:
+        """Return a value as a cost, which ranks what has none worst: `inf`."""
+        return math.inf if value is None else self.sign * value
+
+    def value(self, cost: float) -> float | None:
+        """Return the value of a cost; None of what has none."""
+        return self.sign * cost if math.isfinite(cost) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,34 +89,73 @@ class Metric:
         has_floor: Whether real images are scored too: what a perfect model would get.
         protocol: Returns what metric keys must say beside extractor and number of samples, where
             the config differs from its defaults; else "".
+        facts: Returns what a run's record says of it, for this config and number of samples, under
+            names that start with a figure's.
     """
 
     figures: tuple[Figure, ...]
     compute: Compute
     has_floor: bool
     protocol: Callable[[EvaluateConfig], str]
+    facts: Callable[[EvaluateConfig, int], Mapping[str, str]]
 
 
 METRICS: Registry[Metric] = Registry("metric")
+FLOOR = "_floor"  # ends the names of what real images score
 
 
 def metric(
     *figures: Figure,
     has_floor: bool = False,
     protocol: Callable[[EvaluateConfig], str] = lambda config: "",
-) -> Callable[
-    [Callable[[Compared], Mapping[str, float]]], Callable[[Compared], Mapping[str, float]]
-]:
+    facts: Callable[[EvaluateConfig, int], Mapping[str, str]] = lambda config, num_samples: {},
+) -> Callable[[Compute], Compute]:
     """Register the decorated function as a metric under its name."""
 
-    def register(
-        compute: Callable[[Compared], Mapping[str, float]],
-    ) -> Callable[[Compared], Mapping[str, float]]:
-        entry = Metric(figures=figures, compute=compute, has_floor=has_floor, protocol=protocol)
+    def register(compute: Compute) -> Compute:
+        entry = Metric(
+            figures=figures, compute=compute, has_floor=has_floor, protocol=protocol, facts=facts
+        )
         METRICS.add(compute.__name__, entry, first_line(compute))
         return compute
 
     return register
+
+
+def metric_of(figure: str) -> Metric:
+    """Return the metric that a figure, or its floor, belongs to; raises HarnessError for others."""
+    name = figure.removesuffix(FLOOR)
+    owners = {each.name: METRICS[key] for key in METRICS for each in METRICS[key].figures}
+    if name not in owners:
+        raise unknown_name("figure", name, owners)
+    return owners[name]
+
+
+def figure_of(key: str) -> Figure:
+    """Return the figure of a full name such as `val/fid_mnist_cnn_v1_10k`.
+
+    Raises:
+        HarnessError: No registered metric has it.
+    """
+    figures = [figure for name in METRICS for figure in METRICS[name].figures]
+    text = key.partition("/")[2]
+    found = [figure for figure in figures if f"{text}_".startswith(f"{figure.name}_")]
+    if not found:
+        raise unknown_name("figure", key, [figure.name for figure in figures])
+    return max(found, key=lambda figure: len(figure.name))
+
+
+def objective_figure(name: str) -> Figure:
+    """Return the figure that a study ranks by.
+
+    Raises:
+        HarnessError: No metric has it, or neither its lowest nor its highest value is best.
+    """
+    figures = [figure for each in METRICS for figure in METRICS[each].figures]
+    allowed = {figure.name: figure for figure in figures if isinstance(figure.best, str)}
+    if name not in allowed:
+        raise unknown_name("evaluate.objective", name, allowed)
+    return allowed[name]
 
 
 def describe_figures() -> dict[str, str]:
@@ -102,7 +165,7 @@ def describe_figures() -> dict[str, str]:
         for figure in METRICS[name].figures:
             lines[figure.name] = f"{figure.description}, {figure.direction()}"
             if METRICS[name].has_floor:
-                lines[f"{figure.name}_floor"] = (
+                lines[f"{figure.name}{FLOOR}"] = (
                     f"{figure.label} of real training images at the same number of samples"
                 )
     return lines

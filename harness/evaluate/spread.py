@@ -34,6 +34,7 @@ def feature_spread(real_features: Tensor, fake_features: Tensor) -> float:
         label="spread",
         description="Variance of the samples' features over that of real images",
         best=1.0,
+        caveat="finds samples of one kind and nothing finer",
     )
 )
 def spread(compared: Compared) -> dict[str, float]:

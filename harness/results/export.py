@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from harness.errors import HarnessError, unknown_name
+from harness.evaluate.metric import figure_of
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace, check_replaceable, replaced_folder
 from harness.run.pictures import image_grid, png
@@ -46,9 +47,9 @@ class Export:
 
 
 def export_best(name: str, folder: Path, workspace: Workspace, arm: str | None = None) -> Export:
-    """Write the confirm run with the lowest *validation* FID to `folder`.
+    """Write the confirm run that is best on *validation* images to `folder`.
 
-    Its test FID is stated, never selected on. The folder holds the weights (safetensors), a
+    Its test score is stated, never selected on. The folder holds the weights (safetensors), a
     description that rebuilds the generator, the record of its run, a sample grid and a model card.
 
     Args:
@@ -74,7 +75,8 @@ def export_best(name: str, folder: Path, workspace: Workspace, arm: str | None =
     ]
     if not runs:
         raise HarnessError(f"study {name!r} has no confirm run with a score yet; nothing to export")
-    record, arm_name = min(runs, key=lambda run: run[0].value or 0.0)
+    figure = figure_of(definition.objective)
+    record, arm_name = min(runs, key=lambda run: figure.cost(run[0].value))
     run_id = next(iter(record.run_ids.values()))
     tracker = Tracker(workspace)
     facts = {
@@ -137,6 +139,8 @@ def _write(
 
 def _card(facts: dict[str, Any], definition: Definition, record: CellRecord) -> str:
     """Return the model card."""
+    figure = figure_of(definition.objective)
+    floor = "none" if definition.floor is None else f"{definition.floor:.5g}"
     scores = "\n".join(f"| `{key}` | {value:.5g} |" for key, value in facts["scores"].items())
     point = ", ".join(f"{key} = {value}" for key, value in (record.cell.point or {}).items())
     settings = "\n".join(f"| `{key}` | {value} |" for key, value in facts["settings"].items())
@@ -144,7 +148,7 @@ def _card(facts: dict[str, Any], definition: Definition, record: CellRecord) -> 
 
 **Question of the study:** {facts["question"]}
 
-This is the confirm run with the lowest validation FID, of arm `{facts["arm"]}`
+This is the confirm run with the best validation {figure.label}, of arm `{facts["arm"]}`
 ({point or "nothing tuned"}; training seed {record.cell.seeds[0]}; MLflow run `{facts["run_id"]}`).
 It is the best of several seeds: the arm's expected score is the mean that the study reports.
 
@@ -160,7 +164,7 @@ any choice.
 | metric | value |
 |---|---|
 {scores}
-| `{definition.metric}`, real against real | {definition.floor:.5g} |
+| `{definition.metric}`, real against real | {floor} |
 
 ## Data
 

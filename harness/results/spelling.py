@@ -49,9 +49,14 @@ def with_interval(
         finite = math.isfinite(width) and width > 0
         places = max(decimals(width, 2) if finite else 0, decimals(value))
     low, high = (
-        number(end, places=places, sign=sign) if math.isfinite(end) else "∞" for end in interval
+        number(end, places=places, sign=sign) if math.isfinite(end) else _infinite(end)
+        for end in interval
     )
     return f"{number(value, places=places, sign=sign)} [{low}, {high}]"
+
+
+def _infinite(end: float) -> str:
+    return "−∞" if end < 0 else "∞"
 
 
 def p_text(p_value: float) -> str:

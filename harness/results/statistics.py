@@ -1,4 +1,4 @@
-"""Comparing arms: pure functions on arrays of scores, where lower is better.
+"""Comparing arms: pure functions on arrays of scores that are costs: the smaller wins.
 
 A run without a score (it diverged or failed) is `inf`: it ranks worst, and two of them tie.
 """
@@ -52,7 +52,7 @@ def mann_whitney(a: Sequence[float], b: Sequence[float]) -> RankTest:
     into groups of these sizes, so no normal approximation and no assumption of distinct values.
 
     Args:
-        a: Scores of arm A, (n,), lower is better; `inf` for runs without a score.
+        a: Scores of arm A, (n,), the smaller wins; `inf` for runs without a score.
         b: Scores of arm B, (m,).
 
     Raises:
@@ -322,8 +322,8 @@ def interaction(
 
     The difference of differences of means of finite scores, (both - first) - (second - neither),
     averaged over strata with equal weights, and its percentile bootstrap interval, every arm
-    resampled by itself. It depends on the scale of the score: no interaction in FID is one in log
-    FID.
+    resampled by itself. It depends on the scale of the score: none on a linear scale is one on a
+    logarithmic scale.
 
     Args:
         strata: Per combination of the other factors' levels, the scores of the arms with both

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from harness.evaluate.metric import Figure, figure_of
 from harness.results.spelling import number, p_phrase, p_text, plus_minus
 from harness.results.statistics import (
     Interval,
@@ -29,14 +30,14 @@ FEWEST_FOR_INTERVALS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class ArmSummary:
-    """One arm's figures. Scores are test FIDs of confirm runs, lower is better.
+    """One arm's figures. Scores are the study's metric of confirm runs on test images.
 
     Attributes:
         name: The arm.
         settings: The tuned settings that were confirmed, None if no trial survived the search.
         search_outcomes: Search trials by outcome (waiting and running ones by state).
         confirm_outcomes: Confirm runs by outcome, likewise.
-        best_validation: Lowest validation FID of the search: it was selected on, so no result.
+        best_validation: Best validation score of the search: it was selected on, so no result.
         scores: One entry per ended confirm run, None where it has no score.
         mean: Mean over runs with a score, None if there are none.
         sd: Their standard deviation, None below two.
@@ -53,10 +54,9 @@ class ArmSummary:
     sd: float | None
     median: float | None
 
-    @property
-    def ranks(self) -> list[float]:
-        """Scores as the rank test sees them: a run without one is `inf`."""
-        return [math.inf if score is None else score for score in self.scores]
+    def costs(self, figure: Figure) -> list[float]:
+        """Return the scores as the rank test sees them: less is better, `inf` is without one."""
+        return [figure.cost(score) for score in self.scores]
 
     @property
     def num_scored(self) -> int:
@@ -71,8 +71,8 @@ class Comparison:
     Attributes:
         arm: The arm.
         baseline: The baseline arm.
-        difference: Mean FID of the arm minus that of the baseline, None if either is undefined.
-        superiority: P(arm < baseline), ties half.
+        difference: Mean score of the arm minus that of the baseline, None if either is undefined.
+        superiority: Chance that a run of the arm scores better than one of the baseline, ties half.
         interval: Its 95 % interval (Newcombe); None with fewer than five runs a side.
         p_value: Exact two-sided Mann-Whitney.
         p_holm: Adjusted for all comparisons of the study.
@@ -101,6 +101,7 @@ class StudySummary:
     name: str
     question: str
     metric: str
+    figure: Figure
     floor: float | None
     complete: bool
     arms: tuple[ArmSummary, ...]
@@ -146,9 +147,10 @@ class StudySummary:
         if len(self.comparisons) > 1:
             adjusted = f", {p_text(comparison.p_holm)} after Holm over {len(self.comparisons)}"
         return (
-            f"{verdict}: test FID {describe(arm)} against {describe(baseline)}{by}; "
-            f"P({arm.name} < {baseline.name}) = {comparison.superiority:.2f}"
-            f"{_bracket(comparison.interval)}, exact Mann-Whitney {p_phrase(comparison.p_value)}"
+            f"{verdict}: test {self.figure.label} {describe(arm)} against {describe(baseline)}"
+            f"{by}; P({arm.name} {self.figure.beats} {baseline.name}) = "
+            f"{comparison.superiority:.2f}{_bracket(comparison.interval)}, "
+            f"exact Mann-Whitney {p_phrase(comparison.p_value)}"
             f"{adjusted} (least attainable {p_text(comparison.smallest_p)})"
         )
 
@@ -168,19 +170,21 @@ def summarise(
         name: The study's name.
         study: Its file.
         states: Where every arm stands.
-        metric: The key of the test FID.
+        metric: The key of what is compared.
         floor: The real-vs-real value of that metric.
         baseline: The arm that others are compared with; None: the study's own.
     """
-    arms = tuple(_summarise_arm(state, metric) for state in states)
+    figure = figure_of(metric)
+    arms = tuple(_summarise_arm(state, metric, figure) for state in states)
     by_name = {arm.name: arm for arm in arms}
     reference = by_name[baseline or study.baseline_arm]
     others = [arm for arm in arms if arm is not reference and arm.scores and reference.scores]
-    comparisons = compare([(arm, reference) for arm in others])
+    comparisons = compare([(arm, reference) for arm in others], figure)
     return StudySummary(
         name=name,
         question=study.question,
         metric=metric,
+        figure=figure,
         floor=floor,
         complete=all(state.is_done for state in states),
         arms=arms,
@@ -198,9 +202,11 @@ def describe(arm: ArmSummary) -> str:
     return plus_minus(arm.mean, arm.sd) + share
 
 
-def compare(pairs: Sequence[tuple[ArmSummary, ArmSummary]]) -> tuple[Comparison, ...]:
+def compare(
+    pairs: Sequence[tuple[ArmSummary, ArmSummary]], figure: Figure
+) -> tuple[Comparison, ...]:
     """Test the first arm of every pair against the second, adjusted for testing all of them."""
-    tests = [mann_whitney(a.ranks, b.ranks) for a, b in pairs]
+    tests = [mann_whitney(a.costs(figure), b.costs(figure)) for a, b in pairs]
     adjusted = holm([test.p_value for test in tests])
     return tuple(
         Comparison(
@@ -226,25 +232,25 @@ def _bracket(interval: Interval | None) -> str:
     return "" if interval is None else f" [{interval.low:.2f}, {interval.high:.2f}]"
 
 
-def _summarise_arm(state: ArmState, metric: str) -> ArmSummary:
+def _summarise_arm(state: ArmState, metric: str, figure: Figure) -> ArmSummary:
     scores = tuple(
         finite_or_none(record.scores.get(metric, math.nan))
         for record in state.confirm
         if record.is_done
     )
-    ranks = [math.inf if score is None else score for score in scores]
-    mean, sd = mean_and_sd(ranks)
-    values = [record.value for record in state.search if record.value is not None]
+    mean, sd = mean_and_sd([score for score in scores if score is not None])
+    costs = [figure.cost(score) for score in scores]
+    searched = [figure.cost(record.value) for record in state.search]
     return ArmSummary(
         name=state.arm.name,
         settings=state.best,
         search_outcomes=_outcomes(state.search),
         confirm_outcomes=_outcomes(state.confirm),
-        best_validation=min(values, default=None),
+        best_validation=figure.value(min(searched, default=math.inf)),
         scores=scores,
         mean=finite_or_none(mean),
         sd=finite_or_none(sd),
-        median=finite_or_none(median(ranks)) if ranks else None,
+        median=figure.value(median(costs)) if costs else None,
     )
 
 

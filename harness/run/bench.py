@@ -11,6 +11,7 @@ import torch
 
 from harness.data import Dataset, Part, load_dataset
 from harness.evaluate import EvaluateConfig, Evaluator
+from harness.evaluate.metric import FLOOR
 from harness.run.execution import Execution
 from harness.systems import SYSTEMS, TrainConfig
 
@@ -59,8 +60,20 @@ class Bench:
 
     @property
     def objective(self) -> str:
-        """The key of the validation FID."""
-        return self.evaluator.key("validation", "fid")
+        """The key of what runs are chosen by, on validation images."""
+        return self.evaluator.key("validation", self.evaluator.objective.name)
+
+    @property
+    def metric(self) -> str:
+        """The key of what arms are compared by, on test images."""
+        return self.evaluator.key("test", self.evaluator.objective.name)
+
+    @property
+    def floor(self) -> float | None:
+        """What real images score by that metric; None where it has no such value."""
+        return self.floors.get(
+            self.evaluator.key("test", f"{self.evaluator.objective.name}{FLOOR}")
+        )
 
 
 def run_params(config: TrainConfig, execution: Execution, bench: Bench) -> dict[str, Any]:

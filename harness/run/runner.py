@@ -77,7 +77,7 @@ def run(
     *,
     checkpoint: Path,
     final_splits: tuple[Split, ...] = ("validation",),
-    on_evaluation: Callable[[int, float], bool] = lambda index, fid: False,
+    on_evaluation: Callable[[int, float], bool] = lambda index, score: False,
     on_progress: Callable[[Progress, Mapping[str, float]], None] = lambda progress, values: None,
 ) -> RunResult:
     """Train one generator to the end of its budget, or as far as it gets.
@@ -89,7 +89,7 @@ def run(
         checkpoint: File to continue from and to keep up to date; the caller removes it once the
             result is noted.
         final_splits: What the last evaluation scores against; earlier ones see validation only.
-        on_evaluation: Told (index, validation FID), index from 1; True prunes the run. After an
+        on_evaluation: Told (index, validation score), index from 1; True prunes the run. After an
             interruption it is told again of the evaluations before it.
         on_progress: Told of every measurement; may raise `Stop`: the run's checkpoint stays.
 
@@ -124,7 +124,8 @@ def run(
                     on_progress(progress, scores)
                     prune = on_evaluation(event.index, scores[bench.objective])
                 if prune and not event.is_last:
-                    raise _Pruned(f"validation FID {scores[bench.objective]:.4g}")
+                    label = bench.evaluator.objective.label
+                    raise _Pruned(f"validation {label} {scores[bench.objective]:.4g}")
             # The last one makes sure that a result that nobody could note is not trained again.
             ended = isinstance(event, Milestone) and event.is_last
             if ended or time.monotonic() - saved_at > CHECKPOINT_SECONDS:

@@ -21,8 +21,8 @@ class Definition(Config):
     """Key of the figure that arms are compared by."""
     objective: str
     """Key of the figure that settings are chosen by."""
-    floor: float
-    """What real images score by `metric`."""
+    floor: float | None
+    """What real images score by `metric`; none where it has no such value."""
     dataset_digest: str
     """Of the data."""
     created: float

@@ -6,11 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.errors import unknown_name
+from harness.evaluate.metric import Figure, objective_figure
 from harness.records.workspace import Workspace
 from harness.study.definition import Definition
 from harness.study.space import Point
 from harness.study.study import Arm, StudyConfig
-from harness.work.queue import Cell, CellRecord, Claim, Phase, Queue, Storage, settings_hash
+from harness.work.queue import (
+    Cell,
+    CellRecord,
+    Claim,
+    Direction,
+    Phase,
+    Queue,
+    Storage,
+    settings_hash,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +79,8 @@ class Board:
     def __init__(self, storage: Storage, name: str, study: StudyConfig) -> None:
         self.study = study
         self.arms = study.arms()
+        self._figure = objective_figure(study.evaluate.objective)
+        direction: Direction = "maximize" if self._figure.best == "higher" else "minimize"
         self._search_cells = {arm.name: _search_cells(study, arm) for arm in self.arms}
         self._search: dict[str, Queue] = {}
         self._confirm: dict[str, Queue] = {}
@@ -78,10 +90,11 @@ class Board:
                 arm.name,
                 "search",
                 space=arm.space,
+                direction=direction,
                 pruner=study.search.pruner,
                 sampler_seed=study.seed,
             )
-            self._confirm[arm.name] = storage.queue(name, arm.name, "confirm")
+            self._confirm[arm.name] = storage.queue(name, arm.name, "confirm", direction=direction)
 
     def prepare(self, *, retry_failed: bool = False) -> list[ArmState]:
         """Enqueue what is missing of every search, and of confirm runs whose search is done.
@@ -118,7 +131,8 @@ class Board:
 
     def importances(self) -> dict[str, dict[str, float]]:
         """Return arm -> tuned parameter -> importance (see `Queue.importances`)."""
-        return {arm.name: self._search[arm.name].importances() for arm in self.arms}
+        log = self._figure.log
+        return {arm.name: self._search[arm.name].importances(log=log) for arm in self.arms}
 
     def _state(
         self, arm: Arm, look: Callable[[Queue, Sequence[Cell]], Mapping[str, CellRecord]]
@@ -127,7 +141,7 @@ class Board:
         known = look(self._search[arm.name], cells)
         search = tuple(known.get(cell.key, _waiting(cell)) for cell in cells)
         done = all(record.is_done for record in search)
-        best = _best_point(search) if arm.space else {}
+        best = _best_point(search, self._figure) if arm.space else {}
         confirm: tuple[CellRecord, ...] = ()
         if done and best is not None:
             cells = self._confirm_cells(best)
@@ -186,10 +200,10 @@ def _num_started(state: ArmState, phase: Phase) -> int:
     return sum(record.state != "waiting" for record in records)
 
 
-def _best_point(search: tuple[CellRecord, ...]) -> Point | None:
-    """Return the settings with the lowest validation value; the earlier of two equal ones."""
+def _best_point(search: tuple[CellRecord, ...], figure: Figure) -> Point | None:
+    """Return the settings with the best validation value; the earlier of two equal ones."""
     scored = [record for record in search if record.value is not None]
     if not scored:
         return None
-    best = min(scored, key=lambda record: (record.value or 0.0, record.cell.trial))
+    best = min(scored, key=lambda record: (figure.cost(record.value), record.cell.trial))
     return best.cell.point

@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from harness.evaluate.metric import figure_of
 from harness.run.loop import Progress
 from harness.run.runner import RunResult
 from harness.systems import TrainConfig
@@ -186,7 +187,7 @@ class _Bars(_Silence):
             self._progress.reset(task, description=f"    {event.run}", total=1.0, note="")
         elif event.kind == "progress":
             if self._metric in event.values:
-                self._progress.update(task, note=f"FID {event.values[self._metric]:.4g}")
+                self._progress.update(task, note=_spell(event.values, self._metric))
             self._progress.update(task, completed=event.share)
         else:
             self._progress.update(task, completed=1.0)
@@ -201,7 +202,9 @@ def _sum(counts: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
 
 
 def _ended(event: Event, metric: str) -> str:
-    score = event.values.get(metric)
-    result = f"FID {score:.4g}" if score is not None else ""
     reason = f": {event.reason}" if event.reason else ""
-    return f"{event.run}: {event.outcome}{reason} {result}".rstrip()
+    return f"{event.run}: {event.outcome}{reason} {_spell(event.values, metric)}".rstrip()
+
+
+def _spell(values: Mapping[str, float], metric: str) -> str:
+    return f"{figure_of(metric).label} {values[metric]:.4g}" if metric in values else ""

@@ -29,7 +29,6 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.config import parse
@@ -47,6 +46,7 @@ SEPARATOR = "/"
 FEWEST_FOR_IMPORTANCE = 8  # scored trials; below them a random forest fits anything
 
 Phase = Literal["search", "confirm"]
+Direction = Literal["minimize", "maximize"]
 CellState = Literal["waiting", "running", "complete", "failed"]
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -78,7 +78,7 @@ class CellRecord:
         state: Whether it waits, runs, has a recorded result, or failed with an error.
         outcome: How it ended, None before.
         reason: Why it did not finish.
-        value: Validation FID, mean over its seeds; None without a score.
+        value: The objective on validation images, mean over its seeds; None without a score.
         scores: Means over its seeds of all scores at the full budget, by protocol key.
         run_ids: Seed -> MLflow run.
         seconds: From claim to end.
@@ -160,6 +160,7 @@ class Storage:
         arm: str,
         phase: Phase,
         *,
+        direction: Direction = "minimize",
         space: Space | None = None,
         pruner: str = "none",
         sampler_seed: int = 0,
@@ -178,7 +179,7 @@ class Storage:
         try:  # so that looking at a study writes nothing
             optuna_study = optuna.load_study(**place)
         except KeyError:
-            optuna_study = optuna.create_study(**place, load_if_exists=True)
+            optuna_study = optuna.create_study(**place, direction=direction, load_if_exists=True)
         return Queue(optuna_study, space or {}, derive_seed(sampler_seed, arm))
 
 
@@ -186,7 +187,6 @@ class Queue:
     """The cells of one arm in one phase, held by one Optuna study."""
 
     def __init__(self, study: optuna.Study, space: Space, seed: int) -> None:
-        assert study.direction == StudyDirection.MINIMIZE
         self._study = study
         self._distributions = {key: _distribution(space[key]) for key in space}
         self._seed = seed
@@ -240,16 +240,21 @@ class Queue:
                 best[key] = (rank, trial)
         return {key: _record(trial) for key, (_, trial) in best.items()}
 
-    def importances(self) -> dict[str, float]:
-        """Return each tuned parameter's share of the variance of log FID, by fANOVA; or nothing.
+    def importances(self, *, log: bool) -> dict[str, float]:
+        """Return each tuned parameter's share of the variance of the scores, by fANOVA; or nothing.
 
-        fANOVA, since no parameter of an arm's space is conditional on another; on logarithms, so
-        that one very poor trial does not decide. It needs two parameters and a few scored trials.
+        fANOVA, since no parameter of an arm's space is conditional on another. It needs two
+        parameters and a few scored trials.
+
+        Args:
+            log: Whether the variance is of logarithms, so that one very poor trial does not decide.
         """
         scored = [
             trial
             for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if trial.value is not None and trial.value > 0 and math.isfinite(trial.value)
+            if trial.value is not None
+            and math.isfinite(trial.value)
+            and (trial.value > 0 or not log)
         ]
         if len(self._distributions) < 2 or len(scored) < FEWEST_FOR_IMPORTANCE:
             return {}
@@ -259,7 +264,7 @@ class Queue:
             fixed,
             evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
             params=list(self._distributions),
-            target=lambda trial: math.log(trial.value or 1.0),
+            target=lambda trial: math.log(trial.values[0]) if log else trial.values[0],
         )
 
     def _enqueue(self, point: Mapping[str, Any] | None, attrs: Mapping[str, Any]) -> None:

@@ -140,10 +140,10 @@ class Worker:
         self._tell(event)
         told_at = 0.0
 
-        def on_evaluation(index: int, fid: float) -> bool:
+        def on_evaluation(index: int, score: float) -> bool:
             if phase == "confirm":
                 return False
-            values = [scores[bench.objective] for scores in earlier] + [fid]
+            values = [scores[bench.objective] for scores in earlier] + [score]
             return claim.report(len(earlier) * bench.times + index, sum(values) / len(values))
 
         def on_progress(progress: Progress, values: Mapping[str, float]) -> None:

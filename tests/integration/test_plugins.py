@@ -10,10 +10,13 @@ import pytest
 
 import harness.plugins
 from harness.errors import HarnessError
+from harness.evaluate import METRICS
 from harness.plugins import check_plugins, load_plugins, plugin_hashes
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
-from harness.results.status import read_status
+from harness.results.export import export_best
+from harness.results.report import write_report
+from harness.results.status import list_studies, read_status
 from harness.results.summary import StudySummary
 from harness.study.study import StudyConfig
 from harness.systems import SYSTEMS
@@ -57,7 +60,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget what a test has loaded and registered."""
     monkeypatch.setattr(harness.plugins, "_sources", {})
     monkeypatch.setattr(harness.plugins, "_hashes", {})
-    for registry in (LOSSES, SYSTEMS):
+    for registry in (LOSSES, SYSTEMS, METRICS):
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
         monkeypatch.setattr(registry, "_descriptions", dict(registry._descriptions))
 
@@ -146,3 +149,62 @@ def test_two_files_of_one_name_are_refused(
 def test_unknown_and_changed_plugins_are_told_apart() -> None:
     with pytest.raises(HarnessError, match="was made with the plugin 'x'"):
         check_plugins({"x": "1"}, "study 'a'")
+
+
+METRIC = '''
+from harness.evaluate.metric import Compared, Figure, metric
+
+
+@metric(Figure(name="likeness", label="likeness", description="Made up", best="higher"))
+def likeness(compared: Compared) -> dict[str, float]:
+    """How close the means are."""
+    apart = (compared.real.mean(dim=0) - compared.fake.mean(dim=0)).square().sum()
+    return {"likeness": float(1 / (1 + apart))}
+'''
+
+
+def test_a_study_ranks_by_a_plugins_metric_of_which_more_is_better(
+    workspace: Workspace,
+    make_study: Callable[..., StudyConfig],
+    launch: Callable[..., StudySummary],
+    write: Callable[[str, str], str],
+    tmp_path: Path,
+) -> None:
+    load_plugins([write("likeness.py", METRIC)])
+    evaluate = {"times": 2, "samples": 64, "objective": "likeness"}
+    study = make_study(evaluate=evaluate, search={"trials_per_arm": 3, "pruner": "median"})
+    summary = launch(workspace, study)
+    assert summary.complete
+    assert summary.metric.startswith("test/likeness_")
+    assert summary.floor is None
+    for state in open_study("tiny", workspace).board.states():
+        scored = [record for record in state.search if record.value is not None]
+        best = max(scored, key=lambda record: record.value or 0.0)
+        assert state.best == best.cell.point
+        assert 0 < (best.value or 0.0) <= 1
+    validation = "val" + summary.metric.removeprefix("test")
+    confirmed = [
+        record.scores[validation]
+        for state in open_study("tiny", workspace).board.states()
+        for record in state.confirm
+    ]
+    exported = export_best("tiny", tmp_path / "best", workspace)
+    assert exported.scores[validation] == max(confirmed)
+    assert "best validation likeness" in (tmp_path / "best" / "README.md").read_text()
+    report = write_report(["tiny"], workspace, tmp_path / "report")
+    text = (report.folder / "report.md").read_text()
+    assert "higher is better" in text
+    assert "P(A > B)" in text
+
+
+@pytest.mark.parametrize("objective", ["fdi", "feature_spread"])
+def test_an_objective_is_a_figure_whose_lowest_or_highest_value_is_best(
+    objective: str, workspace: Workspace, make_study: Callable[..., StudyConfig],
+    launch: Callable[..., StudySummary],
+) -> None:  # fmt: skip
+    study = make_study(evaluate={"times": 2, "samples": 64, "objective": objective})
+    with pytest.raises(
+        HarnessError, match=rf"evaluate.objective '{objective}'.*\(allowed: fid, kid"
+    ):
+        launch(workspace, study)
+    assert list_studies(workspace) == []

@@ -27,7 +27,15 @@ from harness.work.board import open_study
 
 METRIC = "test/fid_digits_cnn_v1_64"
 BROKEN = {"optimizer": "sgd", "g_lr": 1e30, "d_lr": 1e30}
-FIGURES = {"scores", "samples", "fid_curves", "training", "over_training", "tuned", "search_budget"}
+FIGURES = {
+    "scores",
+    "samples",
+    "score_curves",
+    "training",
+    "over_training",
+    "tuned",
+    "search_budget",
+}
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ def test_a_changed_scalar_is_found_and_named(
     assert (code, err) == (1, "")
     assert "compared: every scalar, sample grid and weight, bit for bit" in out
     assert "not reproduced: 1 difference in" in out
-    assert "the final FID is within 0.25" in out
+    assert "the final score is within 0.25" in out
     assert "  train/d_loss at 160 images: recorded " in out
     assert out.endswith(f", here {value}\n")
 
@@ -218,7 +218,7 @@ def test_other_libraries_leave_the_final_score_to_compare(
     code, out, _ = call(copy, run_id, "--quiet", "--tolerance", "0")
     assert code == 0
     assert f"version.torch: recorded 1.0, here {version('torch')}" in out
-    assert "compared: final FID within 0, relative, since version.torch differs" in out
+    assert "compared: final scores within 0, relative, since version.torch differs" in out
     assert "reproduced: recorded as finished, finished here; val/fid" in out
 
     with sqlite3.connect(copy.root / "mlflow.db") as connection:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.evaluate.metric import FLOOR, METRICS, Figure, figure_of
 from harness.results.report.records import RunRecord, StudyRecords, ended_runs
 from harness.results.statistics import (
     Interval,
@@ -38,6 +39,7 @@ from harness.systems import TrainConfig
 from harness.work.board import ArmState
 
 MOST_ARMS_FOR_PAIRS = 6
+SPLITS = ("val/", "test/")  # start the keys of scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,8 @@ class ArmAnalysis:
     Attributes:
         state: Where it stands, with its settings and space.
         summary: Mean, sd, median and outcomes.
-        metric: The key of the test FID.
+        metric: The key of what arms are compared by.
+        figure: What that is called, and which values are best.
         confirm: Its ended confirm runs, by seed.
         search: Its ended search runs, by trial.
     """
@@ -68,6 +71,7 @@ class ArmAnalysis:
     state: ArmState
     summary: ArmSummary
     metric: str
+    figure: Figure
     confirm: tuple[RunRecord, ...]
     search: tuple[RunRecord, ...]
 
@@ -77,39 +81,45 @@ class ArmAnalysis:
         return self.state.arm.name
 
     @cached_property
-    def ranks(self) -> list[float]:
-        """Scores of the confirm runs, `inf` for a run without one."""
-        scores = [run.score(self.metric) for run in self.confirm]
-        return [math.inf if score is None else score for score in scores]
+    def costs(self) -> list[float]:
+        """Scores of the confirm runs as tests see them: less is better, `inf` is without one."""
+        return [self.figure.cost(run.score(self.metric)) for run in self.confirm]
+
+    @property
+    def scores(self) -> list[float]:
+        """Scores of the confirm runs that have one, by seed."""
+        found = [run.score(self.metric) for run in self.confirm]
+        return [score for score in found if score is not None]
 
     @cached_property
     def scored(self) -> list[RunRecord]:
         """Confirm runs with a score, best first."""
-        pairs = zip(self.ranks, self.confirm, strict=True)
-        return [run for rank, run in sorted(pairs, key=lambda pair: pair[0]) if rank < math.inf]
+        pairs = zip(self.costs, self.confirm, strict=True)
+        return [run for cost, run in sorted(pairs, key=lambda pair: pair[0]) if cost < math.inf]
 
     @property
     def iqm(self) -> float | None:
         """Interquartile mean over all confirm runs, those without a score ranking worst."""
-        return finite_or_none(interquartile_mean(self.ranks)) if self.ranks else None
+        return self.figure.value(interquartile_mean(self.costs)) if self.costs else None
 
     @cached_property
     def iqm_interval(self) -> Interval | None:
         """Its percentile bootstrap interval; None for fewer than five runs."""
-        if len(self.ranks) < FEWEST_FOR_INTERVALS:
+        if len(self.costs) < FEWEST_FOR_INTERVALS:
             return None
-        return bootstrap_interval(interquartile_means, self.ranks)
+        interval = bootstrap_interval(interquartile_means, self.costs)
+        return Interval(*sorted(self.figure.sign * end for end in interval))
 
     def share(self, *outcomes: str) -> Share:
         """Return how many confirm runs ended in one of these ways."""
         count = sum(run.outcome in outcomes for run in self.confirm)
         return Share(count=count, total=len(self.confirm))
 
-    def key(self, kind: str) -> str | None:
-        """Return the full name of a final test metric, e.g. of `kid`; None without scored runs."""
+    def key(self, figure: Figure) -> str | None:
+        """Return a figure's full name on test images; None where no scored run has it."""
         names = [name for run in self.scored[:1] for name in run.metrics]
-        found = [name for name in names if name.startswith(f"test/{kind}_") and "floor" not in name]
-        return found[0] if found else None
+        own = [name for name in names if name.startswith(f"test/{figure.name}_")]
+        return next((name for name in own if FLOOR not in name and figure_of(name) == figure), None)
 
     def metric_mean(self, key: str) -> tuple[float, float]:
         """Return mean and sd of any final metric over the runs that have it."""
@@ -147,27 +157,28 @@ class ArmAnalysis:
         return sum(run.images_seen for run in self.search)
 
     @property
-    def _search_values(self) -> list[float]:
-        """Validation FIDs of the ended trials, in order; `inf` for one without a score."""
-        values = [record.value for record in self.state.search if record.is_done]
-        return [math.inf if value is None else value for value in values]
+    def _search_costs(self) -> list[float]:
+        """Validation scores of the ended trials, in order, as costs; `inf` for one without."""
+        return [self.figure.cost(record.value) for record in self.state.search if record.is_done]
 
     @cached_property
     def best_of_n(self) -> list[float]:
-        """Expected best validation FID of a random search of n trials, n = 1 …
+        """Expected best validation score of a random search of n trials, n = 1 …
 
         A search of n trials is trial 0 and n - 1 of the random ones, so trial 0 is in every draw.
-        `inf` where all of a draw could be without a score; nothing before trial 0 has ended.
+        Infinite where all of a draw could be without a score; nothing before trial 0 has ended.
         """
         if not self.state.search or not self.state.search[0].is_done:
             return []
-        first, *others = self._search_values
-        return [first, *expected_best([min(first, value) for value in others])]
+        first, *others = self._search_costs
+        best = [first, *expected_best([min(first, cost) for cost in others])]
+        return [self.figure.sign * cost for cost in best]
 
     @cached_property
     def best_so_far(self) -> list[float]:
-        """Lowest validation FID after each trial, in the order of the trials."""
-        return list(itertools.accumulate(self._search_values, min))
+        """Best validation score after each trial, in the order of the trials."""
+        best = itertools.accumulate(self._search_costs, min)
+        return [self.figure.sign * cost for cost in best]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +217,7 @@ class MarginalEffect:
 
 @dataclass(frozen=True, kw_only=True)
 class Interaction:
-    """How much more one factor's step changes the mean FID when another factor's step is made."""
+    """How much more one factor's step changes the mean score when another factor's step is made."""
 
     first: str
     second: str
@@ -239,12 +250,27 @@ class Analysis:
 
     @property
     def metric(self) -> str:
-        """The key of the test FID."""
+        """The key of what arms are compared by, on test images."""
         return self.summary.metric
 
     @property
+    def figure(self) -> Figure:
+        """What that is called, and which values are best."""
+        return self.summary.figure
+
+    @cached_property
+    def figures(self) -> tuple[Figure, ...]:
+        """All that runs were scored by, without what real images score."""
+        scores = {key for run in self.records.runs for key in run.metrics}
+        found = {
+            figure_of(key).name for key in scores if key.startswith(SPLITS) and FLOOR not in key
+        }
+        every = [figure for name in METRICS for figure in METRICS[name].figures]
+        return tuple(figure for figure in every if figure.name in found)
+
+    @property
     def objective(self) -> str:
-        """The key of the validation FID."""
+        """The key of what settings are chosen by, on validation images."""
         return self.records.definition.objective
 
     def arm(self, name: str) -> ArmAnalysis:
@@ -271,6 +297,7 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
             state=state,
             summary=summary.arm(state.arm.name),
             metric=metric,
+            figure=summary.figure,
             confirm=tuple(by_id[run_id] for run_id in ended_runs(state.confirm)),
             search=tuple(by_id[run_id] for run_id in ended_runs(state.search)),
         )
@@ -286,14 +313,14 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
         summary=summary,
         arms=arms,
         contrasts=contrasts,
-        pairs=_pairs(arms),
+        pairs=_pairs(arms, summary.figure),
         effects=_marginal_effects(arms, crossed, records.study.baseline_levels),
         interactions=_interactions(arms, crossed, records.study.baseline_levels),
     )
 
 
 def _contrast(test: Comparison, arm: ArmAnalysis, baseline: ArmAnalysis) -> Contrast:
-    a, b = ([score for score in each.ranks if math.isfinite(score)] for each in (arm, baseline))
+    a, b = arm.scores, baseline.scores
     enough = min(len(a), len(b)) >= FEWEST_FOR_INTERVALS
     return Contrast(
         test=test,
@@ -306,11 +333,11 @@ def _difference(a: Any, b: Any) -> Any:
     return a.mean(axis=-1) - b.mean(axis=-1)
 
 
-def _pairs(arms: Sequence[ArmAnalysis]) -> tuple[Comparison, ...]:
-    scored = [arm for arm in arms if arm.ranks]
+def _pairs(arms: Sequence[ArmAnalysis], figure: Figure) -> tuple[Comparison, ...]:
+    scored = [arm for arm in arms if arm.costs]
     if not 2 < len(scored) <= MOST_ARMS_FOR_PAIRS:
         return ()
-    return compare(list(itertools.combinations([arm.summary for arm in scored], 2)))
+    return compare(list(itertools.combinations([arm.summary for arm in scored], 2)), figure)
 
 
 Levels = Mapping[str, Any]
@@ -326,7 +353,7 @@ def _marginal_effects(
             step = {factor: (level, reference[factor])}
             strata = _matched(arms, step)
             if level != reference[factor] and len(strata) > 1:
-                test = stratified_test([(a.ranks, b.ranks) for a, b in strata])
+                test = stratified_test([(a.costs, b.costs) for a, b in strata])
                 ids = tuple(run.run_id for pair in strata for arm in pair for run in arm.confirm)
                 num_all = len(_matched(arms, step, empty=True))
                 found.append((factor, level, (len(strata), num_all), test, ids))
@@ -361,7 +388,7 @@ def _interactions(
             if not matched:
                 continue
             contrast, interval = interaction(
-                [(b.ranks, f.ranks, s.ranks, n.ranks) for b, f, s, n in matched]
+                [(b.scores, f.scores, s.scores, n.scores) for b, f, s, n in matched]
             )
             fewest = min(len(arm.scored) for corners in matched for arm in corners)
             enough = fewest >= FEWEST_FOR_INTERVALS
@@ -388,7 +415,7 @@ def _matched(
     for two steps. Settings where an arm is missing are left out, and unless
     `empty` those where one has no runs.
     """
-    by_levels = {tuple(arm.state.arm.levels.items()): arm for arm in arms if arm.ranks or empty}
+    by_levels = {tuple(arm.state.arm.levels.items()): arm for arm in arms if arm.costs or empty}
     matched: dict[tuple[Any, ...], tuple[ArmAnalysis, ...]] = {}
     for arm in arms:
         levels = arm.state.arm.levels

@@ -19,8 +19,8 @@ from harness.results.report.style import (
     drawing,
     legend,
     log_x,
-    log_y,
     panels,
+    score_axis,
 )
 from harness.results.spelling import number
 from harness.results.summary import FEWEST_FOR_INTERVALS
@@ -52,7 +52,7 @@ def build_charts(analysis: Analysis, curves: Curves) -> list[Drawing]:
     with drawing():
         charts = [
             _scores(analysis, styles),
-            _fid_curves(analysis, curves, styles),
+            _score_curves(analysis, curves, styles),
             _training(analysis, curves, styles),
             *build_search_charts(analysis, styles),
         ]
@@ -66,22 +66,22 @@ def _scores(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | Non
     figure, (axes,) = panels(1, columns=1, height=0.9 + 0.55 * len(arms))
     described, endless = [], []
     for place, arm in enumerate(arms):
-        style, scores = styles[arm.name], [rank for rank in arm.ranks if math.isfinite(rank)]
+        style, scores = styles[arm.name], arm.scores
         offsets = place - 0.12 - 0.16 * (np.arange(len(scores)) % 3 - 1) / 2
         axes.scatter(
             scores, offsets, s=28, c=style.colour, marker=style.marker, alpha=0.8, linewidths=0
         )
         if arm.iqm is not None and arm.iqm_interval is not None:
             low, high = arm.iqm_interval
-            if math.isinf(high):
-                endless.append((low, place + 0.22))
+            if math.isinf(high - low):
+                endless.append((high if math.isinf(low) else low, place + 0.22))
             else:
                 axes.plot([low, high], [place + 0.22] * 2, color="#333333", lw=2.2)
             axes.plot(arm.iqm, place + 0.22, "|", color="#333333", ms=11, mew=2.2)
-        lost = len(arm.ranks) - len(scores)
+        lost = len(arm.confirm) - len(scores)
         if lost:
             axes.annotate(
-                f"{lost} of {len(arm.ranks)} without a score",
+                f"{lost} of {len(arm.confirm)} without a score",
                 (1, place),
                 xycoords=("axes fraction", "data"),
                 ha="right",
@@ -89,12 +89,12 @@ def _scores(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | Non
                 color="#a00000",
             )
         shown = f"{number(min(scores))} to {number(max(scores))}" if scores else "no scores"
-        described.append(f"{arm.name}: {shown} over {len(arm.ranks)} runs")
+        described.append(f"{arm.name}: {shown} over {len(arm.confirm)} runs")
     floor = analysis.summary.floor
-    scores = [run.score(analysis.metric) or 0.0 for arm in arms for run in arm.scored]
-    if scores and max(scores) / max(min(scores), 1e-9) > WIDE:
+    scores = [score for arm in arms for score in arm.scores]
+    if analysis.figure.log and scores and max(scores) / max(min(scores), 1e-9) > WIDE:
         log_x(axes)
-    drawn_floor = floor is not None and floor > 0
+    drawn_floor = floor is not None and (floor > 0 or not analysis.figure.log)
     if drawn_floor:
         axes.axvline(floor, color="#777777", lw=1, ls=(0, (4, 3)))
         axes.annotate(
@@ -105,28 +105,32 @@ def _scores(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | Non
             color="#555555",
             fontsize=7.5,
         )
-    edge = axes.get_xlim()[1]
-    for low, y in endless:
-        axes.plot([low, edge], [y, y], color="#333333", lw=2.2)
-        axes.plot(edge, y, ">", color="#333333", ms=7, clip_on=False)
-    axes.set_xlim(right=edge)
+    left, right = axes.get_xlim()
+    worst, arrow = (left, "<") if analysis.figure.sign < 0 else (right, ">")
+    for end, y in endless:
+        axes.plot([end, worst], [y, y], color="#333333", lw=2.2)
+        axes.plot(worst, y, arrow, color="#333333", ms=7, clip_on=False)
+    axes.set_xlim(left, right)
     axes.set_yticks(range(len(arms)), [arm.name for arm in arms])
     axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(f"test FID of confirm runs ({_protocol(analysis.metric)}), lower is better")
-    few = all(len(arm.ranks) < FEWEST_FOR_INTERVALS for arm in arms)
+    label = analysis.figure.label
+    axes.set_xlabel(
+        f"test {label} of confirm runs ({_protocol(analysis)}), {analysis.figure.direction()}"
+    )
+    few = all(len(arm.confirm) < FEWEST_FOR_INTERVALS for arm in arms)
     bars = "" if few else " Bars: interquartile mean with its 95 % bootstrap interval."
     bars += " An arrow: up to infinity, for runs without a score." * bool(endless)
     return Drawing(
         name="scores",
-        caption=f"Test FID of every confirm run, one mark per training seed.{bars}"
+        caption=f"Test {label} of every confirm run, one mark per training seed.{bars}"
         + " Dashed: what real images score." * drawn_floor,
-        alt="Dot plot of test FID by arm. " + "; ".join(described) + ".",
+        alt=f"Dot plot of test {label} by arm. " + "; ".join(described) + ".",
         figure=figure,
     )
 
 
-def _fid_curves(
+def _score_curves(
     analysis: Analysis, curves: Curves, styles: Mapping[str, ArmStyle]
 ) -> Drawing | None:
     arms = [arm for arm in analysis.arms if _has_curve(arm, curves, analysis.objective)]
@@ -139,15 +143,15 @@ def _fid_curves(
         _band(axes, steps, values, styles[arm.name], arm.name, marks=True)
         middle = np.nanmedian(values, axis=0)
         described.append(f"{arm.name}: {number(middle[0])} to {number(middle[-1])}")
-    log_y(axes)
+    label = analysis.figure.label
+    score_axis(axes, analysis.figure, f"validation {label}")
     _images_axis(axes)
-    axes.set_ylabel("validation FID (log)")
     legend(figure)
     return Drawing(
-        name="fid_curves",
-        caption="Validation FID of the confirm runs against real images seen."
+        name="score_curves",
+        caption=f"Validation {label} of the confirm runs against real images seen."
         " Lines: median over the runs that got so far; bands: all of them, from best to worst.",
-        alt="Curves of validation FID over training. Medians from first to last evaluation: "
+        alt=f"Curves of validation {label} over training. Medians from first to last evaluation: "
         + "; ".join(described)
         + ".",
         figure=figure,
@@ -264,5 +268,6 @@ def _thousands(value: float, _position: int | None = None) -> str:
     return f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"
 
 
-def _protocol(metric: str) -> str:
-    return metric.partition("fid_")[2]
+def _protocol(analysis: Analysis) -> str:
+    """Return what a key says beside the figure: extractor and number of samples."""
+    return analysis.metric.partition(f"{analysis.figure.name}_")[2]

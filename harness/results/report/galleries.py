@@ -55,14 +55,15 @@ def _samples(
     for arm in arms:
         row = []
         for which, run in chosen_runs(arm).items():
-            title = f"{which}: test FID {number(run.score(analysis.metric))}, seed {run.seed}"
+            score = f"{analysis.figure.label} {number(run.score(analysis.metric))}"
+            title = f"{which}: test {score}, seed {run.seed}"
             row += [(title, picture) for picture in grids(run.run_id, last_only=True).values()]
         rows[arm.name] = row
     return _gallery(
         rows,
         name="samples",
         caption="Final samples of confirm runs: of every arm the best, the median and the worst "
-        "that has a test FID. "
+        f"that has a test {analysis.figure.label}. "
         + ("The 64 inputs are the same in all grids; n" if same else "N")
         + f"othing else was selected.{left_out}",
         alt="Grids of 64 generated images of the best, median and worst run, for the arms "

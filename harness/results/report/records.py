@@ -43,6 +43,7 @@ class RunRecord:
         tags: Versions, commit, host and the like.
         page: Address of its page in MLflow's UI.
         started: When, in milliseconds.
+        images_seen: Real images that its system took.
     """
 
     run_id: str
@@ -59,15 +60,11 @@ class RunRecord:
     tags: Mapping[str, str]
     page: str
     started: int
+    images_seen: int
 
     def score(self, key: str) -> float | None:
         """Return a final score; None for a run that did not come to its end."""
         return self.metrics.get(key) if self.outcome in SCORED else None
-
-    @property
-    def images_seen(self) -> int:
-        """Real images that the run was shown."""
-        return round(self.metrics.get("progress/images", 0))
 
     @property
     def train_seconds(self) -> float:
@@ -148,7 +145,22 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
         for run_id in record.run_ids.values()
     }
     experiment = definition.experiment_id
-    found = tracker.runs(experiment)
+    found = [
+        run
+        for run in tracker.runs(experiment)
+        if run.data.tags.get("study") == name and run.data.tags.get("arm") in order
+    ]
+    ended = {run for state in states for run in ended_runs((*state.search, *state.confirm))}
+    if missing := ended - {run.info.run_id for run in found}:
+        raise HarnessError(
+            f"MLflow lacks the run {min(missing)} that study {name!r} refers to: restore it there"
+        )
+    scored = [
+        run for run in found if run.info.run_id in ended and run.data.tags.get("outcome") in SCORED
+    ]
+    if not scored:
+        raise HarnessError(f"study {name!r} has no finished run yet; nothing to report")
+    profile = json.loads(logged_dataset(scored[0]).profile or "{}")
     runs = [
         RunRecord(
             run_id=run.info.run_id,
@@ -165,25 +177,17 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
             tags=run.data.tags,
             page=tracker.page(experiment, run.info.run_id),
             started=run.info.start_time,
+            images_seen=round(run.data.metrics.get("progress/epochs", 0) * profile.get("train", 0)),
         )
         for run in found
-        if run.data.tags.get("study") == name and run.data.tags.get("arm") in order
     ]
-    ended = {run for state in states for run in ended_runs((*state.search, *state.confirm))}
-    if missing := ended - {run.run_id for run in runs}:
-        raise HarnessError(
-            f"MLflow lacks the run {min(missing)} that study {name!r} refers to: restore it there"
-        )
-    scored = [run for run in runs if run.run_id in ended and run.outcome in SCORED]
-    if not scored:
-        raise HarnessError(f"study {name!r} has no finished run yet; nothing to report")
     runs.sort(key=lambda run: (order[run.arm], run.phase != "search", run.trial, run.seed))
     return StudyRecords(
         name=name,
         definition=definition,
         states=states,
         runs=tuple(runs),
-        profile=json.loads(logged_dataset(tracker.run(scored[0].run_id)).profile or "{}"),
+        profile=profile,
         importances=opened.board.importances(),
         parts={name: definition.study},
     )
@@ -285,7 +289,7 @@ def runs_csv(runs: Sequence[RunRecord], curves: Curves, objective: str) -> str:
     """Return every run with every setting and final metric as CSV, one line per run.
 
     Settings are named `param.KEY`, metrics `metric.KEY`; numbers have all their digits. The last
-    column has a confirm run's validation FIDs as `images:value`, separated by spaces.
+    column has a confirm run's validation scores as `images:value`, separated by spaces.
     """
     facts = ["run_id", "study", "arm", "phase", "trial", "seed", "outcome", "reason", "used"]
     params = list(dict.fromkeys(key for run in runs for key in run.params))

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.results.report.analysis import Analysis, ArmAnalysis
 from harness.results.report.records import budget_text
-from harness.results.report.style import ArmStyle, Drawing, legend, log_x, log_y, panels
+from harness.results.report.style import ArmStyle, Drawing, legend, log_x, panels, score_axis
 from harness.results.spelling import number
 from harness.study.space import Choice, Range
 
@@ -25,7 +25,7 @@ def build_search_charts(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> l
         _tuned(analysis, styles),
         _search_budget(analysis, styles),
         _parallel(analysis),
-        _importance(analysis.records.importances, styles),
+        _importance(analysis, styles),
     ]
 
 
@@ -55,30 +55,31 @@ def _search_budget(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawin
                 f"{arm.name}: {number(best[shown][0])} after {trials[shown][0]}, "
                 f"{number(best[-1])} after {len(best)}"
             )
-    log_y(axes)
+    label = analysis.figure.label
+    score_axis(axes, analysis.figure, f"best validation {label}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     share = analysis.records.search_share
     each = "" if share is None else f" A trial is {budget_text(analysis.records, share)}."
     axes.set_xlabel("search trials")
-    axes.set_ylabel("best validation FID (log)")
     legend(figure)
     how = (
-        "Expected best validation FID of a search of n trials: trial 0 and n − 1 of the random "
-        "ones, over all ways to draw them. It starts where no draw is without a score."
+        f"Expected best validation {label} of a search of n trials: trial 0 and n − 1 of the "
+        "random ones, over all ways to draw them. It starts where no draw is without a score."
         if expected
-        else "Best validation FID after n trials in the order in which they ran. Their order "
+        else f"Best validation {label} after n trials in the order in which they ran. Their order "
         "matters to this sampler or pruner, so no expectation over orders can be given."
     )
     return Drawing(
         name="search_budget",
         caption=how + each,
-        alt="Best validation FID against the number of search trials. " + "; ".join(described),
+        alt=f"Best validation {label} against the number of search trials. " + "; ".join(described),
         figure=figure,
     )
 
 
 def _tuned(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | None:
     arms = [arm for arm in analysis.arms if arm.search]
+    label = analysis.figure.label
     tuned = list(dict.fromkeys(key for arm in arms for key in arm.state.arm.space))
     keys = tuned[:MOST_PANELS]
     if not keys:
@@ -99,19 +100,20 @@ def _tuned(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | None
             ax.set_xticks(range(len(values)), [str(value) for value in values])
         elif log:
             log_x(ax)
-        log_y(ax)
+        score_axis(ax, analysis.figure, f"validation {label}" if ax is axes[0] else None)
         ax.set_xlabel(f"{key} (log)" if log else key)
-    axes[0].set_ylabel("validation FID (log)")
     legend(figure)
     left_out = ""
     if len(tuned) > len(keys):
         left_out = f" Shown are the first {len(keys)} of {len(tuned)} parameters."
     return Drawing(
         name="tuned",
-        caption="Validation FID of the search trials against each tuned parameter. Ringed: the "
-        "settings that were confirmed. Crosses at the upper edge: trials without a score."
+        caption=f"Validation {label} of the search trials against each tuned parameter. Ringed: "
+        "the settings that were confirmed. Crosses at the upper edge: trials without a score."
         + left_out,
-        alt="Scatter plots of validation FID against " + ", ".join(keys) + ", one mark per trial.",
+        alt=f"Scatter plots of validation {label} against "
+        + ", ".join(keys)
+        + ", one mark per trial.",
         figure=figure,
     )
 
@@ -146,38 +148,40 @@ def _parallel(analysis: Analysis) -> Drawing | None:
     ][:MOST_PANELS]
     if not arms:
         return None
+    label, log = analysis.figure.label, analysis.figure.log
     values = [r.value for arm in arms for r in arm.state.search if r.value is not None]
-    low, high = _log(min(values)), _log(max(values))
+    low, high = _height_of(min(values), log), _height_of(max(values), log)
     figure, axes = panels(len(arms), columns=min(2, len(arms)), height=2.5)
     colours = colormaps["viridis"]
     for ax, arm in zip(axes, arms, strict=True):
         space = arm.state.arm.space
-        for record in sorted(arm.state.search, key=lambda r: -(r.value or math.inf)):
+        for record in sorted(arm.state.search, key=lambda r: -analysis.figure.cost(r.value)):
             if record.value is None or not record.cell.point:
                 continue
-            share = (_log(record.value) - low) / max(high - low, 1e-9)
+            share = (_height_of(record.value, log) - low) / max(high - low, 1e-9)
+            shade = 1 - share if analysis.figure.sign < 0 else share
             heights = [_height(space[key], record.cell.point[key]) for key in space]
-            ax.plot([*heights, share], color=colours(0.93 * share), lw=1.3, alpha=0.9)
-        ax.set_xticks(range(len(space) + 1), [*space, "FID"])
+            ax.plot([*heights, share], color=colours(0.93 * shade), lw=1.3, alpha=0.9)
+        ax.set_xticks(range(len(space) + 1), [*space, label])
         ax.set_yticks([])
         ax.set_ylim(-0.08, 1.08)
         ax.set_title(arm.name)
-        ends = [*map(_ends, space.values()), (number(math.exp(low)), number(math.exp(high)))]
+        ends = [*map(_ends, space.values()), (number(min(values)), number(max(values)))]
         for place, (bottom, top) in enumerate(ends):
             for y, text, side in ((-0.02, bottom, "top"), (1.02, top, "bottom")):
                 ax.text(place, y, text, ha="center", va=side, fontsize=7, color="#444444")
     return Drawing(
         name="parallel",
-        caption="Search trials as lines through their settings to their validation FID "
-        "(logarithmic, low is good and dark). Trials without a score are left out.",
+        caption="Search trials as lines through their settings to their validation "
+        f"{label}{' (logarithmic)' * log}; dark is good. Trials without a score are left out.",
         alt="Parallel coordinates of the search trials, one panel per arm.",
         figure=figure,
     )
 
 
-def _log(fid: float) -> float:
-    """Return the logarithm; FID of two nearly equal sets may be computed as 0 or less."""
-    return math.log(max(fid, 1e-9))
+def _height_of(score: float, log: bool) -> float:
+    """Return where a score stands; that of two nearly equal sets may be computed as 0 or less."""
+    return math.log(max(score, 1e-9)) if log else score
 
 
 def _height(parameter: Choice | Range, value: Any) -> float:
@@ -195,9 +199,8 @@ def _ends(parameter: Choice | Range) -> tuple[str, str]:
     return f"{parameter.low:g}", f"{parameter.high:g}"
 
 
-def _importance(
-    importances: Mapping[str, Mapping[str, float]], styles: Mapping[str, ArmStyle]
-) -> Drawing | None:
+def _importance(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | None:
+    importances = analysis.records.importances
     arms = [arm for arm in importances if importances[arm]]
     if not arms:
         return None
@@ -216,7 +219,8 @@ def _importance(
     axes.set_yticks([place + 0.4 - thickness / 2 for place in range(len(keys))], keys)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
-    axes.set_xlabel("share of the variance of log validation FID")
+    log = "log " * analysis.figure.log
+    axes.set_xlabel(f"share of the variance of {log}validation {analysis.figure.label}")
     axes.grid(axis="y", visible=False)
     legend(figure)
     best = [f"{arm}: {max(importances[arm], key=importances[arm].__getitem__)}" for arm in arms]

@@ -13,6 +13,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from harness.evaluate.metric import Figure as ScoreFigure
+
 PAGE_INCHES = 6.9  # a page's width of text
 PNG_DPI = 160
 LEGEND_CHARACTERS = 110  # that fit beside each other on a page's width
@@ -119,6 +121,14 @@ def log_y(ax: Any) -> None:
     if 0 < high < math.inf:
         ax.set_yscale("log")
         _plain_log(ax.yaxis, low, high)
+
+
+def score_axis(ax: Any, figure: ScoreFigure, label: str | None = None) -> None:
+    """Make the y axis logarithmic where scores go by orders of magnitude, and name it."""
+    if figure.log:
+        log_y(ax)
+    if label is not None:
+        ax.set_ylabel(label + " (log)" * figure.log)
 
 
 def _plain_log(axis: Any, low: float, high: float) -> None:

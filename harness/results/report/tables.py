@@ -74,7 +74,8 @@ def _results(analysis: Analysis) -> Table:
     return Table(
         name="results",
         caption=(
-            f"Test FID ({analysis.metric}) of the confirm runs, lower is better. Mean ± sample "
+            f"Test {analysis.figure.label} ({analysis.metric}) of the confirm runs, "
+            f"{analysis.figure.direction()}. Mean ± sample "
             "standard deviation over the n_ok runs with a score out of n; median and "
             "interquartile mean (IQM) over all n, runs without a score ranking worst (– where they "
             "reach it). Brackets: 95 % percentile bootstrap interval over training seeds, "
@@ -106,18 +107,19 @@ def _contrasts(analysis: Analysis) -> Table:
                 runs=_confirm(analysis, test.arm, test.baseline),
             )
         )
-    count = len(analysis.contrasts)
+    count, wins = len(analysis.contrasts), _wins(analysis)
     return Table(
         name="comparison",
         caption=(
-            "Every arm against the baseline on test FID. P(A < B) is the chance that a run of the "
-            "first arm scores better than one of the second, with Newcombe's 95 % interval; p is "
+            f"Every arm against the baseline on test {analysis.figure.label}. {wins} is the chance "
+            "that a run of the first arm scores better than one of the second, with Newcombe's "
+            "95 % interval; p is "
             f"the exact two-sided Mann–Whitney test, {analysis.records.chosen}, runs without a "
             f"score ranking worst; Holm's adjustment is over {count} test{'s' * (count != 1)}; "
             "least p is the smallest that these numbers of runs can yield. Descriptive: difference "
             "of the scored runs' means with a 95 % percentile bootstrap interval, and Hedges' g."
         ),
-        columns=("arms A against B", "P(A < B)", "p", "p (Holm)", "least p", "mean A − B", "g"),
+        columns=("arms A against B", wins, "p", "p (Holm)", "least p", "mean A − B", "g"),
         rows=tuple(rows),
     )
 
@@ -210,7 +212,8 @@ def _settings(analysis: Analysis) -> Table:
     return Table(
         name="settings",
         caption=(
-            "What was tuned in every arm, on validation FID: where the search could look, trial 0, "
+            f"What was tuned in every arm, on validation {analysis.figure.label}: where the search "
+            "could look, trial 0, "
             "and what was confirmed."
         ),
         columns=("arm", "parameter", "searched", "trial 0", "confirmed"),
@@ -219,6 +222,7 @@ def _settings(analysis: Analysis) -> Table:
 
 
 def _effects(analysis: Analysis) -> Table:
+    wins = _wins(analysis)
     rows = [
         _row(
             f"{effect.factor}: {effect.level} against {effect.reference}",
@@ -234,11 +238,11 @@ def _effects(analysis: Analysis) -> Table:
         name="effects",
         caption=(
             "Marginal effects: a factor's level A against the baseline's level B within every "
-            "combination of the other factors (a stratum) where both have runs. P(A < B) is the "
+            f"combination of the other factors (a stratum) where both have runs. {wins} is the "
             "mean over strata; p is a two-sided permutation test that deals runs anew within "
             f"strata only, Holm's adjustment over {len(rows)}. Exploratory."
         ),
-        columns=("level A against B", "strata", "P(A < B)", "p", "p (Holm)"),
+        columns=("level A against B", "strata", wins, "p", "p (Holm)"),
         rows=tuple(rows),
     )
 
@@ -255,9 +259,10 @@ def _interactions(analysis: Analysis) -> Table:
     return Table(
         name="interactions",
         caption=(
-            "Interactions: how much more the first step changes the mean test FID where the second "
-            "step is made too (difference of differences, scored runs; 95 % percentile bootstrap "
-            "interval). Descriptive; it depends on the scale, here FID itself."
+            "Interactions: how much more the first step changes the mean test "
+            f"{analysis.figure.label} where the second step is made too (difference of "
+            "differences, scored runs; 95 % percentile bootstrap interval). "
+            "Descriptive; it depends on the scale, here that of the score itself."
         ),
         columns=("steps", "contrast"),
         rows=tuple(rows),
@@ -268,10 +273,10 @@ def _pairs(analysis: Analysis) -> Table:
     return Table(
         name="pairs",
         caption=(
-            "All pairs of arms, exploratory: P(A < B) with Newcombe's 95 % interval, exact "
-            f"two-sided Mann–Whitney p, Holm's adjustment over {len(analysis.pairs)}."
+            f"All pairs of arms, exploratory: {_wins(analysis)} with Newcombe's 95 % interval, "
+            f"exact two-sided Mann–Whitney p, Holm's adjustment over {len(analysis.pairs)}."
         ),
-        columns=("arms A against B", "P(A < B)", "p", "p (Holm)", "mean A − B"),
+        columns=("arms A against B", _wins(analysis), "p", "p (Holm)", "mean A − B"),
         rows=tuple(_pair(analysis, pair) for pair in analysis.pairs),
     )
 
@@ -288,26 +293,34 @@ def _pair(analysis: Analysis, pair: Comparison) -> Row:
 
 
 def _metrics(analysis: Analysis) -> Table:
+    others = [figure for figure in analysis.figures if figure != analysis.figure]
     rows, keys = [], [analysis.objective]
     for arm in analysis.arms:
         if arm.scored:
-            keys = [analysis.objective, arm.key("kid") or "", arm.key("feature_spread") or ""]
+            keys = [analysis.objective, *(arm.key(figure) or "" for figure in others)]
             means = [arm.metric_mean(key) for key in keys]
             cells = [plus_minus(finite_or_none(mean), finite_or_none(sd)) for mean, sd in means]
             rows.append(_row(arm.name, *cells, runs=arm.confirm))
+    notes = [
+        f"{figure.label}: {figure.direction()}{', ' * bool(figure.caveat)}{figure.caveat}"
+        for figure in others
+    ]
     return Table(
         name="metrics",
         caption=(
-            f"Other metrics of the confirm runs, mean ± sd: {', '.join(keys)}. KID is unbiased; "
-            "the spread is the trace of the samples' feature covariance over that of real images."
+            f"Other metrics of the confirm runs, mean ± sd: {', '.join(keys)}. {'; '.join(notes)}."
         ),
-        columns=("arm", "validation FID", "test KID", "test spread"),
+        columns=(
+            "arm",
+            f"validation {analysis.figure.label}",
+            *(f"test {figure.label}" for figure in others),
+        ),
         rows=tuple(rows),
     )
 
 
 def _runs(analysis: Analysis) -> Table:
-    rows = []
+    rows, label = [], analysis.figure.label
     for arm in analysis.arms:
         tuned = list(arm.state.arm.space)
         for run in (*arm.search, *arm.confirm):
@@ -325,9 +338,13 @@ def _runs(analysis: Analysis) -> Table:
     return Table(
         name="runs",
         caption="Every run that the tables rest on; all settings and all digits are in runs.csv.",
-        columns=("run", "seed", "settings", "outcome", "validation FID", "test FID"),
+        columns=("run", "seed", "settings", "outcome", f"validation {label}", f"test {label}"),
         rows=tuple(rows),
     )
+
+
+def _wins(analysis: Analysis) -> str:
+    return f"P(A {analysis.figure.beats} B)"
 
 
 def _row(*cells: str, runs: Iterable[RunRecord | str] = ()) -> Row:

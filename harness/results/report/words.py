@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from harness.evaluate.metric import Figure, figure_of
 from harness.results.report.analysis import Analysis
 from harness.results.report.records import SCORED, Curves, RunRecord, StudyRecords, budget_text
 from harness.results.spelling import number, p_phrase, p_text
@@ -18,7 +19,7 @@ from harness.study.space import Range
 from harness.study.study import Arm
 
 LATE = 0.8  # of a run's training: what the end is compared with
-STILL_FALLING = 0.05  # of the FID from there to the end
+STILL_IMPROVING = 0.05  # of the score, from there to the end
 FEWEST_CHOICES = 3  # listed numbers that have an edge to speak of
 EDGE_SHARE = 0.05  # of a range, on its own scale, that counts as its edge
 UNEQUAL = 1.5  # ratio of costs from which arms differ in compute
@@ -95,9 +96,9 @@ def _verdicts(summary: StudySummary) -> str:
     lost = "".join(f" {_sentence(text)}" for text in summary.lost_arms())
     return (
         f"{'Against' if summary.complete else 'So far, against'} the baseline"
-        f" {baseline.name} (test FID {describe(baseline)}, {runs} runs), with p after "
-        f"Holm's adjustment over {len(summary.comparisons)} exact Mann–Whitney tests: {listed}."
-        f"{lost}"
+        f" {baseline.name} (test {summary.figure.label} {describe(baseline)}, {runs} runs), with p "
+        f"after Holm's adjustment over {len(summary.comparisons)} exact Mann–Whitney tests: "
+        f"{listed}.{lost}"
     )
 
 
@@ -113,6 +114,7 @@ def methods(analysis: Analysis, studies: Sequence[StudyRecords]) -> list[str]:
 
 def _study_methods(records: StudyRecords, *, joint: bool) -> str:
     study, sizes = records.study, records.profile
+    figure = figure_of(records.definition.objective)
     arms = [state.arm for state in records.states]
     text = [f"Study {records.name}." if joint else ""]
     text.append(
@@ -133,7 +135,8 @@ def _study_methods(records: StudyRecords, *, joint: bool) -> str:
             f"Search: in {where} {trials} trials ({study.search.sampler} sampling, pruner "
             f"{study.search.pruner}, trial 0 the arm's defaults) of {seeds} training "
             f"seed{'s' * (seeds > 1)} and {budget_text(records, study.search.budget_share)} each, "
-            f"over {_spaces(tuned)}. The trial with the lowest validation FID was confirmed."
+            f"over {_spaces(tuned)}. The trial with the best validation "
+            f"{figure.label} was confirmed."
         )
     text.append(
         f"Confirm: {study.confirm.seeds} fresh training seeds per arm that no search saw, "
@@ -166,25 +169,43 @@ def _evaluation(analysis: Analysis) -> str:
     accuracy = facts.get("evaluate.extractor_accuracy")
     floor = analysis.summary.floor
     real = f" Real training images score {number(floor)} on the test split." if floor else ""
+    labels = [figure.label for figure in analysis.figures]
+    details = [
+        f"{figure.label}: {', '.join(f'{name} {value}' for name, value in own.items())}"
+        for figure in analysis.figures
+        if (own := _own_facts(figure, facts))
+    ]
     return (
         f"Evaluation: {times} times per run, evenly spaced, on validation images; at the end of a "
-        f"confirm run on test images too. FID and KID (torchmetrics) between {samples:,} "
+        f"confirm run on test images too. {_and(labels)} between {samples:,} "
         f"generated and {samples:,} real images, rounded to 8 bits, on "
         f"{facts['evaluate.num_features']} features of {facts['evaluate.extractor']} "
         f"(SHA-256 {facts['evaluate.extractor_sha256']}…"
         + (f", accuracy {accuracy}" if accuracy else "")
-        + f"); KID from {facts['evaluate.kid_subsets']} subsets of "
-        f"{int(facts['evaluate.kid_subset_size']):,}.{real} Evaluation changes nothing in training."
+        + f"){''.join(f'; {each}' for each in details)}.{real} Evaluation changes nothing in "
+        "training."
     )
 
 
+def _own_facts(figure: Figure, facts: Mapping[str, str]) -> dict[str, str]:
+    """Return what runs' records say of how a figure was made, e.g. the number of KID's subsets."""
+    prefix = f"evaluate.{figure.name}_"
+    return {
+        key.removeprefix(prefix).replace("_", " "): facts[key]
+        for key in facts
+        if key.startswith(prefix)
+    }
+
+
 def _statistics(analysis: Analysis) -> str:
+    label = analysis.figure.label
     return (
-        "Statistics: arms are compared unpaired on test FID; what equal seeds may share, such as "
-        "the order of the data, the tests do not use. The primary test is the exact two-sided "
-        "Mann–Whitney test of every arm against the baseline, runs without a score ranking worst, "
-        f"Holm's adjustment over all of them, level 0.05, {analysis.records.chosen}. Intervals are "
-        "at 95 %: Newcombe's for P(A < B), Wilson's for shares, percentile bootstrap (10,000 "
+        f"Statistics: arms are compared unpaired on test {label}; what equal seeds may share, "
+        "such as the order of the data, the tests do not use. The primary test is the exact "
+        "two-sided Mann–Whitney test of every arm against the baseline, runs without a score "
+        f"ranking worst, Holm's adjustment over all of them, level 0.05, "
+        f"{analysis.records.chosen}. Intervals are at 95 %: Newcombe's for "
+        f"P(A {analysis.figure.beats} B), Wilson's for shares, percentile bootstrap (10,000 "
         "resamples of runs) for interquartile means and differences. All else is exploratory."
     )
 
@@ -209,7 +230,7 @@ def threats(analysis: Analysis, curves: Curves) -> list[str]:
     """Return the threats to validity that this study's own records show."""
     return [
         *_few_seeds(analysis),
-        *_still_falling(analysis, curves),
+        *_still_improving(analysis, curves),
         *_edges(analysis),
         *_failure_rates(analysis),
         *_compute(analysis),
@@ -232,7 +253,7 @@ def _few_seeds(analysis: Analysis) -> Iterator[str]:
         )
 
 
-def _still_falling(analysis: Analysis, curves: Curves) -> Iterator[str]:
+def _still_improving(analysis: Analysis, curves: Curves) -> Iterator[str]:
     for arm in analysis.arms:
         changes, share = [], LATE
         for run in arm.scored:
@@ -242,11 +263,11 @@ def _still_falling(analysis: Analysis, curves: Curves) -> Iterator[str]:
             last, value = curve[-1]
             late, earlier = min(curve[:-1], key=lambda point: abs(point[0] - LATE * last))
             if earlier > 0:
-                changes.append(value / earlier - 1)
+                changes.append(analysis.figure.sign * (value / earlier - 1))
                 share = late / last
-        if changes and (change := float(np.median(changes))) < -STILL_FALLING:
+        if changes and (change := float(np.median(changes))) < -STILL_IMPROVING:
             yield (
-                f"Budget: the validation FID of {arm.name} was still falling, by "
+                f"Budget: the validation {arm.figure.label} of {arm.name} was still improving, by "
                 f"{-100 * change:.0f} % (median) after {100 * share:.0f} % of the training; a "
                 "longer budget may change the order of the arms."
             )
@@ -334,13 +355,13 @@ def _search_noise(analysis: Analysis) -> Iterator[str]:
         "others; the intervals do not include this."
     )
     for arm in analysis.arms:
-        values = sorted(r.value for r in arm.state.search if r.value is not None)
+        values = sorted(arm.figure.cost(r.value) for r in arm.state.search if r.value is not None)
         sd = arm.metric_mean(analysis.objective)[1]
         if len(values) > 1 and math.isfinite(sd) and values[1] - values[0] < sd:
             yield (
                 f"Close call in {arm.name}'s search: the two best trials differ by "
-                f"{number(values[1] - values[0])} in validation FID, less than the spread of its "
-                f"confirm runs over seeds ({number(sd)})."
+                f"{number(values[1] - values[0])} in validation {arm.figure.label}, less than "
+                f"the spread of its confirm runs over seeds ({number(sd)})."
             )
 
 
@@ -402,13 +423,11 @@ def _ruler(analysis: Analysis) -> Iterator[str]:
     )
     if "inception" not in analysis.metric:
         yield (
-            "FID here is on features of a classifier of the data's own domain: its values compare "
-            "arms of this protocol and not with published Inception FIDs."
+            "Scores here are on features of a classifier of the data's own domain: they compare "
+            "arms of this protocol and not with published ones on Inception's features."
         )
-    yield (
-        f"FID is biased upwards by the number of samples (n = {samples:,}) and sees neither "
-        "memorised training images nor everything that people see: look at the samples."
-    )
+    if analysis.figure.caveat:
+        yield f"{analysis.figure.label} (n = {samples:,}) {analysis.figure.caveat}."
 
 
 def reproduction(analysis: Analysis, studies: Sequence[StudyRecords]) -> list[tuple[str, str]]:
@@ -427,6 +446,10 @@ def reproduction(analysis: Analysis, studies: Sequence[StudyRecords]) -> list[tu
             ("train one run again and compare it", f"harness reproduce {scored[0].run_id}")
         )
     return steps
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def _span(counts: Sequence[int]) -> str:

@@ -36,7 +36,7 @@ FILES = {HTML_FILE, "report.md", "tables.tex", "runs.csv", "figures"}
 
 SECTIONS = (
     ("Result", ("scores", "samples"), ("results", "comparison")),
-    ("Training", ("fid_curves", "training", "over_training"), ("metrics", "failures", "cost")),
+    ("Training", ("score_curves", "training", "over_training"), ("metrics", "failures", "cost")),
     ("Search", ("tuned", "search_budget", "parallel", "importance"), ("settings",)),
     ("Factors and pairs", (), ("effects", "interactions", "pairs")),
 )

@@ -52,7 +52,7 @@ def reproduce_run(
     record never measured. Another commit is reported, and the bits are expected to be equal all
     the same.
 
-    Elsewhere the outcome must be the same and the final FID of each split within `tolerance`, and
+    Elsewhere the outcome must be the same and the final score on each split within `tolerance`, and
     only that: other libraries or another device round differently, adversarial training enlarges
     every rounding, and after some hundred steps the trajectories have parted company. Such a run
     is as good as one of another seed, of which only the final score is comparable.
@@ -60,7 +60,7 @@ def reproduce_run(
     Args:
         run_id: An MLflow run that finished, collapsed or diverged.
         workspace: Where the record, the data and the cache are.
-        tolerance: Relative difference of final FIDs.
+        tolerance: Relative difference of final scores.
         display: Given the validation metric's key, makes what shows the progress.
         tell: Told, before training, what is checked and what differs here.
 
@@ -169,7 +169,7 @@ def _announcement(
     for difference in differences:
         yield f"  {difference.describe()}"
     if because:
-        yield f"compared: final FID within {tolerance:.3g}, relative, since {'; '.join(because)}"
+        yield f"compared: final scores within {tolerance:.3g}, relative, since {'; '.join(because)}"
     else:
         yield "compared: every scalar, sample grid and weight, bit for bit"
 
@@ -196,13 +196,13 @@ def _ending(outcome: str, reason: str | None) -> Facts:
 
 
 def _final(record: Record, bench: Bench, recorded: Facts, here: Facts) -> tuple[Difference, ...]:
-    """Return the last FID of each split that the record has."""
+    """Return the last score on each split that the record has."""
 
     def last(facts: Facts, key: str) -> tuple[int | None, Value]:
         steps = [step for name, step in facts if name == key and step is not None]
         return (max(steps), facts[key, max(steps)]) if steps else (None, None)
 
-    keys = [bench.evaluator.key(split, "fid") for split in record.splits]
+    keys = [bench.evaluator.key(split, bench.evaluator.objective.name) for split in record.splits]
     return tuple(
         Difference(
             key=key,

@@ -48,12 +48,12 @@ class Reproduction:
         reason_here: Why it did not finish here.
         environment: What is not the same here as when it was recorded.
         inexact_because: Why equal bits are not expected; empty where they are.
-        tolerance: Allowed relative difference of final FIDs where equal bits are not expected.
+        tolerance: Allowed relative difference of final scores where equal bits are not expected.
         values: Number of scalars compared.
         steps: Number of points of the x axis at which they lie.
         grids: Number of sample grids compared.
         weights: Number of the generator's weights compared.
-        final: The final FID of each split, whether or not it differs.
+        final: The final score on each split, whether or not it differs.
         differing: What contradicts the record; empty where the run is reproduced.
     """
 
@@ -97,7 +97,7 @@ class Reproduction:
         close = self.final and all(_is_close(each, self.tolerance) for each in self.final)
         num = f"{len(self.differing):,} difference{'s' if self.differing[1:] else ''}"
         return f"not reproduced: {num} in {self._compared()}" + (
-            f"; the final FID is within {self.tolerance:.3g}, relative" if close else ""
+            f"; the final score is within {self.tolerance:.3g}, relative" if close else ""
         )
 
     def describe(self) -> list[str]:
@@ -143,7 +143,7 @@ def compare(recorded: Facts, here: Facts) -> tuple[Difference, ...]:
 def off(
     recorded: Facts, here: Facts, final: tuple[Difference, ...], tolerance: float
 ) -> tuple[Difference, ...]:
-    """Return another outcome, and final FIDs beyond the tolerance."""
+    """Return another outcome, and final scores beyond the tolerance."""
     place = ("outcome", None)
     outcome = compare({place: recorded[place]}, {place: here[place]})
     return outcome + tuple(each for each in final if not _is_close(each, tolerance))

@@ -33,6 +33,8 @@ NOT_CONFIG = ("level.", "parameters.", "evaluate.")
 EXECUTION = ("device", "threads", "precision")
 PROTOCOL = ("extractor", "samples", "times", "kid_subsets")
 TIMED = ("train/images_per_second", "progress/train_seconds", "system/")
+EARLY_PARAMS = {"evaluate.objective": EvaluateConfig.model_fields["objective"].default}
+"""What records say that were made before it could be chosen."""
 COMMIT = "mlflow.source.git.commit"
 
 
@@ -74,7 +76,7 @@ class Record:
             raise HarnessError(f"{file} does not exist yet: there is no run to reproduce")
         tracker = Tracker(workspace)
         run = tracker.run(run_id)
-        tags, params = dict(run.data.tags), dict(run.data.params)
+        tags, params = dict(run.data.tags), EARLY_PARAMS | run.data.params
         _check_fitness(run_id, run.info.status, tags, params)
         facts: Facts = {
             (key, step): value
@@ -118,6 +120,7 @@ class Record:
             samples=int(self.params["evaluate.samples"]),
             times=int(self.params["evaluate.times"]),
             extractor=name if name in (*SHIPPED, "inception") else None,
+            objective=self.params["evaluate.objective"],
             kid_subsets=int(self.params["evaluate.kid_subsets"]),
         )
 

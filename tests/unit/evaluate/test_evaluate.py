@@ -173,6 +173,7 @@ def test_describe(digits: Dataset, tmp_path: Path) -> None:
         "extractor_sha256": harness.evaluate.ruler.SHIPPED["digits_cnn_v1"][:16],
         "num_features": "32",
         "samples": "300",
+        "objective": "fid",
         "kid_subsets": "7",
         "kid_subset_size": "150",
     }

@@ -41,7 +41,7 @@ def _make_study(**changes: Any) -> StudyConfig:
 
 def _make_run(arm: str, phase: str, trial: int, result: float | str, **facts: Any) -> RunRecord:
     """Return a run that ended with this score, or in this way; a confirm run has it on test too."""
-    metrics = {"progress/images": 640.0, "progress/train_seconds": 2.0 + trial}
+    metrics = {"progress/train_seconds": 2.0 + trial}
     if not isinstance(result, str):
         metrics |= {OBJECTIVE: result} | ({METRIC: result} if phase == "confirm" else {})
     run_id = f"{arm}-{phase}-{trial}"
@@ -49,7 +49,7 @@ def _make_run(arm: str, phase: str, trial: int, result: float | str, **facts: An
         "run_id": run_id, "study": "mine", "arm": arm, "phase": phase, "trial": trial,
         "seed": trial, "outcome": result if isinstance(result, str) else "finished", "reason": "",
         "used": True, "params": PARAMS, "metrics": metrics, "tags": {"version.torch": "2.11.0"},
-        "page": f"http://127.0.0.1:5000/#/runs/{run_id}", "started": 0,
+        "page": f"http://127.0.0.1:5000/#/runs/{run_id}", "started": 0, "images_seen": 640,
     }  # fmt: skip
     return RunRecord(**given | facts)
 

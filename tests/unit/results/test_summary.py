@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness.evaluate.metric import figure_of
 from harness.results.report.records import RunRecord
 from harness.results.statistics import mann_whitney, superiority_interval
 from harness.results.summary import ArmSummary, StudySummary, describe, summarise
@@ -82,7 +83,7 @@ def test_figures_of_an_arm(answer: Any) -> None:
 def test_runs_without_a_score_rank_worst_and_are_never_averaged(ending: str, answer: Any) -> None:
     arm = answer({"minimax": [4.0, ending, 2.0, ending]}).arm("minimax")
     assert arm.scores == (4.0, None, 2.0, None)
-    assert arm.ranks == [4.0, math.inf, 2.0, math.inf]
+    assert arm.costs(figure_of(METRIC)) == [4.0, math.inf, 2.0, math.inf]
     assert arm.mean == pytest.approx(3.0)
     assert arm.sd == pytest.approx(math.sqrt(2))
     assert arm.median is None  # between 4 and a failure
@@ -289,7 +290,7 @@ def test_json_is_complete_and_finite(answer: Any) -> None:
     summary = answer({"minimax": [*WORSE, "failed"], "hinge": ["failed"] * 6}, floor=None)
     tree: Any = json.loads(json.dumps(summary.to_json(), allow_nan=False))
     assert set(tree) == {
-        "name", "question", "metric", "floor", "complete", "arms", "comparisons",
+        "name", "question", "metric", "figure", "floor", "complete", "arms", "comparisons",
     }  # fmt: skip
     assert (tree["name"], tree["question"], tree["metric"]) == ("mine", "Which loss?", METRIC)
     assert tree["floor"] is None

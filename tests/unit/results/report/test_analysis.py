@@ -44,7 +44,7 @@ def one(analysed: Any) -> Callable[..., ArmAnalysis]:
 @pytest.mark.parametrize("ending", ["diverged", "failed"])
 def test_a_run_without_a_score_ranks_worst(ending: str, one: Any) -> None:
     arm = one([4.0, ending, 2.0])
-    assert arm.ranks == [4.0, math.inf, 2.0]
+    assert arm.costs == [4.0, math.inf, 2.0]
     assert [run.trial for run in arm.scored] == [2, 0]
 
 
@@ -52,7 +52,7 @@ def test_a_collapsed_run_keeps_its_score(make_records: Any) -> None:
     history = make_records({"minimax": [4.0, 7.0], "hinge": []})
     runs = tuple(replace(run, outcome="collapsed") if run.trial else run for run in history.runs)
     arm = analyse(replace(history, runs=runs)).arm("minimax")
-    assert arm.ranks == [4.0, 7.0]
+    assert arm.costs == [4.0, 7.0]
     assert arm.share("collapsed") == Share(count=1, total=2)
 
 
@@ -222,12 +222,12 @@ def test_pairs_are_adjusted_for_their_own_number(analysed: Any) -> None:
 def test_a_run_that_another_took_the_place_of_does_not_count(analysed: Any, make_run: Any) -> None:
     old = make_run("minimax", "confirm", 0, 100.0, run_id="old", used=False)
     arm = analysed({"minimax": FIVE, "hinge": FIVE}, extra=[old]).arm("minimax")
-    assert arm.ranks == FIVE
+    assert arm.costs == FIVE
     assert "old" not in {run.run_id for run in arm.confirm}
 
 
 def test_a_run_that_has_not_ended_does_not_count(one: Any) -> None:
     arm = one([4.0, "running"], [3.0, "running"])
-    assert arm.ranks == [4.0]
+    assert arm.costs == [4.0]
     assert arm.best_so_far == [3.0]
     assert [run.trial for run in (*arm.confirm, *arm.search)] == [0, 0]

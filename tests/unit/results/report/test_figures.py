@@ -20,7 +20,7 @@ FIVE = [5.0, 1.0, 9.0, 2.0, 4.0]
 SPACE = {"g_lr": {"low": 1e-4, "high": 1e-2, "log": True}, "d_steps": [1, 2, 5]}
 TWO: dict[str, Results] = {"minimax": FIVE, "hinge": [value * 2 for value in FIVE]}
 SEARCH = (50.0, 9.0, 30.0, 12.0)
-ALL = {"scores", "fid_curves", "search_budget", "training", "tuned", "parallel"}
+ALL = {"scores", "score_curves", "search_budget", "training", "tuned", "parallel"}
 
 
 @pytest.fixture
@@ -91,8 +91,8 @@ POOR: dict[str, tuple[Mapping[str, Results], dict[str, Any], set[str]]] = {
     "equal runs": ({"minimax": [3.0] * 5, "hinge": [3.0] * 5}, {}, ALL),
     "far apart": ({"minimax": [1e-3, 5e4], "hinge": [4.0]}, {}, ALL),
     "an arm without runs": ({"minimax": FIVE, "hinge": []}, {}, ALL),
-    "no runs": ({"minimax": [], "hinge": []}, {}, ALL - {"scores", "fid_curves", "training"}),
-    "no space": (TWO, {"space": {}}, {"scores", "fid_curves", "training"}),
+    "no runs": ({"minimax": [], "hinge": []}, {}, ALL - {"scores", "score_curves", "training"}),
+    "no space": (TWO, {"space": {}}, {"scores", "score_curves", "training"}),
     "choices alone": (
         TWO, {"space": {"g_activation": ["relu", "leaky_relu"], "d_steps": [1, 2]}}, ALL,
     ),
@@ -154,7 +154,7 @@ def test_training_draws_what_each_system_declares(analysed: Any) -> None:
 
 def test_charts_without_curves(analysed: Any) -> None:
     analysis = analysed(TWO)
-    assert names(build_charts(analysis, {})) == ALL - {"fid_curves", "training"}
+    assert names(build_charts(analysis, {})) == ALL - {"score_curves", "training"}
 
 
 def test_the_search_chart_shows_what_it_says(analysed: Any, study: Any) -> None:

@@ -123,7 +123,7 @@ def test_all_arms_are_compared_with_the_first_studys_baseline(records: Any) -> N
     assert {test.baseline for test in compared.values()} == {"one: hinge"}
     assert compared["two: hinge"].difference == pytest.approx(50)
     assert compared["one: minimax"].difference == pytest.approx(-1)
-    assert analysis.arm("two: hinge").ranks == [51.1, 51.2]
+    assert analysis.arm("two: hinge").costs == [51.1, 51.2]
     assert (analysis.effects, analysis.interactions) == ((), ())
 
 

@@ -15,7 +15,7 @@ import pytest
 import harness.results.report.write
 from harness.records.workspace import Workspace
 from harness.results.report import Report, write_report
-from harness.results.report.records import StudyRecords
+from harness.results.report.records import RunRecord, StudyRecords
 from harness.results.report.write import escape_tex
 
 NOTHING: Mapping[str, str] = {}
@@ -36,7 +36,12 @@ def records(make_study: Any, make_records: Any) -> Callable[..., StudyRecords]:
         confirm={"seeds": 2},
     )
     scores = {arm.name: [3.0 + place, 4.0 + place] for place, arm in enumerate(study.arms())}
-    made = make_records(scores, scores, study, best={"g_lr": 1e-3})
+    kid = {"val/kid_digits_cnn_v1_400": 0.01}
+
+    def with_kid(run: RunRecord) -> RunRecord:
+        return replace(run, metrics={**run.metrics, **kid})
+
+    made = make_records(scores, scores, study, best={"g_lr": 1e-3}, edit=with_kid)
 
     def records(renamed: Mapping[str, str] = NOTHING) -> StudyRecords:
         runs = tuple(replace(run, arm=renamed.get(run.arm, run.arm)) for run in made.runs)
@@ -288,7 +293,7 @@ def test_methods_state_the_protocol(write: Write, records: Any) -> None:
         "g_lr log-uniform in [0.0001, 0.01]",
         "2 fresh training seeds per arm", "640 real images each",
         "between 400 generated and 400 real images", "Real training images score 0.500",
-        "64 features of digits_cnn_v1 (SHA-256 abc123…", "20 subsets of 200",
+        "64 features of digits_cnn_v1 (SHA-256 abc123…", "KID: subsets 20, subset size 200",
         "cpu, 1 thread(s) per run, float32", "torch 2.11.0", "commit unknown",
     ):  # fmt: skip
         assert fact in methods, fact
