@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
+import sys
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
@@ -59,6 +62,12 @@ class Registry(Generic[T]):
         except HarnessError as error:
             raise ValueError(str(error)) from None
         return name
+
+
+def import_all(package: str) -> None:
+    """Import every module of a package: what lies there is registered, and nothing lists it."""
+    for module in pkgutil.iter_modules(sys.modules[package].__path__):
+        importlib.import_module(f"{package}.{module.name}")
 
 
 def first_line(thing: object) -> str:

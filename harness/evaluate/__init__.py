@@ -1,6 +1,6 @@
 """How samples are scored: the only code that computes metrics, and the rulers they rest on."""
 
-from harness.evaluate import fid, kid, spread
+from harness.evaluate import metrics
 from harness.evaluate.config import EvaluateConfig
 from harness.evaluate.evaluator import Evaluator
 from harness.evaluate.metric import METRICS, Compared, Figure, Metric, metric
@@ -12,8 +12,6 @@ __all__ = [
     "Evaluator",
     "Figure",
     "Metric",
-    "fid",
-    "kid",
     "metric",
-    "spread",
+    "metrics",
 ]

@@ -1,7 +1,6 @@
 """What a metric is: named figures of generated images' features against real ones'.
 
-To add one, write a file such as `fid.py`, decorate its function with `@metric`, and import it in
-`harness/evaluate/__init__.py` or name it with `--plugin`.
+To add one, write a file such as `metrics/fid.py` beside it, or one that is named with `--plugin`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """What is trained: each system owns its settings, networks and training step.
 
-To add one, write a file such as `vae.py` and import it below.
+To add one, write a file such as `vae.py` beside it; all that lie here are registered.
 """
 
 from __future__ import annotations
 
-from harness.systems import gan, vae
+from harness.registry import import_all
 from harness.systems.config import Budget, TrainConfig
 from harness.systems.generator import (
     GeneratorSpec,
@@ -24,6 +24,8 @@ from harness.systems.system import (
     system_of,
 )
 
+import_all(__name__)
+
 __all__ = [
     "SYSTEMS",
     "Budget",
@@ -32,7 +34,6 @@ __all__ = [
     "System",
     "TrainConfig",
     "draw_inputs",
-    "gan",
     "generate",
     "known_settings",
     "load_generator",
@@ -40,5 +41,4 @@ __all__ = [
     "save_generator",
     "system",
     "system_of",
-    "vae",
 ]

@@ -2,57 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import AfterValidator, create_model, model_validator
+from pydantic.fields import FieldInfo
 
 from harness.config import Count, Fraction, NonNegative, Positive
 from harness.data import Facts
 from harness.errors import HarnessError
 from harness.systems.config import TrainConfig
-from harness.systems.gan.architectures import ARCHITECTURES, NetworkSettings
+from harness.systems.gan.architectures import ARCHITECTURES
+from harness.systems.gan.architectures.pair import (
+    DiscriminatorSettings,
+    GeneratorSettings,
+    NetworkSettings,
+)
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
-from harness.systems.layers import ACTIVATIONS, NORMS
 
 DEFAULT_PENALTY_WEIGHT = 10.0  # Gulrajani et al. 2017; also the usual R1 scale
 
 
-class GANConfig(TrainConfig):
-    """Every setting of a game of two networks."""
+def _fields(settings: type[NetworkSettings], prefix: str, owner: str) -> dict[str, Any]:
+    """Return the fields of one network's settings by the names that study files use."""
+    return {
+        f"{prefix}{name}": (
+            field.rebuild_annotation(),
+            FieldInfo(default=field.default, description=f"{owner}: {field.description}"),
+        )
+        for name, field in settings.model_fields.items()
+    }
+
+
+def _settings(kind: type[NetworkSettings], prefix: str, config: GANConfig) -> NetworkSettings:
+    return kind(**{name: getattr(config, f"{prefix}{name}") for name in kind.model_fields})
+
+
+_Networks: type[TrainConfig] = create_model(
+    "_Networks",
+    __base__=TrainConfig,
+    **_fields(GeneratorSettings, "g_", "G"),
+    **_fields(DiscriminatorSettings, "d_", "D"),
+)
+
+
+class GANConfig(_Networks):  # type: ignore[misc, valid-type]
+    """Every setting of a game of two networks: those of each, and those below."""
 
     units: ClassVar[tuple[str, ...]] = ("d_steps", "g_steps")
 
     system: str = "gan"
     """What is trained, and with it which other settings there are."""
-    architecture: str = "dc"
+    architecture: Annotated[str, AfterValidator(ARCHITECTURES.check)] = "dc"
     """Generator and discriminator pair."""
     latent_dim: Count = 100
     """Size of z ~ N(0, I)."""
-    g_width: Count
-    """G's width; omitted: the architecture's default (mlp 256, dc 64)."""
-    d_width: Count
-    """D's width; omitted: the architecture's default (mlp 256, dc 64)."""
-    g_depth: Count
-    """G's hidden layers; omitted: the architecture's default (mlp 3, dc 2)."""
-    d_depth: Count
-    """D's hidden layers; omitted: the architecture's default (mlp 3, dc 2)."""
-    g_norm: str = "batch"
-    """Normalisation in G."""
-    d_norm: str = "none"
-    """Normalisation in D; `batch` is refused with a penalty."""
-    g_activation: str = "relu"
-    """Hidden activation of G."""
-    d_activation: str = "leaky_relu"
-    """Hidden activation of D."""
-    g_dropout: Fraction = 0.0
-    """Dropout probability in G."""
-    d_dropout: Fraction = 0.0
-    """Dropout probability in D."""
 
-    loss: str = "non_saturating"
+    loss: Annotated[str, AfterValidator(LOSSES.check)] = "non_saturating"
     """Adversarial loss."""
-    penalty: str = "none"
+    penalty: Annotated[str, AfterValidator(PENALTIES.check)] = "none"
     """Gradient penalty added to D's loss."""
     penalty_weight: NonNegative | None = None
     """The penalty's weight (10 if omitted); exists only with a penalty."""
@@ -90,34 +98,9 @@ class GANConfig(TrainConfig):
             data = {**data, "penalty_weight": DEFAULT_PENALTY_WEIGHT}
         return data
 
-    @field_validator("architecture")
-    @classmethod
-    def _known_architecture(cls, name: str) -> str:
-        return ARCHITECTURES.check(name)
-
-    @field_validator("loss")
-    @classmethod
-    def _known_loss(cls, name: str) -> str:
-        return LOSSES.check(name)
-
-    @field_validator("penalty")
-    @classmethod
-    def _known_penalty(cls, name: str) -> str:
-        return PENALTIES.check(name)
-
-    @field_validator("g_norm", "d_norm")
-    @classmethod
-    def _known_norm(cls, name: str) -> str:
-        return NORMS.check(name)
-
-    @field_validator("g_activation", "d_activation")
-    @classmethod
-    def _known_activation(cls, name: str) -> str:
-        return ACTIVATIONS.check(name)
-
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.penalty != "none" and self.d_norm == "batch":
+        if self.penalty != "none" and self.d_settings.norm == "batch":
             raise ValueError(
                 f"d_norm = 'batch' with penalty = {self.penalty!r}: batch norm mixes samples, so D "
                 "has no per-sample gradients; use d_norm = 'none', 'layer' or 'spectral'"
@@ -127,23 +110,19 @@ class GANConfig(TrainConfig):
                 f"penalty_weight = {self.penalty_weight}: there is no penalty to weigh; set "
                 f"penalty to one of {', '.join(name for name in PENALTIES if name != 'none')}"
             )
-        if self.batch_size < 2 and "batch" in (self.g_norm, self.d_norm):
+        if self.batch_size < 2 and "batch" in (self.g_settings.norm, self.d_settings.norm):
             raise ValueError(f"batch_size = {self.batch_size}: batch norm needs at least 2")
         return self
 
     @property
     def g_settings(self) -> NetworkSettings:
         """The generator's settings."""
-        return self._network("g")
+        return _settings(GeneratorSettings, "g_", self)
 
     @property
     def d_settings(self) -> NetworkSettings:
         """The discriminator's settings."""
-        return self._network("d")
-
-    def _network(self, prefix: str) -> NetworkSettings:
-        keys = ("width", "depth", "norm", "activation", "dropout")
-        return NetworkSettings(**{key: getattr(self, f"{prefix}_{key}") for key in keys})
+        return _settings(DiscriminatorSettings, "d_", self)
 
     def check(self, facts: Facts) -> None:
         """Raise HarnessError if the architecture cannot make samples of this (C, H, W)."""

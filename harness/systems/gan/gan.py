@@ -29,7 +29,7 @@ class GAN(System[GANConfig]):
         self._penalty = PENALTIES[config.penalty]
         # Where no layer of D mixes samples, real and fake images pass together: the same logits,
         # larger matrix products.
-        self._joint_pass = config.d_norm != "batch"
+        self._joint_pass = config.d_settings.norm != "batch"
         self.generator, self.discriminator = self.networks.values()
         self.optimizers = {
             "g": _optimizer(config, self.generator.parameters(), config.g_lr),

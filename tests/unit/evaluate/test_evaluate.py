@@ -16,9 +16,9 @@ from harness.data import Dataset, Part, load_dataset
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig, Evaluator
 from harness.evaluate.features import Extractor
-from harness.evaluate.fid import fid
-from harness.evaluate.kid import kid
-from harness.evaluate.spread import feature_spread
+from harness.evaluate.metrics.fid import fid
+from harness.evaluate.metrics.kid import kid
+from harness.evaluate.metrics.spread import feature_spread
 
 CPU = torch.device("cpu")
 

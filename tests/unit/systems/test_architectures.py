@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -26,8 +25,8 @@ NORM_LAYERS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 
 
 def settings(**changes: Any) -> NetworkSettings:
-    base = NetworkSettings(width=4, depth=2, norm="none", activation="relu", dropout=0.0)
-    return dataclasses.replace(base, **changes)
+    base = {"width": 4, "depth": 2, "norm": "none", "activation": "relu", "dropout": 0.0}
+    return NetworkSettings(**base | changes)
 
 
 def make_g(name: str, shape: tuple[int, int, int] = (1, 8, 8), **changes: Any) -> nn.Module:

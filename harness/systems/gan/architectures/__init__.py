@@ -1,14 +1,13 @@
 """Generator and discriminator pairs.
 
-To add one, write a file such as `mlp.py` and add its `Architecture` below.
+To add one, write a file such as `mlp.py` beside it; all that lie here are registered.
 """
 
 from __future__ import annotations
 
-from harness.systems.gan.architectures import dc, mlp
+from harness.registry import import_all
 from harness.systems.gan.architectures.pair import ARCHITECTURES, Architecture, NetworkSettings
 
-ARCHITECTURES.add("mlp", mlp.MLP, mlp.MLP.description)
-ARCHITECTURES.add("dc", dc.DC, dc.DC.description)
+import_all(__name__)
 
 __all__ = ["ARCHITECTURES", "Architecture", "NetworkSettings"]

@@ -5,7 +5,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import fold
 
-from harness.systems.gan.architectures.pair import Architecture, NetworkSettings, SampleShape
+from harness.systems.gan.architectures.pair import (
+    ARCHITECTURES,
+    Architecture,
+    NetworkSettings,
+    SampleShape,
+)
 from harness.systems.layers import activation, dropout, normalisation, weighted
 
 INIT_STD = 0.02  # Radford et al. 2016, section 4
@@ -109,10 +114,13 @@ def complaint(settings: NetworkSettings, sample_shape: SampleShape) -> str | Non
     return None
 
 
-DC = Architecture(
-    description="Deep convolutional pair (DCGAN); each of depth layers halves or doubles the side",
-    generator=generator,
-    discriminator=discriminator,
-    defaults={"g_width": 64, "g_depth": 2, "d_width": 64, "d_depth": 2},
-    complaint=complaint,
+ARCHITECTURES.add(
+    "dc",
+    Architecture(
+        generator=generator,
+        discriminator=discriminator,
+        defaults={"g_width": 64, "g_depth": 2, "d_width": 64, "d_depth": 2},
+        complaint=complaint,
+    ),
+    "Deep convolutional pair (DCGAN); each of depth layers halves or doubles the side",
 )

@@ -6,7 +6,12 @@ import math
 
 from torch import nn
 
-from harness.systems.gan.architectures.pair import Architecture, NetworkSettings, SampleShape
+from harness.systems.gan.architectures.pair import (
+    ARCHITECTURES,
+    Architecture,
+    NetworkSettings,
+    SampleShape,
+)
 from harness.systems.layers import activation, dropout, normalisation, weighted
 
 
@@ -45,10 +50,13 @@ def discriminator(settings: NetworkSettings, sample_shape: SampleShape) -> nn.Mo
     )
 
 
-MLP = Architecture(
-    description="Fully connected pair; hidden widths double in G and halve in D",
-    generator=generator,
-    discriminator=discriminator,
-    defaults={"g_width": 256, "g_depth": 3, "d_width": 256, "d_depth": 3},
-    complaint=lambda settings, sample_shape: None,
+ARCHITECTURES.add(
+    "mlp",
+    Architecture(
+        generator=generator,
+        discriminator=discriminator,
+        defaults={"g_width": 256, "g_depth": 3, "d_width": 256, "d_depth": 3},
+        complaint=lambda settings, sample_shape: None,
+    ),
+    "Fully connected pair; hidden widths double in G and halve in D",
 )
