@@ -1,4 +1,4 @@
-"""Generator and discriminator pairs: conformance over shapes, and what each setting changes."""
+"""The package's own pairs: their layers, and what each setting changes in them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from harness.systems.gan import GANConfig
 from harness.systems.gan.architectures import ARCHITECTURES, NetworkSettings
 from harness.systems.layers import ACTIVATIONS, Dropout, activation
 
-NAMES = list(ARCHITECTURES)
-SIZES = [(8, 8), (12, 12), (28, 28), (32, 32), (8, 12)]
+NAMES = ["mlp", "dc"]
 LATENT_DIM = 6
 WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 NORM_LAYERS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
@@ -63,29 +62,6 @@ def attach(module: nn.Module, seed: int = 0) -> torch.Generator:
     for layer in layers(module, Dropout):
         layer.generator = generator
     return generator
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("name", NAMES)
-def test_shapes_and_range(name: str, size: tuple[int, int], channels: int) -> None:
-    shape = (channels, *size)
-    g, d = make_g(name, shape), make_d(name, shape)
-    for num in (1, 2, 5):
-        images = g(latents(num) * 100)
-        assert images.shape == (num, *shape)
-        assert images.dtype == torch.float32
-        assert images.abs().max() <= 1
-        assert d(images).shape == (num, 1)
-
-
-@pytest.mark.parametrize("norm", ["none", "batch", "layer", "spectral"])
-@pytest.mark.parametrize("name", NAMES)
-def test_every_weight_receives_a_gradient(name: str, norm: str) -> None:
-    g, d = make_g(name, norm=norm), make_d(name, norm=norm)
-    d(g(latents(4))).square().sum().backward()
-    for module in (g, d):
-        assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -278,12 +254,6 @@ def test_dropout_is_there_only_on_request(make: Any, name: str) -> None:
     assert not torch.equal(module(inputs), module(inputs))
     module.eval()
     assert torch.equal(module(inputs), module(inputs))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_building_is_reproducible(name: str) -> None:
-    first, second = (make_g(name, norm="batch").state_dict() for _ in range(2))
-    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 @pytest.mark.parametrize("player", ["g", "d"])
