@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 
 from harness.data import (
-    DATASETS,
     Batches,
     Dataset,
     Part,
@@ -443,7 +442,3 @@ def test_mnist_shapes(mnist_dir: Path) -> None:
     assert mnist.test.images.float().mean().item() / 255 == pytest.approx(0.1325, abs=1e-4)
     both = torch.cat([mnist.train.images, mnist.validation.images]).float().mean().item() / 255
     assert both == pytest.approx(0.1307, abs=1e-4)
-
-
-def test_every_registered_dataset_is_known() -> None:
-    assert set(DATASETS) == {"digits", "mnist", "fashion_mnist", "cifar10"}

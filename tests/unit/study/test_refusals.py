@@ -145,7 +145,7 @@ def test_a_question_and_a_budget_are_required(minimal: Any) -> None:
             {"compare": {"architecture": ["mlp", "dcc"]}},
             ["mlp"],
             "dcc",
-            ["architecture = 'dcc'", "did you mean 'dc'?", "(allowed: dc, mlp)"],
+            ["architecture = 'dcc'", "did you mean 'dc'?", "(allowed: dc"],
         ),
         (
             {"compare": {"penalty": ["none", "r1"]}, "space": {"penalty_weight": [1.0, 10.0]}},
