@@ -29,6 +29,7 @@ from harness.work.estimate import estimate_seconds
 from harness.work.plan import Plan, set_up_bench, set_up_lone_bench
 from harness.work.pool import work_side_by_side
 from harness.work.queue import Storage
+from harness.work.worker import Worker
 
 
 def run_study(
@@ -117,7 +118,11 @@ def run_study(
                     workspace=workspace,
                     plugins=plugin_sources(),
                 )
-                work_side_by_side(plan, bench, workers, shown)
+                if workers > 1:
+                    work_side_by_side(plan, workers, shown)
+                else:
+                    with cpu_threads(execution.threads):
+                        Worker(plan, bench, shown.show).work()
     finally:
         summary = _summarise(name, definition, board.states())
         tracker.log_file(parent, "summary.json", json.dumps(summary.to_json(), indent=2))

@@ -15,8 +15,6 @@ import torch
 
 from harness.errors import HarnessError
 from harness.plugins import check_plugins, load_plugins
-from harness.run.bench import Bench
-from harness.run.execution import cpu_threads
 from harness.work.display import Display
 from harness.work.plan import Plan, set_up_bench
 from harness.work.worker import Worker
@@ -24,12 +22,8 @@ from harness.work.worker import Worker
 POLL_SECONDS = 0.5
 
 
-def work_side_by_side(plan: Plan, bench: Bench, workers: int, shown: Display) -> None:
-    """Work in this process, or in several; return when nothing is left to do."""
-    if workers == 1:
-        with cpu_threads(plan.definition.execution.threads):
-            Worker(plan, bench, shown.show).work()
-        return
+def work_side_by_side(plan: Plan, workers: int, shown: Display) -> None:
+    """Work in several processes; return when nothing is left to do."""
     context = multiprocessing.get_context("spawn")
     events: Any = context.Queue()
     processes = [

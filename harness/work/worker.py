@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,8 @@ class Worker:
             states = self._board.prepare()
             self._tell_counts(states)
             if work := self._board.claim(states):
-                self._settle(*work)
+                with _released_if_it_fails(*work):
+                    self._train(*work)
                 idle_seconds = IDLE_SECONDS
             elif is_complete(states):
                 return
@@ -77,106 +78,88 @@ class Worker:
         }
         self._tell(Event(kind="counts", worker=self._index, counts=counts))
 
-    def _settle(self, claim: Claim, arm: Arm, phase: Phase) -> None:
-        """Run a claimed cell's seeds and settle the claim with their mean."""
-        try:
-            self._run_seeds(claim, arm, phase)
-            for run_id in dict(claim.recall("runs") or {}).values():
-                self._checkpoint(run_id).unlink(missing_ok=True)
-        except Stop:
-            return  # the cell has another holder now
-        except BaseException as error:
-            with contextlib.suppress(Exception):  # a lease that cannot be given back expires
-                claim.release()
-            if isinstance(error, Exception):
-                raise recording_error(f"{arm.name}, {phase} {claim.cell.trial}", error) from None
-            raise
-
-    def _run_seeds(self, claim: Claim, arm: Arm, phase: Phase) -> None:
+    def _train(self, claim: Claim, arm: Arm, phase: Phase) -> None:
+        """Train a claimed cell's seeds, each under an MLflow run, and settle it with their mean."""
+        study, bench = self._study, self._bench
+        share = study.search.budget_share if phase == "search" else 1.0
         done: dict[str, dict[str, Any]] = dict(claim.recall("done") or {})
         news: list[Event] = []  # told when it is noted: what is told is never trained again
+        result: RunResult | None = None
         for seed in claim.cell.seeds:
             if str(seed) in done:
                 continue
-            earlier = [each["scores"] for each in done.values()]
-            result, event = self._run(claim, arm, phase, seed, earlier)
-            news.append(event)
+            config = arm.config(claim.cell.point or {}, seed, share)
+            recorder = self._recorder(claim, arm, phase, config)
+            label = f"{arm.name}, {phase} {claim.cell.trial}, seed {seed}"
+            event = Event(kind="started", worker=self._index, run=label)
+            self._tell(event)
+            with _ended_in_any_case(recorder):
+                result = run(
+                    config,
+                    bench,
+                    recorder,
+                    checkpoint=self._checkpoint(recorder.run_id),
+                    final_splits=("validation",) if phase == "search" else ("validation", "test"),
+                    on_evaluation=self._pruner(claim, phase, done),
+                    on_progress=self._watcher(claim, event, config),
+                )
+                recorder.finish(result)
+            news.append(ended(event, result))
             if not result.scores:
-                if result.outcome == "failed":
-                    claim.fail(result.reason or "unknown")
-                else:
-                    claim.prune(result.outcome, result.reason)
-                self._tell_all(news)
-                return
+                break
             done[str(seed)] = {"outcome": result.outcome, "scores": dict(result.scores)}
             claim.remember("done", done)
-        results = list(done.values())
-        collapsed = any(each["outcome"] == "collapsed" for each in results)
-        scores = _means([each["scores"] for each in results])
-        claim.complete(
-            "collapsed" if collapsed else "finished", scores[self._bench.objective], scores
-        )
-        self._tell_all(news)
-
-    def _tell_all(self, events: list[Event]) -> None:
-        for event in events:
+        self._settle(claim, done, result)
+        for event in news:
             self._tell(event)
+        for run_id in dict(claim.recall("runs") or {}).values():
+            self._checkpoint(run_id).unlink(missing_ok=True)
 
-    def _run(
-        self,
-        claim: Claim,
-        arm: Arm,
-        phase: Phase,
-        seed: int,
-        earlier: list[Mapping[str, float]],
-    ) -> tuple[RunResult, Event]:
-        """Train one seed of a cell under its MLflow run; return the result and the news of it."""
-        study, bench = self._study, self._bench
-        share = study.search.budget_share if phase == "search" else 1.0
-        config = arm.config(claim.cell.point or {}, seed, share)
-        recorder = self._recorder(claim, arm, phase, config)
-        label = f"{arm.name}, {phase} {claim.cell.trial}, seed {seed}"
-        event = Event(kind="started", worker=self._index, run=label)
-        self._tell(event)
-        told_at = 0.0
+    def _settle(
+        self, claim: Claim, done: Mapping[str, Mapping[str, Any]], result: RunResult | None
+    ) -> None:
+        """Note what became of a cell whose last run, if any was needed, had this result."""
+        if result is not None and result.outcome == "failed":
+            claim.fail(result.reason or "unknown")
+        elif result is not None and not result.scores:
+            claim.prune(result.outcome, result.reason)
+        else:
+            collapsed = any(each["outcome"] == "collapsed" for each in done.values())
+            scores = _means([each["scores"] for each in done.values()])
+            value = scores[self._bench.objective]
+            claim.complete("collapsed" if collapsed else "finished", value, scores)
+
+    def _pruner(
+        self, claim: Claim, phase: Phase, done: Mapping[str, Mapping[str, Any]]
+    ) -> Callable[[int, float], bool]:
+        """Return what asks Optuna whether to stop, judging by the seeds so far."""
+        earlier = [each["scores"][self._bench.objective] for each in done.values()]
 
         def on_evaluation(index: int, score: float) -> bool:
             if phase == "confirm":
                 return False
-            values = [scores[bench.objective] for scores in earlier] + [score]
-            return claim.report(len(earlier) * bench.times + index, sum(values) / len(values))
+            mean = sum([*earlier, score]) / (len(earlier) + 1)
+            return claim.report(len(earlier) * self._bench.times + index, mean)
+
+        return on_evaluation
+
+    def _watcher(
+        self, claim: Claim, started: Event, config: TrainConfig
+    ) -> Callable[[Progress, Mapping[str, float]], None]:
+        """Return what shows a run's progress, and stops it where it is ours no more."""
+        told_at = 0.0
 
         def on_progress(progress: Progress, values: Mapping[str, float]) -> None:
             nonlocal told_at
             claim.check()
             _check_parent()
             now = time.monotonic()
-            if now - told_at > PROGRESS_EVENT_SECONDS or bench.objective in values:
+            if now - told_at > PROGRESS_EVENT_SECONDS or self._bench.objective in values:
                 told_at = now
-                shown = replace(
-                    event, kind="progress", share=progress.share(config.budget), values=values
-                )
-                self._tell(shown)
+                share = progress.share(config.budget)
+                self._tell(replace(started, kind="progress", share=share, values=values))
 
-        try:
-            result = run(
-                config,
-                bench,
-                recorder,
-                checkpoint=self._checkpoint(recorder.run_id),
-                final_splits=("validation",) if phase == "search" else ("validation", "test"),
-                on_evaluation=on_evaluation,
-                on_progress=on_progress,
-            )
-            recorder.finish(result)
-        except Stop:
-            recorder.abandon()
-            raise
-        except BaseException:
-            with contextlib.suppress(Exception):  # what stopped the run is told, not what follows
-                recorder.interrupt()
-            raise
-        return result, ended(event, result)
+        return on_progress
 
     def _checkpoint(self, run_id: str) -> Path:
         return self._plan.workspace.checkpoints / f"{run_id}.pt"
@@ -209,6 +192,35 @@ class Worker:
             recorder.interrupt()
             raise
         return recorder
+
+
+@contextlib.contextmanager
+def _released_if_it_fails(claim: Claim, arm: Arm, phase: Phase) -> Iterator[None]:
+    """Hand a cell back that something beside its runs' own results has stopped."""
+    try:
+        yield
+    except Stop:
+        return  # it has another holder now
+    except BaseException as error:
+        with contextlib.suppress(Exception):  # a lease that cannot be given back expires
+            claim.release()
+        if isinstance(error, Exception):
+            raise recording_error(f"{arm.name}, {phase} {claim.cell.trial}", error) from None
+        raise
+
+
+@contextlib.contextmanager
+def _ended_in_any_case(recorder: RunRecorder) -> Iterator[None]:
+    """Leave no record behind that claims to be running."""
+    try:
+        yield
+    except Stop:
+        recorder.abandon()
+        raise
+    except BaseException:
+        with contextlib.suppress(Exception):  # what stopped the run is told, not what follows
+            recorder.interrupt()
+        raise
 
 
 def _means(scores: list[Mapping[str, float]]) -> dict[str, float]:
