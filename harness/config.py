@@ -55,13 +55,19 @@ def parse(model: type[C], data: object, where: str) -> C:
         raise HarnessError(f"{where}: {explain(error)}") from None
 
 
+BRANCHES = {"bool", "int", "float", "str"}  # of a union, where any plain value is allowed
+
+
 def explain(error: ValidationError) -> str:
     """Return the first problem of a pydantic error as `key = value: what is allowed`."""
     first, *others = error.errors(include_url=False)
+    place, message = first["loc"], first["msg"].removeprefix("Value error, ")
+    if place and place[-1] in BRANCHES:
+        place, message = place[:-1], "must be a text, a number, true or false"
+        others = [other for other in others if other["loc"][: len(place)] != place]
     # Parts in brackets name a branch of a union, which no file spells out.
-    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("("))
-    message = first["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
+    key = ".".join(str(part) for part in place if not str(part).startswith("("))
+    message = (message[:1].lower() + message[1:]).replace("valid tuple", "list")
     if first["type"] == "missing":
         text = f"{key} is missing"
     elif first["type"] == "value_error" and isinstance(first["input"], dict):

@@ -66,6 +66,8 @@ def test_a_key_of_a_variants_own_space_that_is_also_compared_is_refused(refusal:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"compare": {"loss": ["hinge", [1]]}}, ["compare.loss.1 = [1]", "a text, a number"]),
+        ({"compare": {"loss": 3}}, ["compare.loss = 3", "should be a list"]),
         ({"quesion": "x"}, ["unknown key 'quesion'; did you mean 'question'?"]),
         ({"question": 3}, ["question = 3: "]),
         ({"dataset": "digit"}, ["dataset = 'digit': ", "did you mean 'digits'?"]),
