@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from harness.errors import HarnessError, unknown_name
+from harness.errors import HarnessError, recording_error, unknown_name
 from harness.records.workspace import UI_PORT, Workspace
 
 if TYPE_CHECKING:
@@ -390,6 +390,11 @@ def main() -> NoReturn:
         code = _complain(error.format_message())
     except typer.Abort:
         code = 130
+    except Exception as error:  # a store's troubles are the user's, any other is ours
+        told = recording_error("this", error)
+        if not isinstance(told, HarnessError):
+            raise
+        code = _complain(str(told))
     sys.exit(code)
 
 

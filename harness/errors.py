@@ -22,12 +22,17 @@ def unknown_name(noun: str, name: str, allowed: Iterable[str]) -> HarnessError:
     return HarnessError(f"unknown {noun} {name!r}{hint} (allowed: {', '.join(names) or 'none'})")
 
 
-def recording_error(run: str, error: Exception) -> HarnessError:
-    """Return the message for an error of the records or their disk that stopped a run.
+STORES = ("mlflow", "optuna", "sqlalchemy", "sqlite3")
 
-    Training's own errors are its results; what a run raises all the same says nothing of it.
+
+def recording_error(what: str, error: Exception) -> Exception:
+    """Return the message for an error of the records or their disk that stopped something.
+
+    Training's own errors are its results. Other errors are mistakes in code: they are returned as
+    they are, for their traceback is needed.
     """
-    if isinstance(error, HarnessError):
+    of_stores = type(error).__module__.partition(".")[0] in STORES
+    if not (of_stores or isinstance(error, OSError)):
         return error
     reason = (str(error).splitlines() or [""])[0]
-    return HarnessError(f"{run} could not be recorded: {type(error).__name__}: {reason}")
+    return HarnessError(f"{what} could not be recorded: {type(error).__name__}: {reason}")

@@ -16,7 +16,7 @@ from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
 from harness.results.statistics import smallest_p
 from harness.results.summary import StudySummary, summarise
-from harness.run.bench import run_params
+from harness.run.bench import Bench, run_params
 from harness.run.execution import Execution, cpu_threads, resolve_device
 from harness.run.runner import RunResult, run
 from harness.study.definition import Definition
@@ -123,15 +123,31 @@ def run_study(
                 else:
                     with cpu_threads(execution.threads):
                         Worker(plan, bench, shown.show).work()
-    finally:
-        summary = _summarise(name, definition, board.states())
-        tracker.log_file(parent, "summary.json", json.dumps(summary.to_json(), indent=2))
-        tracker.close_parent(
-            parent,
-            summary.complete,
-            _summary_metrics(summary) | dict(bench.floors),
-            {"state": "complete" if summary.complete else "incomplete"},
-        )
+    except BaseException as error:
+        with contextlib.suppress(Exception):  # what stopped the study is told, not what follows
+            _sum_up(name, definition, board, tracker, bench)
+        if isinstance(error, Exception):
+            raise recording_error(f"study {name!r}", error) from None
+        raise
+    try:
+        return _sum_up(name, definition, board, tracker, bench)
+    except Exception as error:
+        raise recording_error(f"study {name!r}", error) from None
+
+
+def _sum_up(
+    name: str, definition: Definition, board: Board, tracker: Tracker, bench: Bench
+) -> StudySummary:
+    """Note on the study's own run what has come of it so far."""
+    summary = _summarise(name, definition, board.states())
+    parent = definition.parent_run_id
+    tracker.log_file(parent, "summary.json", json.dumps(summary.to_json(), indent=2))
+    tracker.close_parent(
+        parent,
+        summary.complete,
+        _summary_metrics(summary) | dict(bench.floors),
+        {"state": "complete" if summary.complete else "incomplete"},
+    )
     return summary
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
@@ -19,6 +20,7 @@ from types import ModuleType
 from harness.errors import HarnessError
 
 GROUP = "harness.plugins"
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 _sources: dict[str, str] = {}  # name -> what it was loaded from, a file or a module
 _hashes: dict[str, str] = {}
@@ -33,9 +35,14 @@ def load_plugins(sources: Iterable[str] = ()) -> None:
     Raises:
         HarnessError: One is missing, cannot be imported, or registers a name that is taken.
     """
-    announced = [point.value for point in entry_points(group=GROUP)]
+    announced = [point.module for point in entry_points(group=GROUP)]
     for source in (*announced, *sources):
         name = Path(source).stem if source.endswith(".py") else source
+        if not NAME.fullmatch(name):
+            raise HarnessError(
+                f"--plugin {source}: allowed are files ending in .py and modules, named by "
+                "letters, digits, '_', '-' and '.'"
+            )
         place = str(Path(source).resolve()) if source.endswith(".py") else source
         if _sources.get(name) == place:
             continue
@@ -43,12 +50,14 @@ def load_plugins(sources: Iterable[str] = ()) -> None:
             raise HarnessError(f"--plugin {source}: {_sources[name]} already has the name {name!r}")
         try:
             module = _import_file(name, Path(place)) if place.endswith(".py") else _import(place)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = (str(error).splitlines() or [""])[0]
             message = f"--plugin {source}: {type(error).__name__}: {reason}"
             raise HarnessError(message) from None
+        if module.__file__ is None:
+            raise HarnessError(f"--plugin {source}: is a folder without code of its own")
         _sources[name] = place
-        _hashes[name] = hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest()[:16]
+        _hashes[name] = _hash(Path(module.__file__))
 
 
 def plugin_sources() -> tuple[str, ...]:
@@ -57,7 +66,10 @@ def plugin_sources() -> tuple[str, ...]:
 
 
 def plugin_hashes() -> dict[str, str]:
-    """Return name -> first 16 hex digits of the SHA-256 of its file, of all that are loaded."""
+    """Return name -> first 16 hex digits of the SHA-256 of its code, of all that are loaded.
+
+    The code is its file or, of a package, all Python files in its folder.
+    """
     return dict(_hashes)
 
 
@@ -67,16 +79,31 @@ def check_plugins(recorded: Mapping[str, str], owner: str, *, exactly: bool = Fa
     Args:
         recorded: Name -> hash, as `plugin_hashes` returned it then.
         owner: What was made with them, for the message.
-        exactly: Whether their code must be the same too, as where training goes on.
+        exactly: Whether their code must be the same too and nothing else may be loaded, as where
+            training goes on.
     """
+    if exactly and (others := sorted(_hashes.keys() - recorded.keys())):
+        raise HarnessError(
+            f"{owner} was started without the plugin {others[0]!r}: leave it out, or start a new "
+            "study under another name"
+        )
     for name, digest in recorded.items():
         if name not in _hashes:
             raise HarnessError(f"{owner} was made with the plugin {name!r}: name it with --plugin")
         if exactly and _hashes[name] != digest:
             raise HarnessError(
                 f"{owner} was started with another version of the plugin {name!r} (sha256 "
-                f"{digest}, here {_hashes[name]}): restore it, or use --name for a new study"
+                f"{digest}, here {_hashes[name]}): restore it, or start a new study "
+                "under another name"
             )
+
+
+def _hash(file: Path) -> str:
+    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    digest = hashlib.sha256()
+    for each in files:
+        digest.update(each.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _import_file(name: str, file: Path) -> ModuleType:

@@ -112,6 +112,10 @@ def metric(
     """Register the decorated function as a metric under its name."""
 
     def register(compute: Compute) -> Compute:
+        taken = {each.name for name in METRICS for each in METRICS[name].figures}
+        for figure in figures:
+            if figure.name in taken or FLOOR in figure.name:
+                raise ValueError(f"the figure {figure.name!r} is taken by another metric")
         entry = Metric(
             figures=figures, compute=compute, has_floor=has_floor, protocol=protocol, facts=facts
         )

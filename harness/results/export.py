@@ -140,6 +140,7 @@ def _write(
 def _card(facts: dict[str, Any], definition: Definition, record: CellRecord) -> str:
     """Return the model card."""
     figure = figure_of(definition.objective)
+    options = "".join(f" --plugin {name}.py" for name in definition.plugins)
     floor = "none" if definition.floor is None else f"{definition.floor:.5g}"
     scores = "\n".join(f"| `{key}` | {value:.5g} |" for key, value in facts["scores"].items())
     point = ", ".join(f"{key} = {value}" for key, value in (record.cell.point or {}).items())
@@ -172,7 +173,7 @@ any choice.
 
 ## Use
 
-`harness sample DIR -n 64 -o grid.png`, or in Python:
+`harness sample DIR -n 64 -o grid.png{options}`, or in Python:
 
 ```python
 from pathlib import Path

@@ -233,8 +233,8 @@ def hedges_g(a: Sequence[float], b: Sequence[float]) -> float:
     """Return the standardised difference of means, A - B, of the finite scores (Hedges 1981).
 
     The pooled standard deviation has n + m - 2 degrees of freedom; the correction for small
-    samples is the exact one, a ratio of gamma functions. Negative where A is better. NaN with
-    fewer than two finite scores on a side or no spread on either.
+    samples is the exact one, a ratio of gamma functions. Negative where A has the smaller mean.
+    NaN with fewer than two finite scores on a side or no spread on either.
     """
     one, other = _finite(a), _finite(b)
     if min(one.size, other.size) < 2 or np.ptp(one) == np.ptp(other) == 0:

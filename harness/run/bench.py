@@ -79,7 +79,10 @@ class Bench:
 def run_params(config: TrainConfig, execution: Execution, bench: Bench) -> dict[str, Any]:
     """Return what is recorded of a run beside its config: size, device, threads and protocol."""
     protocol = {f"evaluate.{key}": value for key, value in bench.evaluator.describe().items()}
-    sizes = SYSTEMS[config.system].num_parameters(config, bench.dataset.facts)
+    try:
+        sizes = SYSTEMS[config.system].num_parameters(config, bench.dataset.facts)
+    except Exception:  # networks that cannot be built are the run's own result
+        sizes = {}
     facts = execution.model_dump() | {"precision": execution.precision}
     facts |= {f"parameters.{network}": number for network, number in sizes.items()}
     return facts | {"evaluate.times": bench.times} | protocol

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from torch import nn
 
 from harness.data import Facts, Split
+from harness.errors import HarnessError
 from harness.run.bench import Bench
 from harness.run.checkpoint import load_checkpoint, save_checkpoint
 from harness.run.loop import Measured, Milestone, Progress, train
@@ -27,6 +28,7 @@ GRID_KEY = "samples"
 GRID_SAMPLES = 64
 GRID_SEED = 0  # the same inputs in every run of a study, so grids compare across arms
 CHECKPOINT_SECONDS = 15.0
+CHECKPOINT_FORMAT = 2  # raised whenever an older file could not be continued
 COLLAPSED_BELOW = 0.05
 """A run is collapsed when its samples' features spread less than this share of the real ones'."""
 
@@ -98,7 +100,9 @@ def run(
         KeyboardInterrupt, and what the recorder, the checkpoint's disk and the watchers raise, pass
         through: they say nothing of the run, which goes on from its last checkpoint.
     """
-    system = SYSTEMS[config.system](config, bench.dataset.facts, bench.device)
+    system = _build(config, bench)
+    if isinstance(system, RunResult):
+        return system
     saved = _matching_checkpoint(checkpoint, config)
     evaluations: list[dict[str, float]] = saved["evaluations"] if saved else []
     for index, values in enumerate(evaluations, start=1):
@@ -133,17 +137,13 @@ def run(
                     "train": event.snapshot(),
                     "evaluations": evaluations,
                     "config": config.model_dump_json(),
+                    "format": CHECKPOINT_FORMAT,
                 }
                 with _not_the_run():
                     recorder.flush()  # first the curve, then the point from which it goes on
                     save_checkpoint(checkpoint, content)
                 saved_at = time.monotonic()
-        spread = evaluations[-1][bench.evaluator.key("validation", "feature_spread")]
-        if spread < COLLAPSED_BELOW:
-            outcome, reason = (
-                "collapsed",
-                f"samples' features spread {spread:.3g} of the real ones'",
-            )
+        outcome, reason = _ending(evaluations[-1], bench)
     except FloatingPointError as error:
         outcome, reason = "diverged", f"{error} at images_seen = {progress.images_seen}"
     except _Pruned as error:
@@ -151,8 +151,7 @@ def run(
     except _NotTheRunError as wrapped:
         raise wrapped.error from None
     except Exception as error:  # whatever it is, it is this run's result, not the study's end
-        outcome = "failed"
-        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        outcome, reason = "failed", _first_line(error)
     finally:
         events.close()
     recorder.flush()
@@ -164,6 +163,28 @@ def run(
         scores=last if outcome in ("finished", "collapsed") else {},
         last_scores=last,
     )
+
+
+def _ending(scores: Mapping[str, float], bench: Bench) -> tuple[Outcome, str | None]:
+    """Return how a run that came to its end has ended."""
+    spread = scores[bench.evaluator.key("validation", "feature_spread")]
+    if spread < COLLAPSED_BELOW:
+        return "collapsed", f"samples' features spread {spread:.3g} of the real ones'"
+    return "finished", None
+
+
+def _build(config: TrainConfig, bench: Bench) -> System[Any] | RunResult:
+    """Return the system, or the result of a run whose networks cannot be built."""
+    try:
+        return SYSTEMS[config.system](config, bench.dataset.facts, bench.device)
+    except HarnessError:  # settings that do not fit the data
+        raise
+    except Exception as error:
+        return RunResult(outcome="failed", reason=_first_line(error), progress=Progress())
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 class _NotTheRunError(Exception):
@@ -194,6 +215,11 @@ def _check_finite(event: Measured) -> None:
 
 def _matching_checkpoint(path: Path, config: TrainConfig) -> dict[str, Any] | None:
     saved = load_checkpoint(path)
+    if saved and saved.get("format") != CHECKPOINT_FORMAT:
+        raise HarnessError(
+            f"{path} was written by another version of the harness: go on with that one, or delete "
+            "the file to train its run from the start"
+        )
     return saved if saved and saved["config"] == config.model_dump_json() else None
 
 
@@ -234,6 +260,8 @@ def _evaluate(
             fakes = generate(generator, draw_inputs(config, system.facts, num_samples, config.seed))
             for split in final_splits if milestone.is_last else ("validation",):
                 scores |= bench.evaluator.score(fakes, split)
+            if bad := [key for key, value in scores.items() if not math.isfinite(value)]:
+                raise ValueError(f"{bad[0]} is {scores[bad[0]]}: a metric must be finite")
             with _not_the_run():
                 recorder.log_metrics(scores, step)
         if milestone.is_last:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from harness.config import Config, Count, parse
 from harness.data import Facts, to_uint8
 from harness.errors import HarnessError
+from harness.plugins import check_plugins, plugin_hashes
 from harness.randomness import derive_seed
 from harness.systems.config import TrainConfig
 from harness.systems.system import parse_config, system_of
@@ -40,6 +41,8 @@ class GeneratorSpec(Config):
     """The run's settings."""
     weights_sha256: str
     """Of the weights file beside it."""
+    plugins: dict[str, str] = {}
+    """Name -> hash of every plugin that was loaded: the settings may name what they register."""
 
     def draw_inputs(self, num_samples: int, seed: int) -> tuple[Tensor, ...]:
         """Return inputs for so many samples, the same on every device."""
@@ -62,6 +65,7 @@ def save_generator(
         **asdict(facts),
         config=config.model_dump(mode="json"),
         weights_sha256=hashlib.sha256(payload).hexdigest(),
+        plugins=plugin_hashes(),
     )
     (folder / WEIGHTS_FILE).write_bytes(payload)
     (folder / SPEC_FILE).write_text(json.dumps(spec.model_dump(), indent=2) + "\n")
@@ -87,6 +91,7 @@ def load_generator(folder: Path) -> tuple[nn.Module, GeneratorSpec]:
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise HarnessError(f"{spec_file} is not valid JSON") from None
     spec = parse(GeneratorSpec, _upgraded(raw), str(spec_file))
+    check_plugins(spec.plugins, f"the generator in {folder}")
     payload = weights_file.read_bytes()
     if hashlib.sha256(payload).hexdigest() != spec.weights_sha256:
         raise HarnessError(f"{weights_file} is damaged: its SHA-256 is not that in {SPEC_FILE}")

@@ -154,7 +154,10 @@ SYSTEMS: Registry[type[System[Any]]] = Registry("system")
 
 def system(cls: type[S]) -> type[S]:
     """Register a system under the name that its settings give it."""
-    SYSTEMS.add(cls.Config.model_fields["system"].default, cls, first_line(cls))
+    name = cls.Config.model_fields["system"].default
+    if not isinstance(name, str):
+        raise TypeError(f"{cls.Config.__name__}.system needs a default, the system's name")
+    SYSTEMS.add(name, cls, first_line(cls))
     return cls
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, recording_error
 from harness.plugins import check_plugins, load_plugins
 from harness.work.display import Display
 from harness.work.plan import Plan, set_up_bench
@@ -68,8 +68,11 @@ def _worker_process(plan: Plan, index: int, events: Any) -> None:
         Worker(plan, bench, events.put, index).work()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except HarnessError as error:
-        raise SystemExit(f"error: {error}") from None
+    except Exception as error:
+        told = recording_error(f"study {plan.name!r}", error)
+        if not isinstance(told, HarnessError):
+            raise
+        raise SystemExit(f"error: {told}") from None
 
 
 @contextmanager

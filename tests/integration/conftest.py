@@ -74,10 +74,15 @@ def make_study(tiny_study: str) -> Callable[..., StudyConfig]:
     def make_study(**changes: Any) -> StudyConfig:
         raw = tomllib.loads(tiny_study)
         for key, value in changes.items():
-            raw[key] = {**raw[key], **value} if isinstance(raw.get(key), dict) else value
+            raw[key] = _merged(raw.get(key), value)
         return parse(StudyConfig, raw, "test")
 
     return make_study
+
+
+def _merged(table: Any, value: Any) -> Any:
+    both = isinstance(table, dict) and isinstance(value, dict)
+    return {**table, **value} if both else value
 
 
 @pytest.fixture(scope="session")

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import harness.plugins
 from harness.errors import HarnessError
 from harness.evaluate import METRICS
+from harness.evaluate.metric import figure_of
 from harness.plugins import check_plugins, load_plugins, plugin_hashes
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
-from harness.results.export import export_best
+from harness.results.export import export_best, sample
 from harness.results.report import write_report
 from harness.results.status import list_studies, read_status
 from harness.results.summary import StudySummary
 from harness.study.study import StudyConfig
 from harness.systems import SYSTEMS
+from harness.systems.gan.architectures import ARCHITECTURES
 from harness.systems.gan.losses import LOSSES
 from harness.work.board import open_study
 
@@ -60,7 +65,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget what a test has loaded and registered."""
     monkeypatch.setattr(harness.plugins, "_sources", {})
     monkeypatch.setattr(harness.plugins, "_hashes", {})
-    for registry in (LOSSES, SYSTEMS, METRICS):
+    for registry in (LOSSES, SYSTEMS, METRICS, ARCHITECTURES):
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
         monkeypatch.setattr(registry, "_descriptions", dict(registry._descriptions))
 
@@ -208,3 +213,147 @@ def test_an_objective_is_a_figure_whose_lowest_or_highest_value_is_best(
     ):
         launch(workspace, study)
     assert list_studies(workspace) == []
+
+
+NAN = METRIC.replace("float(1 / (1 + apart))", 'float("nan")')
+BUGGY = """
+from harness.systems.gan.architectures.pair import ARCHITECTURES, Architecture
+
+
+def build(*_):
+    raise RuntimeError("my bug")
+
+
+ARCHITECTURES.add(
+    "buggy",
+    Architecture(
+        generator=build,
+        discriminator=build,
+        defaults={"g_width": 4, "g_depth": 1, "d_width": 4, "d_depth": 1},
+        complaint=lambda settings, sample_shape: None,
+    ),
+    "Cannot be built",
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "changes", "reason"),
+    [
+        ("nowhere", NAN, {"evaluate": {"times": 2, "samples": 64}}, "likeness.* is nan"),
+        (
+            "buggy",
+            BUGGY,
+            {
+                "baseline": {"variant": "plain"},
+                "compare": [{"variant": "buggy"}],
+                "variants": {"plain": {"loss": "hinge"}, "buggy": {"architecture": "buggy"}},
+            },
+            "RuntimeError: my bug",
+        ),
+    ],
+)
+def test_a_plugins_mistake_is_the_runs_failure_and_no_trouble_of_the_records(
+    name: str,
+    code: str,
+    changes: dict[str, Any],
+    reason: str,
+    workspace: Workspace,
+    make_study: Callable[..., StudyConfig],
+    launch: Callable[..., StudySummary],
+    write: Callable[[str, str], str],
+) -> None:
+    load_plugins([write(f"{name}.py", code)])
+    summary = launch(workspace, make_study(space={}, **changes))
+    assert summary.complete
+    last = open_study("tiny", workspace).board.states()[-1]
+    ended = [*last.search, *last.confirm]
+    assert {record.outcome for record in ended} == {"failed"}
+    assert all(re.search(reason, record.reason or "") for record in ended)
+
+
+def test_a_study_goes_on_with_no_other_plugin_than_before(
+    workspace: Workspace,
+    no_models: None,
+    make_study: Callable[..., StudyConfig],
+    launch: Callable[..., StudySummary],
+    write: Callable[[str, str], str],
+) -> None:
+    launch(workspace, make_study())
+    load_plugins([write("shifted_loss.py", LOSS)])
+    more = make_study(confirm={"seeds": 3})
+    with pytest.raises(HarnessError, match="was started without the plugin 'shifted_loss'"):
+        launch(workspace, more)
+    assert read_status("tiny", workspace).summary.complete  # reading needs no less
+
+
+def test_the_hash_of_a_package_is_of_all_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("from my_package import inner\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    hashes = []
+    for text in ("X = 1\n", "X = 2\n"):
+        (package / "inner.py").write_text(text)
+        monkeypatch.setattr(harness.plugins, "_sources", {})
+        load_plugins(["my_package"])
+        hashes.append(plugin_hashes()["my_package"])
+    assert hashes[0] != hashes[1]
+
+
+def test_installed_packages_announce_plugins(
+    write: Callable[[str, str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("announced_loss.py", LOSS.replace("shifted", "announced"))
+    monkeypatch.syspath_prepend(tmp_path)
+    point = EntryPoint("mine", "announced_loss:announced", harness.plugins.GROUP)
+    monkeypatch.setattr(harness.plugins, "entry_points", lambda group: [point])
+    load_plugins()
+    assert "announced" in LOSSES
+
+
+def test_a_figure_has_one_owner(write: Callable[[str, str], str]) -> None:
+    code = METRIC.replace('name="likeness"', 'name="fid"')
+    with pytest.raises(HarnessError, match="the figure 'fid' is taken by another metric"):
+        load_plugins([write("likeness.py", code)])
+    assert figure_of("test/fid_x_400").best == "lower"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("my loss (2).py", "", "allowed are files"),
+        ("leaves.py", "import sys; sys.exit()", "SystemExit"),
+        (
+            "nameless.py",
+            SYSTEM.replace('    system: str = "twin"\n', "    system: str\n"),
+            "default",
+        ),
+    ],
+)
+def test_a_plugin_that_cannot_be_one_is_refused_in_a_line(
+    name: str, code: str, words: str, write: Callable[[str, str], str]
+) -> None:
+    with pytest.raises(HarnessError, match=words) as caught:
+        load_plugins([write(name, code)])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_export_names_the_plugins_that_it_needs(
+    workspace: Workspace,
+    make_study: Callable[..., StudyConfig],
+    launch: Callable[..., StudySummary],
+    write: Callable[[str, str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load_plugins([write("shifted_loss.py", LOSS)])
+    launch(workspace, make_study(space={}, compare={"loss": ["hinge", "shifted"]}))
+    export_best("tiny", tmp_path / "best", workspace, arm="shifted")
+    assert "--plugin shifted_loss.py" in (tmp_path / "best" / "README.md").read_text()
+    assert sample(tmp_path / "best", 4).shape == (4, 1, 16, 16)
+    monkeypatch.setattr(harness.plugins, "_hashes", {})
+    with pytest.raises(HarnessError, match="made with the plugin 'shifted_loss'"):
+        sample(tmp_path / "best", 4)

@@ -21,14 +21,9 @@ import pytest
 from optuna.trial import TrialState
 
 import harness.work.queue
-from harness.errors import HarnessError
 from harness.records.workspace import Workspace
-from harness.run.execution import Execution
 from harness.run.runner import Stop
-from harness.study.definition import Definition
 from harness.study.space import Choice, Range
-from harness.study.study import StudyConfig
-from harness.work.board import open_study
 from harness.work.queue import Cell, Claim, Queue, Storage
 
 SPACE: dict[str, Any] = {
@@ -457,53 +452,3 @@ def test_a_value_told_again_after_a_continuation_is_no_trouble(queue: Queue) -> 
     claim.report(1, 3.0)
     claim.report(1, 3.0)
     assert queue._study.get_trials()[0].intermediate_values == {1: 3.0}
-
-
-def test_the_database_is_in_wal_mode(workspace: Workspace) -> None:
-    Storage(workspace)
-    with sqlite3.connect(workspace.root / "optuna.db") as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    connection.close()
-
-
-def test_one_database_for_both_stores_is_refused(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'one.db'}"
-    with pytest.raises(HarnessError, match="must not share one database"):
-        Workspace.locate(root=tmp_path, storage_url=url, tracking_uri=url)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_reading_creates_no_database(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match="harness run"):
-        Storage(Workspace.locate(root=tmp_path / "mlruns"), create=False)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "optuna.db").write_text("certainly not a database, " * 100)
-    with pytest.raises(HarnessError, match=r"optuna\.db"):
-        Storage(Workspace.locate(root=tmp_path))
-
-
-def test_definitions_and_names(
-    workspace: Workspace, queue: Queue, make_study: Callable[..., StudyConfig]
-) -> None:
-    storage = Storage(workspace)
-    definition = Definition(
-        study=make_study(),
-        execution=Execution(device="cpu", threads=1),
-        experiment_id="1",
-        parent_run_id="p",
-        metric="test/fid_x",
-        objective="val/fid_x",
-        floor=0.5,
-        dataset_digest="0123",
-        created=1.5,
-    )
-    storage.write_definition("losses", definition)
-    assert storage.names() == ["losses"]
-    assert storage.read_definition("losses") == definition
-    assert storage.read_definition("study") is None
-    assert open_study("losses", workspace).definition == definition
-    with pytest.raises(HarnessError, match="did you mean 'losses'"):
-        open_study("loses", workspace)

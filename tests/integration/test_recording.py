@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 import harness.run.runner
 from harness.errors import HarnessError
 from harness.launch import train_once
-from harness.records.tracking import RunRecorder
+from harness.records.tracking import RunRecorder, Tracker
 from harness.records.workspace import Workspace
 from harness.results.summary import StudySummary
 from harness.study.study import StudyConfig
@@ -19,13 +20,13 @@ from harness.work.board import open_study
 FULL = OSError(28, "No space left on device")
 
 
-def _failing(method: Any, number: int) -> Callable[..., Any]:
-    """Return the method, whose call of this number raises as a full disk does."""
+def _failing(method: Any, number: int, error: Exception = FULL) -> Callable[..., Any]:
+    """Return the method, whose call of this number raises, as a full disk does."""
     calls = iter(range(1, 10_000))
 
     def call(*args: Any, **options: Any) -> Any:
         if next(calls) == number:
-            raise FULL
+            raise error
         return method(*args, **options)
 
     return call
@@ -97,3 +98,31 @@ def test_a_single_run_says_so_in_one_line(
     with pytest.raises(HarnessError, match="gan seed 1 could not be recorded: OSError") as error:
         train_once(config, study.evaluate, workspace, device="cpu", threads=1)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["log_file", "close_parent"])
+def test_a_study_that_cannot_be_summed_up_says_so_in_one_line(
+    name: str,
+    workspace: Workspace,
+    no_models: None,
+    make_study: Callable[..., StudyConfig],
+    launch: Callable[..., StudySummary],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise MlflowException("database or disk is full")
+
+    study = make_study()
+    calls = 2 if name == "log_file" else 1  # the study's file is attached first
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Tracker, name, _failing(getattr(Tracker, name), calls, MlflowException("full"))
+        )
+        with pytest.raises(HarnessError, match=r"study 'tiny' could not be recorded: MlflowExc"):
+            launch(workspace, study)
+    with monkeypatch.context() as patch:  # what stopped it is told, not what follows
+        patch.setattr(RunRecorder, "flush", _failing(RunRecorder.flush, 1))
+        patch.setattr(Tracker, "close_parent", broken)
+        with pytest.raises(HarnessError, match=r"could not be recorded: OSError"):
+            launch(workspace, make_study(confirm={"seeds": 3}))
+    assert launch(workspace, make_study(confirm={"seeds": 3})).complete

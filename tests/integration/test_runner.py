@@ -17,8 +17,10 @@ from torch import Tensor, nn
 import harness.run.runner
 from harness.config import parse
 from harness.data import Batch, Facts
+from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig
 from harness.run.bench import Bench
+from harness.run.checkpoint import save_checkpoint
 from harness.run.loop import Progress
 from harness.run.runner import Stop, run
 from harness.systems import draw_inputs, generate
@@ -430,3 +432,9 @@ def test_a_checkpoint_of_another_config_is_ignored(
     run(make(seed=3), bench, fresh, checkpoint=tmp_path / "none.pt")
     assert equal(recorder.weights, fresh.weights)
     assert recorder.series("train/d_loss") == fresh.series("train/d_loss")
+
+
+def test_a_checkpoint_of_another_version_is_named(bench: Bench, checkpoint: Path) -> None:
+    save_checkpoint(checkpoint, {"train": {}, "evaluations": [], "config": "{}"})
+    with pytest.raises(HarnessError, match="written by another version of the harness"):
+        run(make(), bench, Memory(), checkpoint=checkpoint)

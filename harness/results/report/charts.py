@@ -120,7 +120,7 @@ def _scores(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | Non
     )
     few = all(len(arm.confirm) < FEWEST_FOR_INTERVALS for arm in arms)
     bars = "" if few else " Bars: interquartile mean with its 95 % bootstrap interval."
-    bars += " An arrow: up to infinity, for runs without a score." * bool(endless)
+    bars += " An arrow: without end, for runs without a score." * bool(endless)
     return Drawing(
         name="scores",
         caption=f"Test {label} of every confirm run, one mark per training seed.{bars}"

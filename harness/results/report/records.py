@@ -294,7 +294,9 @@ def runs_csv(runs: Sequence[RunRecord], curves: Curves, objective: str) -> str:
     facts = ["run_id", "study", "arm", "phase", "trial", "seed", "outcome", "reason", "used"]
     params = list(dict.fromkeys(key for run in runs for key in run.params))
     metrics = sorted({key for run in runs for key in run.metrics if not key.startswith("system/")})
-    tags = sorted({key for run in runs for key in run.tags if key.startswith("version.")})
+    tags = sorted(
+        {key for run in runs for key in run.tags if key.startswith(("version.", "plugin."))}
+    )
     tags.append("mlflow.source.git.commit")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -109,8 +109,7 @@ def _tuned(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | None
     return Drawing(
         name="tuned",
         caption=f"Validation {label} of the search trials against each tuned parameter. Ringed: "
-        "the settings that were confirmed. Crosses at the upper edge: trials without a score."
-        + left_out,
+        "the settings that were confirmed. Crosses at the edge: trials without a score." + left_out,
         alt=f"Scatter plots of validation {label} against "
         + ", ".join(keys)
         + ", one mark per trial.",
@@ -130,7 +129,15 @@ def _scatter_trials(
         x = place(record.cell.point[key])
         if record.value is None:
             edge = ax.get_xaxis_transform()
-            ax.plot(x, 0.98, "x", color=style.colour, transform=edge, clip_on=False, ms=5)
+            ax.plot(
+                x,
+                0.02 if arm.figure.sign < 0 else 0.98,
+                "x",
+                color=style.colour,
+                transform=edge,
+                clip_on=False,
+                ms=5,
+            )
             continue
         ax.scatter(
             x, record.value, s=22, c=style.colour, marker=style.marker, alpha=0.85, linewidths=0

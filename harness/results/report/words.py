@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -219,10 +220,11 @@ def _software(runs: Sequence[RunRecord]) -> str:
         f"{name} {values(f'version.{name}')}"
         for name in ("python", "torch", "torchmetrics", "scipy", "optuna", "mlflow")
     )
+    plugins = " / ".join(sorted({_plugins(run) for run in runs} - {"none"}))
     return (
         f"Execution: {values('device', params=True)}, {values('threads', params=True)} thread(s) "
         f"per run, {values('precision', params=True)}; {versions}; "
-        f"commit {values('mlflow.source.git.commit')}."
+        f"commit {values('mlflow.source.git.commit')}{'; plugins ' * bool(plugins)}{plugins}."
     )
 
 
@@ -262,8 +264,8 @@ def _still_improving(analysis: Analysis, curves: Curves) -> Iterator[str]:
                 continue
             last, value = curve[-1]
             late, earlier = min(curve[:-1], key=lambda point: abs(point[0] - LATE * last))
-            if earlier > 0:
-                changes.append(analysis.figure.sign * (value / earlier - 1))
+            if earlier != 0:
+                changes.append(analysis.figure.sign * (value - earlier) / abs(earlier))
                 share = late / last
         if changes and (change := float(np.median(changes))) < -STILL_IMPROVING:
             yield (
@@ -373,6 +375,7 @@ def _conditions(analysis: Analysis) -> Iterator[str]:
         "thread count": [run.params.get("threads") for run in runs],
         "torch version": [run.tags.get("version.torch") for run in runs],
         "commit": [run.tags.get("mlflow.source.git.commit") for run in runs],
+        "plugins": [_plugins(run) for run in runs],
         "budget": [_budget(run) for run in runs if run.phase == "confirm"],
     }
     for what, values in watched.items():
@@ -412,6 +415,11 @@ def _short(value: str) -> str:
     return commit[:12] + dirty if len(commit) == 40 else value
 
 
+def _plugins(run: RunRecord) -> str:
+    named = {key: run.tags[key] for key in sorted(run.tags) if key.startswith("plugin.")}
+    return ", ".join(f"{key.removeprefix('plugin.')} {named[key]}" for key in named) or "none"
+
+
 def _budget(run: RunRecord) -> str:
     given = {key: run.params[key] for key in run.params if key.startswith("budget.")}
     return ", ".join(f"{value} {key.removeprefix('budget.')}" for key, value in given.items())
@@ -439,13 +447,22 @@ def reproduction(analysis: Analysis, studies: Sequence[StudyRecords]) -> list[tu
         started = last.tags.get("command", f"harness run studies/{records.name}.toml")
         steps.append((f"run the study {records.name} (the same command continues it)", started))
     names = " ".join(shlex.quote(records.name) for records in studies)
-    steps.append(("make this report", f"harness report {names}"))
+    options = "".join(f" --plugin {shlex.quote(each)}" for each in _plugin_sources(studies))
+    steps.append(("make this report", f"harness report {names}{options}"))
     scored = [arm.scored[0] for arm in analysis.arms if arm.scored]
     if scored:
         steps.append(
-            ("train one run again and compare it", f"harness reproduce {scored[0].run_id}")
+            ("train one run again and compare it", f"harness reproduce {scored[0].run_id}{options}")
         )
     return steps
+
+
+def _plugin_sources(studies: Sequence[StudyRecords]) -> list[str]:
+    """Return what `--plugin` named when the studies were run."""
+    commands = {run.tags.get("command", "") for records in studies for run in records.runs}
+    words = [shlex.split(command) for command in sorted(commands)]
+    pairs = [pair for each in words for pair in itertools.pairwise(each)]
+    return list(dict.fromkeys(source for option, source in pairs if option == "--plugin"))
 
 
 def _and(names: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from harness.data import Split
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig
 from harness.evaluate.ruler import SHIPPED
+from harness.plugins import check_plugins
 from harness.records.provenance import environment
 from harness.records.tracking import Tracker, logged_dataset
 from harness.records.workspace import Workspace, sqlite_file
@@ -78,6 +79,8 @@ class Record:
         run = tracker.run(run_id)
         tags, params = dict(run.data.tags), EARLY_PARAMS | run.data.params
         _check_fitness(run_id, run.info.status, tags, params)
+        plugins = {k.removeprefix("plugin."): v for k, v in tags.items() if k.startswith("plugin.")}
+        check_plugins(plugins, f"run {run_id}", exactly=True)
         facts: Facts = {
             (key, step): value
             for key in run.data.metrics
