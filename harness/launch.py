@@ -18,6 +18,7 @@ from harness.results.statistics import smallest_p
 from harness.results.summary import StudySummary, summarise
 from harness.run.bench import Bench, run_params
 from harness.run.execution import Execution, cpu_threads, resolve_device
+from harness.run.pictures import REAL_FILE, image_grid
 from harness.run.runner import RunResult, run
 from harness.study.definition import Definition
 from harness.study.file import check_extension
@@ -71,7 +72,8 @@ def run_study(
         if known.study == study and is_complete(states) and not retry_failed:
             return _summarise(name, known, states)
     with cpu_threads(execution.threads):
-        bench = set_up_bench(study, arms, execution, workspace)
+        pinned = study if known is None else known.pin(study)
+        bench = set_up_bench(pinned, arms, execution, workspace)
     if known is not None and known.dataset_digest != bench.dataset.digest:
         raise HarnessError(
             f"dataset {study.dataset!r} has digest {bench.dataset.digest}, study {name!r} was "
@@ -92,6 +94,7 @@ def run_study(
     tracker.log_file(parent, "study.json", study.model_dump_json(indent=2))
     if source is not None:
         tracker.log_file(parent, "study.toml", source)
+    tracker.log_picture(parent, image_grid(bench.evaluator.real_images("test", 64)), REAL_FILE)
     definition = Definition(
         study=study,
         execution=execution,
@@ -103,6 +106,7 @@ def run_study(
         dataset_digest=bench.dataset.digest,
         created=time.time() if known is None else known.created,
         plugins=plugin_hashes(),
+        extractor=bench.evaluator.describe()["extractor"],
     )
     storage.write_definition(name, definition)
     board = Board(storage, name, study)

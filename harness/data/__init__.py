@@ -8,6 +8,7 @@ from harness.data.loaders import (
     check_dataset_name,
     dataset,
     load_dataset,
+    load_images,
 )
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "check_dataset_name",
     "dataset",
     "load_dataset",
+    "load_images",
     "to_uint8",
     "to_unit_range",
 ]

@@ -69,7 +69,7 @@ def digits(data_dir: Path, image_size: int | None = None) -> Dataset:
         train=parts[0],
         validation=parts[1],
         test=parts[2],
-        extractor="digits_cnn_v1" if image_size in (None, 16) else None,
+        extractor="digits_cnn_v2" if image_size in (None, 16) else None,
     )
 
 
@@ -77,7 +77,7 @@ def digits(data_dir: Path, image_size: int | None = None) -> Dataset:
 def mnist(data_dir: Path, image_size: int | None = None) -> Dataset:
     """MNIST: 50,000 + 10,000 + 10,000 handwritten digits, 28x28 grey."""
     dataset = _torchvision("mnist", "MNIST", data_dir, image_size, 10_000)
-    return _with_extractor(dataset, "mnist_cnn_v1", image_size in (None, 28))
+    return _with_extractor(dataset, "mnist_cnn_v2", image_size in (None, 28))
 
 
 @dataset
@@ -150,23 +150,21 @@ def _with_extractor(dataset: Dataset, extractor: str, applies: bool) -> Dataset:
     return dataclasses.replace(dataset, extractor=extractor if applies else None)
 
 
-def _folder(root: Path, image_size: int | None) -> Dataset:
-    """Load every image under `root` as RGB.
+def load_images(root: Path, size: int) -> tuple[Tensor, list[Path]]:
+    """Load every image under a folder as RGB, resized and cropped to a square.
 
-    Sub-folders are classes where all images lie in them.
+    Returns:
+        (N, 3, size, size) uint8 in the order of their paths, and these.
+
+    Raises:
+        HarnessError: There is no such folder, or a file is no readable image.
     """
     from PIL import Image, UnidentifiedImageError
     from torchvision.transforms import v2
 
     if not root.is_dir():
-        raise HarnessError(f"dataset 'folder:{root}': there is no such folder")
+        raise HarnessError(f"folder {root}: there is no such folder")
     paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    if len(paths) < 12:
-        raise HarnessError(
-            f"dataset 'folder:{root}' has {len(paths)} images; at least 12 are needed for its "
-            "training, validation and test parts"
-        )
-    size = image_size or 32
     shape = v2.Compose([v2.PILToTensor(), v2.Resize(size, antialias=True), v2.CenterCrop(size)])
     images = []
     for path in paths:
@@ -174,15 +172,29 @@ def _folder(root: Path, image_size: int | None) -> Dataset:
             with Image.open(path) as image:
                 images.append(shape(image.convert("RGB")))
         except (UnidentifiedImageError, OSError) as error:
-            raise HarnessError(
-                f"dataset 'folder:{root}': {path} is not a readable image"
-            ) from error
+            raise HarnessError(f"{path} is not a readable image") from error
+    return torch.stack(images) if images else torch.zeros(
+        0, 3, size, size, dtype=torch.uint8
+    ), paths
+
+
+def _folder(root: Path, image_size: int | None) -> Dataset:
+    """Load every image under `root` as RGB.
+
+    Sub-folders are classes where all images lie in them.
+    """
+    images, paths = load_images(root, image_size or 32)
+    if len(paths) < 12:
+        raise HarnessError(
+            f"dataset 'folder:{root}' has {len(paths)} images; at least 12 are needed for its "
+            "training, validation and test parts"
+        )
     classes = sorted({p.relative_to(root).parts[0] for p in paths if p.parent != root})
     labels = None
     if len(classes) > 1 and all(p.parent != root for p in paths):
         labels = torch.tensor([classes.index(p.relative_to(root).parts[0]) for p in paths])
     held_out = len(paths) // 6
-    parts = _cut(torch.stack(images), labels, [len(paths) - 2 * held_out, held_out, held_out])
+    parts = _cut(images, labels, [len(paths) - 2 * held_out, held_out, held_out])
     return Dataset(
         name=f"folder:{root}", source=str(root), train=parts[0], validation=parts[1], test=parts[2]
     )

@@ -2,7 +2,7 @@
 
 from harness.evaluate import metrics
 from harness.evaluate.config import EvaluateConfig
-from harness.evaluate.evaluator import Evaluator
+from harness.evaluate.evaluator import Evaluator, count_samples
 from harness.evaluate.metric import METRICS, Compared, Figure, Metric, metric
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Evaluator",
     "Figure",
     "Metric",
+    "count_samples",
     "metric",
     "metrics",
 ]

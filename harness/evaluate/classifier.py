@@ -1,4 +1,4 @@
-"""The small classifier whose penultimate layer is a ruler, and the one recipe that trains it."""
+"""The small classifier inside every ruler, and the one recipe that trains it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, relu
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, relu
 
 from harness.data import Part, to_unit_range
 from harness.randomness import derive_seed, seeded
 
-# The version enters every ruler's hash: a change of anything below, or of the network, raises it.
-RECIPE = "v1"
+# A change of anything below, or of the network, is another recipe (see `ruler.RECIPE`).
+POOLED = 4  # side of the maps that leave the convolutions
 BATCH_SIZE = 128
 EPOCHS = 40
 MIN_STEPS = 200
@@ -41,9 +41,9 @@ class Classifier(nn.Module):
             *_block(sample_shape[0], 32, stride=1),
             *_block(32, 64, stride=2),
             *_block(64, 64, stride=2),
-            nn.AdaptiveAvgPool2d(4),
+            nn.AdaptiveAvgPool2d(POOLED),
             nn.Flatten(),
-            nn.Linear(64 * 4 * 4, num_features),
+            nn.Linear(64 * POOLED * POOLED, num_features),
             # Features of unit variance, whatever the data: KID's kernel (xᵀy / d + 1)³ has a scale.
             nn.BatchNorm1d(num_features, affine=False),
         )
@@ -61,6 +61,20 @@ class Classifier(nn.Module):
         """Return the logits of uint8 images: (N, C, H, W) -> (N, num_classes)."""
         logits: Tensor = self.classify(relu(self.features(images)))
         return logits
+
+    def depths(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what every depth sees of uint8 images, and their logits.
+
+        Returns:
+            The three convolutions' activations, averaged to 4x4 and side by side, (N, D), and the
+            logits (N, num_classes).
+        """
+        maps, seen = to_unit_range(images), []
+        for layer in self.embed:
+            maps = layer(maps)
+            if isinstance(layer, nn.ReLU):
+                seen.append(adaptive_avg_pool2d(maps, POOLED).flatten(1))
+        return torch.cat(seen, dim=1), self.classify(relu(maps))
 
 
 def _block(in_channels: int, out_channels: int, *, stride: int) -> list[nn.Module]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -10,16 +14,26 @@ from torch import Tensor
 from harness.data import Dataset, Split
 from harness.errors import HarnessError, unknown_name
 from harness.evaluate import EvaluateConfig
-from harness.evaluate.features import Extractor
-from harness.evaluate.files import read_features, write_features
+from harness.evaluate.features import Extractor, Features, plain_float32
+from harness.evaluate.files import (
+    read_features,
+    read_figures,
+    write_atomically,
+    write_features,
+)
 from harness.evaluate.inception import inception
-from harness.evaluate.metric import FLOOR, METRICS, Compared, metric_of, objective_figure
-from harness.evaluate.ruler import SHIPPED, shipped_ruler, trained_ruler
+from harness.evaluate.metric import FLOOR, METRICS, Compared, Metric, metric_of, objective_figure
+from harness.evaluate.neighbours import nearest
+from harness.evaluate.ruler import RECIPE, SHIPPED, own_rulers, shipped_ruler, trained_ruler
+from harness.plugins import plugin_hashes
 from harness.randomness import derive_seed
 
 SUBSET_SEED = 0  # the same real images for every run of every study
+FLOOR_DRAWS = 5
 MIN_SAMPLES = 16
 MAX_DEFAULT_SAMPLES = 10_000
+Draw: TypeAlias = tuple[Split, int]
+"""A split, and which random subset of it."""
 
 
 class Evaluator:
@@ -49,11 +63,11 @@ class Evaluator:
         self.objective = objective_figure(config.objective)
         self._dataset = dataset
         self._cache_dir = cache_dir
-        self.num_samples = _num_samples(dataset, config)
+        self.num_samples = count_samples(dataset, config)
         self._extractor = _extractor(dataset, config, cache_dir, device)
         self.protocol = f"{self._extractor.name}_{_short(self.num_samples)}"
         self._config = config
-        self._real_features: dict[Split, Tensor] = {}
+        self._features: dict[Draw, Features] = {}
 
     def key(self, split: Split, figure: str) -> str:
         """Return a figure's full name, e.g. `val/fid_mnist_cnn_v1_10k`."""
@@ -61,12 +75,13 @@ class Evaluator:
         own = metric_of(figure).protocol(self._config)
         return "_".join(filter(None, (f"{prefix}/{figure}", self.protocol, own)))
 
-    def score(self, fake_images: Tensor, split: Split) -> dict[str, float]:
-        """Return every registered metric's figures of samples against a split, by key.
+    def score(self, fake_images: Tensor, *splits: Split, final: bool = True) -> dict[str, float]:
+        """Return the registered metrics' figures of samples against each split, by key.
 
         Args:
             fake_images: (num_samples, C, H, W) uint8 on any device.
-            split: The real images to compare with.
+            splits: The real images to compare with.
+            final: Whether to compute those metrics too that are left for a run's end.
 
         Raises:
             ValueError: Wrong number, shape or type of images, or features that are not finite.
@@ -77,28 +92,85 @@ class Evaluator:
                 f"expected {expected} uint8 images, got {tuple(fake_images.shape)} "
                 f"{fake_images.dtype}"
             )
-        compared = Compared(
-            real=self._real(split), fake=self._extractor(fake_images), config=self._config
-        )
+        fakes = self._extractor(fake_images)
         return {
             self.key(split, figure): value
-            for name in METRICS
-            for figure, value in METRICS[name].compute(compared).items()
+            for split in splits
+            for metric in self._metrics()
+            if final or not metric.at_end or self.objective in metric.figures
+            for figure, value in self._compute(metric, fakes, split).items()
         }
 
     def floor(self, split: Split) -> dict[str, float]:
-        """Return what real training images score against a split, as a perfect model would.
+        """Return what real images score against a split, as a perfect model would, by key.
 
-        The training images are as many as the samples, a fixed random subset; `num_samples` never
-        exceeds the training part, since the constructor refuses that.
+        Several random draws of as many training images give a mean and a standard deviation, and
+        one draw against another what training images score among themselves. Metrics that the
+        ruler's own training images would flatter get the other held-out part instead.
         """
-        compared = Compared(real=self._real(split), fake=self._real("train"), config=self._config)
-        return {
-            self.key(split, f"{figure}{FLOOR}"): value
-            for name in METRICS
-            if METRICS[name].has_floor
-            for figure, value in METRICS[name].compute(compared).items()
-        }
+        names = ",".join(sorted(figure.name for each in self._metrics() for figure in each.figures))
+        made = f"{names}/{self._config.kid_subsets}/{sorted(plugin_hashes().items())}"
+        hash8 = hashlib.sha256(made.encode()).hexdigest()[:8]
+        kept = self._cache_dir / f"{self._cache_name('floors_v1', split, hash8)}.json"
+        figures = read_figures(kept)
+        if figures is None:
+            figures = self._floor(split)
+            write_atomically(kept, json.dumps(figures).encode())
+        return {self.key(split, figure): value for figure, value in figures.items()}
+
+    def _floor(self, split: Split) -> dict[str, float]:
+        other: Split = "test" if split == "validation" else "validation"
+        first, *more = [self._real(("train", draw)) for draw in range(FLOOR_DRAWS)]
+        figures: dict[str, float] = {}
+        for metric in self._metrics():
+            if metric.floor == "held_out":
+                found = self._compute(metric, self._real((other, 0)), split)
+                figures |= {f"{name}{FLOOR}": value for name, value in found.items()}
+            elif metric.floor == "train":
+                draws = [self._compute(metric, each, split) for each in (first, *more)]
+                among = self._compute(metric, more[0], ("train", 0))
+                for name, value in among.items():
+                    values = torch.tensor([draw[name] for draw in draws], dtype=torch.float64)
+                    figures[f"{name}{FLOOR}"] = float(values.mean())
+                    figures[f"{name}{FLOOR}_sd"] = float(values.std())
+                    figures[f"{name}{FLOOR}_train"] = value
+        return figures
+
+    def nearest_training_images(self, images: Tensor) -> Tensor:
+        """Return for each image the training image with the nearest features, of as many as scored.
+
+        Args:
+            images: (N, C, H, W) uint8.
+        """
+        _, places = nearest(self._extractor(images).values, self._real(("train", 0)).values)
+        return self._subset("train", 0)[places]
+
+    def classes_of(self, images: Tensor) -> Tensor | None:
+        """Return the ruler's class of each image, (N,), or None where it knows none."""
+        classes = self._extractor(images).classes
+        return None if classes is None else classes.argmax(dim=1)
+
+    def real_images(self, split: Split, num: int) -> Tensor:
+        """Return the first `num` of the images that a split's scores rest on."""
+        return self._subset(split, 0)[:num]
+
+    def _metrics(self) -> list[Metric]:
+        """Return the metrics that this ruler can serve."""
+        every = [METRICS[name] for name in METRICS]
+        return [metric for metric in every if self._extractor.classes or not metric.needs_classes]
+
+    def _compute(self, metric: Metric, fakes: Features, real: Split | Draw) -> Mapping[str, float]:
+        reals = self._real((real, 0) if isinstance(real, str) else real)
+        compared = Compared(
+            real=reals.values,
+            fake=fakes.values,
+            train=self._real(("train", 0)).values,
+            real_classes=reals.classes,
+            fake_classes=fakes.classes,
+            config=self._config,
+        )
+        with plain_float32(torch.device("cpu")):
+            return metric.compute(compared)
 
     def describe(self) -> dict[str, str]:
         """Return the protocol's facts for the record."""
@@ -115,28 +187,30 @@ class Evaluator:
             facts["extractor_accuracy"] = self._extractor.accuracy
         return facts
 
-    def _real(self, split: Split) -> Tensor:
-        """Return the features of a split's fixed subset, from memory, the cache or the images."""
-        if split not in self._real_features:
-            # v1: of what a cached file holds, apart from what its name says.
-            facts = (split, str(self.num_samples), self._extractor.sha256[:16])
-            name = "_".join(("features_v1", self._dataset.digest, *facts))
-            path = self._cache_dir / f"{name}.safetensors"
+    def _real(self, draw: Draw) -> Features:
+        """Return the features of a fixed subset, from memory, the cache or the images."""
+        if draw not in self._features:
+            path = self._cache_dir / f"{self._cache_name('features_v2', *draw)}.safetensors"
             features = read_features(path)
             if features is None:
-                features = self._extractor(self._subset(split))
+                features = self._extractor(self._subset(*draw))
                 write_features(path, features)
-            self._real_features[split] = features
-        return self._real_features[split]
+            self._features[draw] = features
+        return self._features[draw]
 
-    def _subset(self, split: Split) -> Tensor:
+    def _cache_name(self, *what: object) -> str:
+        facts = (self._dataset.digest, self.num_samples, self._extractor.sha256[:16])
+        return "_".join(map(str, (*what, *facts)))
+
+    def _subset(self, split: Split, draw: int) -> Tensor:
         """Return `num_samples` images of a split, drawn at random with a fixed seed."""
         images = self._dataset.part(split).images
-        generator = torch.Generator().manual_seed(derive_seed(SUBSET_SEED, "subset", split))
+        name = ("subset", split, str(draw)) if draw else ("subset", split)
+        generator = torch.Generator().manual_seed(derive_seed(SUBSET_SEED, *name))
         return images[torch.randperm(len(images), generator=generator)[: self.num_samples]]
 
 
-def _num_samples(dataset: Dataset, config: EvaluateConfig) -> int:
+def count_samples(dataset: Dataset, config: EvaluateConfig) -> int:
     """Return n: as configured, or the largest that every part has, at most 10,000."""
     maximum = min(len(dataset.train), len(dataset.validation), len(dataset.test))
     if maximum < MIN_SAMPLES:
@@ -156,19 +230,20 @@ def _num_samples(dataset: Dataset, config: EvaluateConfig) -> int:
 def _extractor(
     dataset: Dataset, config: EvaluateConfig, cache_dir: Path, device: torch.device
 ) -> Extractor:
-    name = dataset.extractor if config.extractor is None else config.extractor
+    name = config.extractor or dataset.extractor
     if config.extractor_weights is not None and name != "inception":
         raise HarnessError(
             f"evaluate.extractor_weights = {str(config.extractor_weights)!r}: only "
             'evaluate.extractor = "inception" takes a weights file'
         )
-    if name is None:
-        return trained_ruler(dataset, cache_dir, device)
     if name == "inception":
         return inception(config.extractor_weights, device)
-    if name not in SHIPPED:
-        raise unknown_name("evaluate.extractor", name, [*SHIPPED, "inception"])
-    return shipped_ruler(name, dataset, device)
+    if name in SHIPPED:
+        return shipped_ruler(name, dataset, device)
+    own = own_rulers(dataset)
+    if name is not None and name not in own:
+        raise unknown_name("evaluate.extractor", name, [*SHIPPED, *own, "inception"])
+    return trained_ruler(dataset, cache_dir, device, own[name] if name else RECIPE)
 
 
 def _short(count: int) -> str:

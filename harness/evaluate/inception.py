@@ -47,8 +47,9 @@ def inception(weights: Path | None, device: torch.device) -> Extractor:
         sha256=sha256,
         num_features=2048,
         network=network,
-        extract=lambda images: network(_three_channels(images)),
+        extract=lambda images: (network(_three_channels(images)), None),
         device=device,
+        classes=False,
         chunk_size=50,
     )
 

@@ -22,16 +22,24 @@ class Compared:
     """What a metric sees.
 
     Attributes:
-        real: Features of real images, (n, d) float32.
+        real: Features of the split's real images, (n, d) float32.
         fake: Features of as many generated ones.
+        train: Features of as many training images.
+        real_classes: The ruler's class probabilities of the real images, (n, K), or None where it
+            knows no classes.
+        fake_classes: Of the generated ones.
         config: The study's `[evaluate]` table.
     """
 
     real: Tensor
     fake: Tensor
+    train: Tensor
+    real_classes: Tensor | None = None
+    fake_classes: Tensor | None = None
     config: EvaluateConfig
 
 
+FloorKind = Literal["train", "held_out"]
 Compute: TypeAlias = Callable[[Compared], Mapping[str, float]]
 
 
@@ -85,7 +93,10 @@ class Metric:
     Attributes:
         figures: What `compute` returns.
         compute: Returns every figure by its name.
-        has_floor: Whether real images are scored too: what a perfect model would get.
+        floor: Which real images are scored too, for what a perfect model would get: several draws
+            of training images, or the other held-out part where training images are no control.
+        at_end: Whether it is computed at the end of a run only, unless runs are ranked by it.
+        needs_classes: Whether it is left out where the ruler knows no classes.
         protocol: Returns what metric keys must say beside extractor and number of samples, where
             the config differs from its defaults; else "".
         facts: Returns what a run's record says of it, for this config and number of samples, under
@@ -94,7 +105,9 @@ class Metric:
 
     figures: tuple[Figure, ...]
     compute: Compute
-    has_floor: bool
+    floor: FloorKind | None
+    at_end: bool
+    needs_classes: bool
     protocol: Callable[[EvaluateConfig], str]
     facts: Callable[[EvaluateConfig, int], Mapping[str, str]]
 
@@ -105,7 +118,9 @@ FLOOR = "_floor"  # ends the names of what real images score
 
 def metric(
     *figures: Figure,
-    has_floor: bool = False,
+    floor: FloorKind | None = None,
+    at_end: bool = False,
+    needs_classes: bool = False,
     protocol: Callable[[EvaluateConfig], str] = lambda config: "",
     facts: Callable[[EvaluateConfig, int], Mapping[str, str]] = lambda config, num_samples: {},
 ) -> Callable[[Compute], Compute]:
@@ -117,7 +132,13 @@ def metric(
             if figure.name in taken or FLOOR in figure.name:
                 raise ValueError(f"the figure {figure.name!r} is taken by another metric")
         entry = Metric(
-            figures=figures, compute=compute, has_floor=has_floor, protocol=protocol, facts=facts
+            figures=figures,
+            compute=compute,
+            floor=floor,
+            at_end=at_end,
+            needs_classes=needs_classes,
+            protocol=protocol,
+            facts=facts,
         )
         METRICS.add(compute.__name__, entry, first_line(compute))
         return compute
@@ -127,7 +148,7 @@ def metric(
 
 def metric_of(figure: str) -> Metric:
     """Return the metric that a figure, or its floor, belongs to; raises HarnessError for others."""
-    name = figure.removesuffix(FLOOR)
+    name = figure.partition(FLOOR)[0]
     owners = {each.name: METRICS[key] for key in METRICS for each in METRICS[key].figures}
     if name not in owners:
         raise unknown_name("figure", name, owners)
@@ -167,8 +188,12 @@ def describe_figures() -> dict[str, str]:
     for name in METRICS:
         for figure in METRICS[name].figures:
             lines[figure.name] = f"{figure.description}, {figure.direction()}"
-            if METRICS[name].has_floor:
+            if METRICS[name].floor == "train":
                 lines[f"{figure.name}{FLOOR}"] = (
-                    f"{figure.label} of real training images at the same number of samples"
+                    f"{figure.label} of training images, mean of several draws of as many; "
+                    f"{FLOOR}_sd: their standard deviation; {FLOOR}_train: of one draw against "
+                    "another"
                 )
+            elif METRICS[name].floor == "held_out":
+                lines[f"{figure.name}{FLOOR}"] = f"{figure.label} of the other held-out part"
     return lines

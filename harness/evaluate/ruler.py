@@ -1,7 +1,9 @@
-"""Ruler files: a trained classifier with the facts about it, as safetensors.
+"""Rulers: what images are measured with, as safetensors files that say how they were made.
 
-Two rulers ship with the package (docs/rulers.md); any other labelled dataset gets one of its own,
-trained once and kept in the cache.
+A ruler is a small classifier. By recipe v1 its embedding is the features; by recipe v2 they are
+what all its depths see, whitened, so that what the classes do not need is measured too. Two
+datasets have rulers that ship with the package (docs/rulers.md); any other labelled one gets its
+own, trained once and kept in the cache.
 """
 
 from __future__ import annotations
@@ -16,23 +18,75 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn.functional import relu
 
 from harness.data import Dataset, Part
 from harness.errors import HarnessError
-from harness.evaluate import classifier
-from harness.evaluate.classifier import Classifier, train_classifier
+from harness.evaluate.classifier import Classifier, accuracy, train_classifier
 from harness.evaluate.features import Extractor
 from harness.evaluate.files import write_once
 from harness.randomness import seeded
 
 FOLDER = Path(__file__).with_name("rulers")
 SEED = 0
+RECIPE = "v2"  # of new rulers; v1 stays for what was measured with it
+RECIPES = ("v1", "v2")
 
 # A shipped ruler is versioned and never overwritten: every published score depends on its bytes.
 SHIPPED = {
     "digits_cnn_v1": "2f60d0f4fbda13721e194af07bb63aa3de47d61366b04e5f4b41e8db2310674d",
+    "digits_cnn_v2": "170bf7e9f5c76986de571961c9617009268943b3e989ed985413adb7f4d0458a",
     "mnist_cnn_v1": "3d5fc70d9b3667c37334be241e9897f7c1582b2a4a230d8b22cd6f8fca898a86",
+    "mnist_cnn_v2": "85bc805ff3437a6a547a1ecd3ec16de50632e62181d440f71994afe6286aa298",
 }
+
+
+class Ruler(nn.Module):
+    """A classifier and what its features are.
+
+    Args:
+        classifier: In eval mode.
+        num_features: d.
+        recipe: One of `RECIPES`.
+    """
+
+    mean: Tensor
+    projection: Tensor
+
+    def __init__(self, classifier: Classifier, num_features: int, recipe: str) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.recipe = recipe
+        if recipe != "v1":
+            channels, height, width = classifier.sample_shape
+            blank = torch.zeros(1, channels, height, width, dtype=torch.uint8)
+            with torch.no_grad():
+                num_seen = classifier.eval().depths(blank)[0].shape[1]
+            self.register_buffer("mean", torch.zeros(num_seen))
+            self.register_buffer("projection", torch.zeros(num_seen, num_features))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (N, d) and logits (N, K) of uint8 images (N, C, H, W)."""
+        if self.recipe == "v1":
+            features = self.classifier.features(images)
+            logits: Tensor = self.classifier.classify(relu(features))
+            return features, logits
+        seen, logits = self.classifier.depths(images)
+        return (seen - self.mean) @ self.projection, logits
+
+    @torch.no_grad()
+    def whiten(self, images: Tensor) -> None:
+        """Project on the leading principal components of images' features, each of variance 1."""
+        seen = torch.cat([self.classifier.depths(chunk)[0] for chunk in images.split(500)]).double()
+        covariance, mean = torch.cov(seen.T), seen.mean(dim=0)
+        variances, directions = torch.linalg.eigh(covariance)  # in ascending order
+        num_features = self.projection.shape[1]
+        leading = directions[:, -num_features:] / variances[-num_features:].sqrt()
+        # An eigenvector's sign is arbitrary: the largest entry of each is made positive.
+        signs = leading.gather(0, leading.abs().argmax(dim=0, keepdim=True)).sign()
+        self.mean.copy_(mean)
+        self.projection.copy_((leading * signs).flip(1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,34 +114,38 @@ class RulerFacts:
     test_accuracy: float
 
 
-def make_ruler(dataset: Dataset, num_features: int) -> tuple[Classifier, RulerFacts]:
+def make_ruler(dataset: Dataset, num_features: int, recipe: str) -> tuple[Ruler, RulerFacts]:
     """Train a ruler on the training part of a labelled dataset and measure its accuracy."""
     network = train_classifier(dataset.train, num_features, SEED)
+    ruler = Ruler(network, num_features, recipe)
+    if recipe != "v1":
+        ruler.whiten(dataset.train.images)
     facts = RulerFacts(
         dataset=key_safe(dataset.name),
         sample_shape=network.sample_shape,
         num_features=num_features,
         num_classes=network.num_classes,
-        recipe=classifier.RECIPE,
+        recipe=recipe,
         train_digest=train_digest(dataset.train),
-        validation_accuracy=classifier.accuracy(network, dataset.validation),
-        test_accuracy=classifier.accuracy(network, dataset.test),
+        validation_accuracy=accuracy(network, dataset.validation),
+        test_accuracy=accuracy(network, dataset.test),
     )
-    return network, facts
+    return ruler, facts
 
 
-def dump_ruler(network: Classifier, facts: RulerFacts) -> bytes:
+def dump_ruler(ruler: Ruler, facts: RulerFacts) -> bytes:
     """Return the contents of a ruler file; equal rulers give equal bytes."""
     # One sorted JSON string, for safetensors writes several header entries in random order.
     header = {"ruler": json.dumps(asdict(facts), sort_keys=True)}
-    return safetensors.torch.save(network.state_dict(), header)
+    weights = ruler.classifier.state_dict() if facts.recipe == "v1" else ruler.state_dict()
+    return safetensors.torch.save(weights, header)
 
 
-def load_ruler(path: Path) -> tuple[Classifier, RulerFacts, str]:
+def load_ruler(path: Path) -> tuple[Ruler, RulerFacts, str]:
     """Read a ruler file.
 
     Returns:
-        The classifier in eval mode, its facts, and the file's SHA-256.
+        The ruler in eval mode, its facts, and the file's SHA-256.
 
     Raises:
         OSError, SafetensorError, ValueError, RuntimeError: The file is missing or no ruler.
@@ -105,8 +163,9 @@ def load_ruler(path: Path) -> tuple[Classifier, RulerFacts, str]:
         network = Classifier(
             facts.sample_shape, num_features=facts.num_features, num_classes=facts.num_classes
         )
-    network.load_state_dict(weights)
-    return network.eval(), facts, hashlib.sha256(contents).hexdigest()
+    ruler = Ruler(network, facts.num_features, facts.recipe)
+    (network if facts.recipe == "v1" else ruler).load_state_dict(weights)
+    return ruler.eval(), facts, hashlib.sha256(contents).hexdigest()
 
 
 def shipped_ruler(name: str, dataset: Dataset, device: torch.device) -> Extractor:
@@ -116,7 +175,7 @@ def shipped_ruler(name: str, dataset: Dataset, device: torch.device) -> Extracto
         HarnessError: Its file is damaged, or it measures images of another shape than the data's.
     """
     try:
-        network, facts, sha256 = load_ruler(FOLDER / f"{name}.safetensors")
+        ruler, facts, sha256 = load_ruler(FOLDER / f"{name}.safetensors")
     except (OSError, SafetensorError, ValueError, RuntimeError):
         sha256 = "unreadable"
     if sha256 != SHIPPED[name]:
@@ -130,10 +189,24 @@ def shipped_ruler(name: str, dataset: Dataset, device: torch.device) -> Extracto
             f"{dataset.name!r} has {_by(dataset.sample_shape)}; omit it for the dataset's own, or "
             "set 'inception'"
         )
-    return _extractor(name, network, facts, sha256, device)
+    return _extractor(name, ruler, facts, sha256, device)
 
 
-def trained_ruler(dataset: Dataset, cache_dir: Path, device: torch.device) -> Extractor:
+def own_rulers(dataset: Dataset) -> dict[str, str]:
+    """Return the names of the rulers that a labelled dataset can be given, with their recipes."""
+    if dataset.num_classes < 2:
+        return {}
+    names = {}
+    for recipe in RECIPES:
+        made = f"{dataset.digest}/{recipe}/{_num_features(dataset)}/{SEED}"
+        hash8 = hashlib.sha256(made.encode()).hexdigest()[:8]
+        names[f"{key_safe(dataset.name)}_cnn_{hash8}"] = recipe
+    return names
+
+
+def trained_ruler(
+    dataset: Dataset, cache_dir: Path, device: torch.device, recipe: str = RECIPE
+) -> Extractor:
     """Return the ruler of any labelled dataset: trained once, then read from the cache.
 
     The first file wins: processes that train at the same time all go on with the same weights.
@@ -146,15 +219,17 @@ def trained_ruler(dataset: Dataset, cache_dir: Path, device: torch.device) -> Ex
             f"evaluate.extractor is not set and dataset {dataset.name!r} has no labels to train a "
             'ruler on: set evaluate.extractor = "inception"'
         )
-    # FID's bias grows with d / n: few features where the held-out parts are small.
-    held_out = min(len(dataset.validation), len(dataset.test))
-    num_features = 64 if held_out >= 2000 else 32
-    recipe = f"{dataset.digest}/{classifier.RECIPE}/{num_features}/{SEED}"
-    hash8 = hashlib.sha256(recipe.encode()).hexdigest()[:8]
-    name = f"{key_safe(dataset.name)}_cnn_{hash8}"
+    name = next(name for name, own in own_rulers(dataset).items() if own == recipe)
     path = cache_dir / f"{name}.safetensors"
-    network, facts, sha256 = _read_or_make(path, lambda: make_ruler(dataset, num_features))
-    return _extractor(name, network, facts, sha256, device)
+    ruler, facts, sha256 = _read_or_make(
+        path, lambda: make_ruler(dataset, _num_features(dataset), recipe)
+    )
+    return _extractor(name, ruler, facts, sha256, device)
+
+
+def _num_features(dataset: Dataset) -> int:
+    """Return d: FID's bias grows with d / n, so few where the held-out parts are small."""
+    return 64 if min(len(dataset.validation), len(dataset.test)) >= 2000 else 32
 
 
 def train_digest(part: Part) -> str:
@@ -173,8 +248,8 @@ def key_safe(dataset_name: str) -> str:
 
 
 def _read_or_make(
-    path: Path, make: Callable[[], tuple[Classifier, RulerFacts]]
-) -> tuple[Classifier, RulerFacts, str]:
+    path: Path, make: Callable[[], tuple[Ruler, RulerFacts]]
+) -> tuple[Ruler, RulerFacts, str]:
     try:
         return load_ruler(path)
     except FileNotFoundError:
@@ -186,15 +261,16 @@ def _read_or_make(
 
 
 def _extractor(
-    name: str, network: Classifier, facts: RulerFacts, sha256: str, device: torch.device
+    name: str, ruler: Ruler, facts: RulerFacts, sha256: str, device: torch.device
 ) -> Extractor:
     return Extractor(
         name=name,
         sha256=sha256,
         num_features=facts.num_features,
-        network=network,
-        extract=network.features,
+        network=ruler,
+        extract=ruler,
         device=device,
+        classes=True,
         accuracy=f"{facts.validation_accuracy:.4f} validation, {facts.test_accuracy:.4f} test",
     )
 

@@ -29,3 +29,16 @@ class Definition(Config):
     """Seconds since 1970."""
     plugins: dict[str, str] = {}
     """Name -> hash of every plugin that was loaded."""
+    extractor: str = ""
+    """What scores are measured with; early records have it in `metric` alone."""
+
+    def pin(self, study: StudyConfig) -> StudyConfig:
+        """Return a study with this one's feature extractor where its file names none.
+
+        A dataset's default may become another one; a study keeps what it was started with.
+        """
+        name = self.extractor or self.metric.removeprefix("test/fid_").rpartition("_")[0]
+        if study.evaluate.extractor is not None or name.startswith("inception"):
+            return study
+        evaluate = study.evaluate.model_copy(update={"extractor": name})
+        return study.model_copy(update={"evaluate": evaluate})

@@ -64,7 +64,7 @@ def _worker_process(plan: Plan, index: int, events: Any) -> None:
     try:
         load_plugins(plan.plugins)
         check_plugins(plan.definition.plugins, f"study {plan.name!r}", exactly=True)
-        bench = set_up_bench(study, study.arms(), execution, plan.workspace)
+        bench = set_up_bench(plan.definition.pin(study), study.arms(), execution, plan.workspace)
         Worker(plan, bench, events.put, index).work()
     except KeyboardInterrupt:
         raise SystemExit(130) from None

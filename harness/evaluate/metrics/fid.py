@@ -43,7 +43,7 @@ def fid(real_features: Tensor, fake_features: Tensor) -> float:
         caveat="is biased upwards by the number of samples and sees neither memorised training "
         "images nor everything that people see: look at the samples",
     ),
-    has_floor=True,
+    floor="train",
 )
 def frechet_distance(compared: Compared) -> dict[str, float]:
     """Frechet distance of features."""

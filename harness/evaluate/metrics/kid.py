@@ -73,7 +73,7 @@ def _facts(config: EvaluateConfig, num_samples: int) -> dict[str, str]:
         best="lower",
         caveat="is unbiased, so that it may be slightly negative",
     ),
-    has_floor=True,
+    floor="train",
     protocol=_protocol,
     facts=_facts,
 )

@@ -57,7 +57,7 @@ def test_digits_parts_are_the_whole_without_overlap(digits: Dataset) -> None:
 def test_digits_shapes(digits: Dataset) -> None:
     assert digits.sample_shape == (1, 16, 16)
     assert digits.num_classes == 10
-    assert digits.extractor == "digits_cnn_v1"
+    assert digits.extractor == "digits_cnn_v2"
     for part in (digits.train, digits.validation, digits.test):
         assert part.images.dtype == torch.uint8
         assert part.labels is not None
@@ -404,7 +404,7 @@ def test_files_at_hand_are_not_downloaded(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(torchvision.datasets, "MNIST", Fake)
     dataset = load_dataset("mnist", tmp_path)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (30, 10_000, 7)
-    assert dataset.extractor == "mnist_cnn_v1"
+    assert dataset.extractor == "mnist_cnn_v2"
     assert load_dataset("mnist", tmp_path, 32).extractor is None
 
 

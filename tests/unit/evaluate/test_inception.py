@@ -45,10 +45,11 @@ def test_inception_takes_grey_images_as_three_channels(
     grey = torch.randint(0, 256, (2, 1, 8, 8), generator=torch.Generator().manual_seed(0))
     grey = grey.to(torch.uint8)
     features = extractor(grey)
-    assert features.shape == (2, 2048)
-    assert features.dtype == torch.float32
-    assert torch.equal(features, extractor(grey.repeat(1, 3, 1, 1)))
-    assert not torch.equal(features[0], features[1])
+    assert features.values.shape == (2, 2048)
+    assert features.values.dtype == torch.float32
+    assert features.classes is None
+    assert torch.equal(features.values, extractor(grey.repeat(1, 3, 1, 1)).values)
+    assert not torch.equal(features.values[0], features.values[1])
     assert capfd.readouterr() == ("", "")
 
 

@@ -79,7 +79,7 @@ def test_fid_and_kid_grow_with_damage(kind: str, dataset: Dataset, evaluator: Ev
     for metric in zip(*ladder, strict=True):
         assert list(metric) == sorted(metric)
         assert len(set(metric)) == len(metric)
-    assert ladder[-1][0] > 20 * ladder[0][0]
+    assert ladder[-1][0] > 10 * ladder[0][0]
 
 
 def test_one_prototype_per_class_is_far_worse_than_the_floor(
@@ -104,16 +104,17 @@ def test_feature_spread_tells_collapse(dataset: Dataset, evaluator: Evaluator) -
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_files_are_small_and_intact(name: str) -> None:
     path = FOLDER / f"{name}.safetensors"
-    network, facts, sha256 = load_ruler(path)
+    ruler, facts, sha256 = load_ruler(path)
     assert path.stat().st_size <= MAX_BYTES
     assert sha256 == SHIPPED[name]
     assert facts.num_features <= (32 if name.startswith("digits") else 64)
-    assert (facts.num_classes, facts.sample_shape) == (10, network.sample_shape)
-    assert not network.training
+    assert (facts.num_classes, facts.sample_shape) == (10, ruler.classifier.sample_shape)
+    assert not ruler.training
 
 
 def test_recorded_accuracy_is_reproduced(dataset: Dataset) -> None:
-    network, facts, _ = load_ruler(FOLDER / f"{dataset.extractor}.safetensors")
+    ruler, facts, _ = load_ruler(FOLDER / f"{dataset.extractor}.safetensors")
+    network = ruler.classifier
     assert facts.dataset == dataset.name
     # One image of 400 more or less is what another processor's rounding may change.
     assert accuracy(network, dataset.test) == pytest.approx(facts.test_accuracy, abs=0.0025)
@@ -132,14 +133,14 @@ def test_rulers_were_trained_on_the_training_part(dataset: Dataset) -> None:
 def test_a_damaged_shipped_ruler_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = (FOLDER / "digits_cnn_v1.safetensors").read_bytes()
+    original = (FOLDER / "digits_cnn_v2.safetensors").read_bytes()
     monkeypatch.setattr(harness.evaluate.ruler, "FOLDER", tmp_path)
     digits = load_dataset("digits", Path("unused"))
-    path = tmp_path / "digits_cnn_v1.safetensors"
+    path = tmp_path / "digits_cnn_v2.safetensors"
     for contents in (None, b"", original[:-1] + b"\x7f"):
         if contents is not None:
             path.write_bytes(contents)
-        with pytest.raises(HarnessError, match="shipped ruler 'digits_cnn_v1' is damaged"):
+        with pytest.raises(HarnessError, match="shipped ruler 'digits_cnn_v2' is damaged"):
             Evaluator(
                 digits, EvaluateConfig(), cache_dir=tmp_path / "c", device=torch.device("cpu")
             )
@@ -159,7 +160,7 @@ def test_training_is_deterministic_and_leaves_the_global_random_state(
         network = train_classifier(part, 8, seed=0)
         assert torch.equal(torch.get_rng_state(), before)
         assert not network.training
-        _, facts, _ = load_ruler(FOLDER / "digits_cnn_v1.safetensors")
+        _, facts, _ = load_ruler(FOLDER / "digits_cnn_v2.safetensors")
         files.append(dump_ruler(network, facts))
     assert files[0] == files[1]
     other = train_classifier(part, 8, seed=1)
