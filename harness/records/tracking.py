@@ -221,20 +221,34 @@ class Tracker:
         recorded = self._client.get_metric_history(run_id, key)
         return sorted({metric.step: metric.value for metric in recorded}.items())
 
-    def grids(self, run_id: str, *, last_only: bool = False) -> dict[int, npt.NDArray[np.uint8]]:
-        """Return a run's sample grids (H, W, 3) by images seen; none where they are lost."""
+    def grids(
+        self, run_id: str, key: str = GRID_KEY, *, last_only: bool = False
+    ) -> dict[int, npt.NDArray[np.uint8]]:
+        """Return a run's pictures (H, W, 3) of a kind by images seen; none where they are lost."""
         pictures: dict[int, npt.NDArray[np.uint8]] = {}
         with tempfile.TemporaryDirectory() as target, contextlib.suppress(MlflowException, OSError):
             files: dict[int, str] = {}
             for file in self._client.list_artifacts(run_id, "images"):
-                key, *facts = Path(file.path).name.split("+")
-                if key == GRID_KEY and file.path.endswith(".png"):
+                name, *facts = Path(file.path).name.split("+")
+                if name == key and file.path.endswith(".png"):
                     files[int(facts[1])] = file.path
             for step in sorted(files)[-1 if last_only else 0 :]:
                 local = self._client.download_artifacts(run_id, files[step], target)
                 with Image.open(local) as picture:
                     pictures[step] = np.asarray(picture.convert("RGB"))
         return pictures
+
+    def log_picture(self, run_id: str, picture: npt.NDArray[np.uint8], name: str) -> None:
+        """Attach a picture (H, W, 3) to a run."""
+        self._client.log_image(run_id, picture, artifact_file=name)
+
+    def picture(self, run_id: str, name: str) -> npt.NDArray[np.uint8] | None:
+        """Return a picture (H, W, 3) that was attached to a run, or None where it is lost."""
+        with tempfile.TemporaryDirectory() as target, contextlib.suppress(MlflowException, OSError):
+            local = self._client.download_artifacts(run_id, name, target)
+            with Image.open(local) as picture:
+                return np.asarray(picture.convert("RGB"))
+        return None
 
     def log_folder(self, run_id: str, folder: Path, name: str) -> None:
         """Attach a folder's files to a run under a name, replacing those of the same names.

@@ -6,11 +6,14 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 MIN_GRID_PIXELS = 512
+REAL_FILE = "real.png"  # what real images look like, attached to a study's parent run
+MAX_CLASSES = 20  # rows of a class grid
 
 
 def image_grid(images: Tensor, columns: int | None = None) -> npt.NDArray[np.uint8]:
@@ -29,6 +32,29 @@ def image_grid(images: Tensor, columns: int | None = None) -> npt.NDArray[np.uin
     grid = make_grid(images, nrow=columns, padding=2, pad_value=128)
     array: npt.NDArray[np.uint8] = grid.permute(1, 2, 0).numpy()
     return array
+
+
+def neighbour_grid(images: Tensor, neighbours: Tensor) -> npt.NDArray[np.uint8]:
+    """Return a picture of images, each with its neighbour below it: (N, C, H, W) uint8 both."""
+    columns = math.ceil(math.sqrt(2 * len(images)))
+    rows = zip(images.split(columns), neighbours.split(columns), strict=True)
+    return image_grid(torch.cat([torch.cat(pair) for pair in rows]), columns)
+
+
+def class_grid(images: Tensor, classes: Tensor, columns: int = 10) -> npt.NDArray[np.uint8]:
+    """Return a picture with a row per class that the images have, blank where they are too few.
+
+    Args:
+        images: (N, C, H, W) uint8.
+        classes: (N,) class indices.
+        columns: Images per class, the first ones.
+    """
+    rows = []
+    for label in classes.unique().tolist()[:MAX_CLASSES]:
+        row = images[classes == label][:columns]
+        blank = torch.full_like(images[:1], 128).expand(columns - len(row), *images.shape[1:])
+        rows.append(torch.cat([row, blank]))
+    return image_grid(torch.cat(rows), columns)
 
 
 def png(picture: npt.NDArray[np.uint8]) -> Image.Image:

@@ -19,12 +19,17 @@ from harness.errors import HarnessError
 from harness.run.bench import Bench
 from harness.run.checkpoint import load_checkpoint, save_checkpoint
 from harness.run.loop import Measured, Milestone, Progress, train
-from harness.run.pictures import image_grid
+from harness.run.pictures import class_grid, image_grid, neighbour_grid
 from harness.systems import SYSTEMS, System, TrainConfig, draw_inputs, generate
 
 Outcome = Literal["finished", "collapsed", "diverged", "pruned", "failed", "interrupted"]
 
 GRID_KEY = "samples"
+NEIGHBOURS_KEY = "neighbours"  # final samples, each above its nearest training image
+CLASSES_KEY = "classes"  # final samples, a row per class
+PICTURES = (GRID_KEY, NEIGHBOURS_KEY, CLASSES_KEY)
+NEIGHBOURS = 32  # samples shown with theirs
+SORTED = 1000  # samples among which ten of each class are looked for
 GRID_SAMPLES = 64
 GRID_SEED = 0  # the same inputs in every run of a study, so grids compare across arms
 CHECKPOINT_SECONDS = 15.0
@@ -258,14 +263,20 @@ def _evaluate(
         if milestone.index > 0:
             num_samples = bench.evaluator.num_samples
             fakes = generate(generator, draw_inputs(config, system.facts, num_samples, config.seed))
-            for split in final_splits if milestone.is_last else ("validation",):
-                scores |= bench.evaluator.score(fakes, split)
+            splits = final_splits if milestone.is_last else ("validation",)
+            scores = bench.evaluator.score(fakes, *splits, final=milestone.is_last)
             if bad := [key for key, value in scores.items() if not math.isfinite(value)]:
                 raise ValueError(f"{bad[0]} is {scores[bad[0]]}: a metric must be finite")
             with _not_the_run():
                 recorder.log_metrics(scores, step)
         if milestone.is_last:
+            few, more = fakes[:NEIGHBOURS], fakes[:SORTED]
+            neighbours = neighbour_grid(few, bench.evaluator.nearest_training_images(few))
+            classes = bench.evaluator.classes_of(more)
             with _not_the_run():
+                recorder.log_grid(NEIGHBOURS_KEY, neighbours, step)
+                if classes is not None:
+                    recorder.log_grid(CLASSES_KEY, class_grid(more, classes), step)
                 recorder.log_metrics(bench.floors, step)
                 recorder.log_generator(generator, config, system.facts)
     finally:

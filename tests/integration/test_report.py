@@ -25,11 +25,13 @@ from harness.records.workspace import Workspace
 from harness.results.report import Report, write_report
 from harness.work.board import open_study
 
-METRIC = "test/fid_digits_cnn_v1_64"
+METRIC = "test/fid_digits_cnn_v2_64"
 BROKEN = {"optimizer": "sgd", "g_lr": 1e30, "d_lr": 1e30}
 FIGURES = {
     "scores",
     "samples",
+    "neighbours",
+    "classes",
     "score_curves",
     "training",
     "over_training",

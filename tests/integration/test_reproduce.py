@@ -129,11 +129,11 @@ def test_a_finished_run_comes_out_bit_for_bit_and_nothing_is_written(
     # Per measurement: 2 losses, 2 gradient norms, d_real, d_fake, 3 counters; then the scores.
     assert result.steps == 20
     assert result.values >= 20 * 9 + 2 * 3 + 3 + 4
-    assert result.grids == 3
+    assert result.grids == 5
     assert result.weights > 4 * 4 + 4 * 256
     assert [score.step for score in result.final] == [320, 320]
     assert [score.key.partition("/")[0] for score in result.final] == ["val", "test"]
-    assert f"{result.values} values at 20 steps, 3 sample grids and" in result.verdict
+    assert f"{result.values} values at 20 steps, 5 pictures and" in result.verdict
     assert dump(original) == before
     assert sorted(original.root.rglob("*")) == files
     assert torch.get_num_threads() == threads

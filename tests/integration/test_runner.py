@@ -18,7 +18,7 @@ import harness.run.runner
 from harness.config import parse
 from harness.data import Batch, Facts
 from harness.errors import HarnessError
-from harness.evaluate import EvaluateConfig
+from harness.evaluate import METRICS, EvaluateConfig
 from harness.run.bench import Bench
 from harness.run.checkpoint import save_checkpoint
 from harness.run.loop import Progress
@@ -145,8 +145,10 @@ def test_the_scores_are_those_of_the_generator_at_the_full_budget(
     assert result.reason is None
     assert result.progress.images_seen == BUDGET
     assert result.scores == result.last_scores
-    metrics = ("fid", "kid", "feature_spread")
-    assert set(result.scores) == {bench.evaluator.key("validation", m) for m in metrics}
+    figures = [figure.name for name in METRICS for figure in METRICS[name].figures]
+    assert set(result.scores) == {bench.evaluator.key("validation", each) for each in figures}
+    at_end = bench.evaluator.key("validation", "coverage")
+    assert list(recorder.series(at_end)) == [BUDGET]
     curve = recorder.series(bench.objective)
     assert list(curve) == [BUDGET // 2, BUDGET]
     assert result.scores[bench.objective] == curve[BUDGET] != curve[BUDGET // 2]
@@ -166,6 +168,8 @@ def test_a_run_records_curves_grids_and_floors(bench: Bench, checkpoint: Path) -
         ("samples", 0),
         ("samples", BUDGET // 2),
         ("samples", BUDGET),
+        ("neighbours", BUDGET),
+        ("classes", BUDGET),
     ]
     picture = recorder.grids[0][2]
     assert picture.dtype == np.uint8
@@ -297,9 +301,9 @@ def test_the_test_split_is_scored_once_at_the_end_and_only_if_asked(
     scored: list[str] = []
     score = type(bench.evaluator).score
 
-    def spy(self: Any, fakes: Tensor, split: Any) -> dict[str, float]:
-        scored.append(split)
-        return score(self, fakes, split)
+    def spy(self: Any, fakes: Tensor, *splits: Any, final: bool) -> dict[str, float]:
+        scored.extend(splits)
+        return score(self, fakes, *splits, final=final)
 
     monkeypatch.setattr(type(bench.evaluator), "score", spy)
     options: dict[str, Any] = {"final_splits": ("validation", "test")} if asked else {}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.evaluate.metric import FLOOR, METRICS, Figure, figure_of
-from harness.results.report.records import RunRecord, StudyRecords, ended_runs
+from harness.results.report.records import SCORED, RunRecord, StudyRecords, ended_runs
 from harness.results.statistics import (
     Interval,
     bootstrap_interval,
@@ -267,6 +267,18 @@ class Analysis:
         }
         every = [figure for name in METRICS for figure in METRICS[name].figures]
         return tuple(figure for figure in every if figure.name in found)
+
+    def floor(self, figure: Figure) -> tuple[float | None, float | None]:
+        """Return what real images score against the test split, mean and sd over draws."""
+        found: dict[str, float] = {}
+        for run in self.records.runs:
+            if run.used and run.outcome in SCORED:
+                start = f"test/{figure.name}{FLOOR}"
+                found |= {key: run.metrics[key] for key in run.metrics if key.startswith(start)}
+        kinds = {kind: f"test/{figure.name}{FLOOR}{kind}" for kind in ("_sd", "_train")}
+        spread = next((found[key] for key in found if key.startswith(kinds["_sd"])), None)
+        means = [key for key in found if not key.startswith(tuple(kinds.values()))]
+        return (found[means[0]] if means else None), spread
 
     @property
     def objective(self) -> str:

@@ -13,13 +13,15 @@ from harness.results.report.analysis import Analysis, ArmAnalysis
 from harness.results.report.records import RunRecord
 from harness.results.report.style import PAGE_INCHES, Drawing, drawing
 from harness.results.spelling import number
+from harness.run.runner import CLASSES_KEY, NEIGHBOURS_KEY
 
 Grid = npt.NDArray[np.uint8]
 Grids = Callable[..., Mapping[int, Grid]]
-"""(run id, last_only=...) -> sample grids by images seen."""
+"""(run id, kind of picture, last_only=...) -> pictures by images seen."""
 
 MOST_ARMS = 8
 MOST_STEPS = 7
+ABREAST = 3  # arms beside each other
 MOST_PIXELS = 480  # a grid's longer side in a report
 GAP_PIXELS = 12
 HEADING_INCHES = 0.42
@@ -34,22 +36,73 @@ def chosen_runs(arm: ArmAnalysis) -> dict[str, RunRecord]:
     return {"best": runs[0], "median": runs[(len(runs) - 1) // 2], "worst": runs[-1]}
 
 
-def build_galleries(analysis: Analysis, grids: Grids) -> list[Drawing]:
-    """Return the sample grids and the strips over training, as far as there are pictures."""
+def build_galleries(analysis: Analysis, grids: Grids, real: Grid | None) -> list[Drawing]:
+    """Return what samples look like, as far as there are pictures.
+
+    Args:
+        analysis: The study.
+        grids: Finds the pictures of a run.
+        real: Real images.
+    """
     scored = [arm for arm in analysis.arms if arm.scored]
     arms = scored[:MOST_ARMS]
     left_out = ""
     if len(scored) > len(arms):
         left_out = f" Shown are the first {len(arms)} of {len(scored)} arms."
     with drawing():
-        drawings = [_samples(analysis, arms, grids, left_out), _strips(arms, grids, left_out)]
+        drawings = [
+            _samples(analysis, arms, grids, real, left_out),
+            _of_medians(
+                arms,
+                grids,
+                NEIGHBOURS_KEY,
+                "Samples of every arm's median confirm run, each above the training image with the "
+                f"nearest features, of as many as are scored.{left_out}",
+            ),
+            _of_medians(
+                arms,
+                grids,
+                CLASSES_KEY,
+                "Samples of every arm's median confirm run by the class that the ruler gives them, "
+                f"a row each, ten at most and not selected otherwise.{left_out}",
+            ),
+            _strips(arms, grids, left_out),
+        ]
     return [each for each in drawings if each is not None]
 
 
-def _samples(
-    analysis: Analysis, arms: Sequence[ArmAnalysis], grids: Grids, left_out: str
+def _of_medians(
+    arms: Sequence[ArmAnalysis], grids: Grids, key: str, caption: str
 ) -> Drawing | None:
-    rows = {}
+    """Return a kind of picture of every arm's median run, up to three arms side by side."""
+    found = []
+    for arm in arms:
+        run = _median_run(arm)
+        pictures = grids(run.run_id, key, last_only=True).values()
+        found += [(f"{arm.name}, seed {run.seed}", picture) for picture in pictures]
+    rows = {
+        "; ".join(title for title, _ in row): [("", picture) for _, picture in row]
+        for row in (found[place : place + ABREAST] for place in range(0, len(found), ABREAST))
+    }
+    names = "; ".join(title for title, _ in found)
+    return _gallery(rows, name=key, caption=caption, alt=f"Generated images: {names}.")
+
+
+def _median_run(arm: ArmAnalysis) -> RunRecord:
+    runs = chosen_runs(arm)
+    return runs.get("median", runs["best"])
+
+
+def _samples(
+    analysis: Analysis,
+    arms: Sequence[ArmAnalysis],
+    grids: Grids,
+    real: Grid | None,
+    left_out: str,
+) -> Drawing | None:
+    rows: dict[str, list[tuple[str, Grid]]] = {}
+    if real is not None and arms:
+        rows["real images"] = [("of the test split", real)]
     shown = [run for arm in arms for run in chosen_runs(arm).values()]
     same = len({run.params.get("latent_dim") for run in shown}) == 1
     for arm in arms:
@@ -74,8 +127,7 @@ def _samples(
 def _strips(arms: Sequence[ArmAnalysis], grids: Grids, left_out: str) -> Drawing | None:
     rows = {}
     for arm in arms:
-        runs = chosen_runs(arm)
-        run = runs.get("median", runs["best"])
+        run = _median_run(arm)
         rows[f"{arm.name}, seed {run.seed}"] = [
             (f"{step:,}" if step else "untrained", _corner(picture))
             for step, picture in _spread(grids(run.run_id, last_only=False))

@@ -294,26 +294,32 @@ def _pair(analysis: Analysis, pair: Comparison) -> Row:
 
 def _metrics(analysis: Analysis) -> Table:
     others = [figure for figure in analysis.figures if figure != analysis.figure]
-    rows, keys = [], [analysis.objective]
+    rows = []
     for arm in analysis.arms:
         if arm.scored:
             keys = [analysis.objective, *(arm.key(figure) or "" for figure in others)]
             means = [arm.metric_mean(key) for key in keys]
             cells = [plus_minus(finite_or_none(mean), finite_or_none(sd)) for mean, sd in means]
             rows.append(_row(arm.name, *cells, runs=arm.confirm))
+    floors = [analysis.floor(figure) for figure in others]
+    if rows and any(floor is not None for floor, _ in floors):
+        cells = [plus_minus(floor, sd) for floor, sd in floors]
+        rows.insert(0, _row("real images", NONE, *cells))
     notes = [
-        f"{figure.label}: {figure.direction()}{', ' * bool(figure.caveat)}{figure.caveat}"
+        f"{figure.label}: {figure.description[0].lower()}{figure.description[1:]}, "
+        f"{figure.direction()}{'; it ' * bool(figure.caveat)}{figure.caveat}"
         for figure in others
     ]
     return Table(
         name="metrics",
         caption=(
-            f"Other metrics of the confirm runs, mean ± sd: {', '.join(keys)}. {'; '.join(notes)}."
+            "Other metrics of the confirm runs on test images, mean ± sd over runs; of real images "
+            f"over draws. None of them took part in any choice. {'. '.join(notes)}."
         ),
         columns=(
             "arm",
             f"validation {analysis.figure.label}",
-            *(f"test {figure.label}" for figure in others),
+            *(figure.label for figure in others),
         ),
         rows=tuple(rows),
     )

@@ -30,13 +30,16 @@ from harness.results.report.records import (
 from harness.results.report.style import Drawing
 from harness.results.report.tables import Row, Table, build_tables
 from harness.results.report.words import answer, methods, notices, reproduction, threats
+from harness.run.pictures import REAL_FILE
+from harness.run.runner import CLASSES_KEY, NEIGHBOURS_KEY
 
 HTML_FILE = "report.html"
 FILES = {HTML_FILE, "report.md", "tables.tex", "runs.csv", "figures"}
 
 SECTIONS = (
-    ("Result", ("scores", "samples"), ("results", "comparison")),
-    ("Training", ("score_curves", "training", "over_training"), ("metrics", "failures", "cost")),
+    ("Result", ("scores", "samples"), ("results", "comparison", "metrics")),
+    ("Training", ("score_curves", "training", "over_training"), ("failures", "cost")),
+    ("Samples", (NEIGHBOURS_KEY, CLASSES_KEY), ()),
     ("Search", ("tuned", "search_budget", "parallel", "importance"), ("settings",)),
     ("Factors and pairs", (), ("effects", "interactions", "pairs")),
 )
@@ -99,7 +102,8 @@ def write_report(
         for run in arm.confirm
     }
     tell("drawing figures")
-    drawings = [*build_charts(analysis, curves), *build_galleries(analysis, tracker.grids)]
+    real = tracker.picture(merged.definition.parent_run_id, REAL_FILE)
+    drawings = [*build_charts(analysis, curves), *build_galleries(analysis, tracker.grids, real)]
     images = {drawing.name: drawing.save("png") for drawing in drawings}
     tables = {table.name: table for table in build_tables(analysis)}
     content: dict[str, Any] = {

@@ -23,7 +23,7 @@ from harness.results.reproduce.comparison import (
     compare,
     off,
 )
-from harness.results.reproduce.record import EXECUTION, TIMED, Record, grid_fact, weight_facts
+from harness.results.reproduce.record import EXECUTION, Record, grid_fact, is_compared, weight_facts
 from harness.run.bench import Bench
 from harness.run.execution import Execution, cpu_threads
 from harness.run.runner import RunResult, run
@@ -114,12 +114,12 @@ class _Memory:
         self.facts |= {
             (key, step): value
             for key, value in values.items()
-            if math.isfinite(value) and not key.startswith(TIMED)
+            if math.isfinite(value) and is_compared(key)
         }
 
     def log_grid(self, key: str, picture: npt.NDArray[np.uint8], step: int) -> None:
         """Keep a picture's hash."""
-        self.facts |= grid_fact(step, picture)
+        self.facts |= grid_fact(key, step, picture)
 
     def log_generator(self, generator: nn.Module, config: TrainConfig, facts: Facts_) -> None:
         """Keep the hashes of the weights."""

@@ -111,7 +111,7 @@ class Reproduction:
         return lines
 
     def _compared(self) -> str:
-        parts = [f"{self.values:,} values at {self.steps:,} steps", f"{self.grids:,} sample grids"]
+        parts = [f"{self.values:,} values at {self.steps:,} steps", f"{self.grids:,} pictures"]
         if self.weights:
             parts.append(f"{self.weights:,} weights")
         elif self.outcome != "diverged":

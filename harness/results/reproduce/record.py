@@ -18,7 +18,7 @@ from harness.config import explain
 from harness.data import Split
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig
-from harness.evaluate.ruler import SHIPPED
+from harness.evaluate.metric import FLOOR
 from harness.plugins import check_plugins
 from harness.records.provenance import environment
 from harness.records.tracking import Tracker, logged_dataset
@@ -26,7 +26,7 @@ from harness.records.workspace import Workspace, sqlite_file
 from harness.results.reproduce.comparison import Difference, Facts
 from harness.run.bench import Bench
 from harness.run.execution import Execution
-from harness.run.runner import GRID_KEY
+from harness.run.runner import PICTURES
 from harness.systems import TrainConfig, load_generator, system_of
 
 REPRODUCIBLE = ("finished", "collapsed", "diverged")
@@ -84,12 +84,14 @@ class Record:
         facts: Facts = {
             (key, step): value
             for key in run.data.metrics
-            if not key.startswith(TIMED)
+            if is_compared(key)
             for step, value in tracker.history(run_id, key)
         }
-        grids = tracker.grids(run_id)
-        for step, picture in grids.items():
-            facts |= grid_fact(step, picture)
+        num_grids = 0
+        for key in PICTURES:
+            for step, picture in tracker.grids(run_id, key).items():
+                facts |= grid_fact(key, step, picture)
+                num_grids += 1
         weights = _recorded_weights(tracker, run_id) if tags["outcome"] != "diverged" else {}
         return cls(
             run_id=run_id,
@@ -101,7 +103,7 @@ class Record:
             tags=tags,
             digest=logged_dataset(run).digest,
             facts=facts | weight_facts(weights),
-            num_grids=len(grids),
+            num_grids=num_grids,
             num_weights=sum(tensor.numel() for tensor in weights.values()),
         )
 
@@ -122,7 +124,7 @@ class Record:
         return EvaluateConfig(
             samples=int(self.params["evaluate.samples"]),
             times=int(self.params["evaluate.times"]),
-            extractor=name if name in (*SHIPPED, "inception") else None,
+            extractor=name,
             objective=self.params["evaluate.objective"],
             kid_subsets=int(self.params["evaluate.kid_subsets"]),
         )
@@ -211,9 +213,14 @@ def weight_facts(weights: Mapping[str, Tensor]) -> Facts:
     }
 
 
-def grid_fact(step: int, picture: npt.NDArray[np.uint8]) -> Facts:
-    """Return the hash of a sample grid."""
-    return {(GRID_KEY, step): _hash(picture)}
+def is_compared(key: str) -> bool:
+    """Return whether a metric says something of the run: neither of time nor of real images."""
+    return not key.startswith(TIMED) and FLOOR not in key
+
+
+def grid_fact(key: str, step: int, picture: npt.NDArray[np.uint8]) -> Facts:
+    """Return the hash of a picture."""
+    return {(key, step): _hash(picture)}
 
 
 def _hash(array: npt.NDArray[Any]) -> str:

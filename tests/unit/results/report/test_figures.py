@@ -207,6 +207,8 @@ def test_saved_twice_a_figure_is_the_same(kind: str, analysed: Any) -> None:
 
 # Galleries.
 
+GALLERIES = {"samples", "neighbours", "classes", "over_training"}
+
 
 def picture(height: int = 66, width: int | None = None) -> Any:
     ramp = np.arange(height * (width or height) * 3) % 251
@@ -219,7 +221,7 @@ class Grids:
     def __init__(self, without: Sequence[str] = (), **sizes: Any) -> None:
         self.without, self.sizes, self.asked = without, sizes, set[str]()
 
-    def __call__(self, run_id: str, *, last_only: bool) -> Mapping[int, Any]:
+    def __call__(self, run_id: str, key: str = "samples", *, last_only: bool) -> Mapping[int, Any]:
         self.asked.add(run_id)
         if run_id in self.without:
             return {}
@@ -229,15 +231,26 @@ class Grids:
 
 
 def test_galleries(analysed: Any) -> None:
-    drawings = build_galleries(analysed(TWO), Grids())
-    assert names(drawings) == {"samples", "over_training"}
+    drawings = build_galleries(analysed(TWO), Grids(), None)
+    assert names(drawings) == GALLERIES
     titles = [text.get_text() for text in drawings[0].figure.axes[0].texts]
     assert titles == [
         "best: test FID 1.00, seed 1", "median: test FID 4.00, seed 4",
         "worst: test FID 9.00, seed 2", "minimax",
     ]  # fmt: skip
-    steps = [text.get_text() for text in drawings[1].figure.axes[1].texts]
+    steps = [text.get_text() for text in drawings[-1].figure.axes[1].texts]
     assert steps == ["untrained", "64", "640", "hinge, seed 4"]
+
+
+def test_real_images_lead_and_medians_stand_side_by_side(analysed: Any) -> None:
+    drawings = {each.name: each for each in build_galleries(analysed(TWO), Grids(), picture())}
+    titles = [text.get_text() for text in drawings["samples"].figure.axes[0].texts]
+    assert titles == ["of the test split", "real images"]
+    for name in ("neighbours", "classes"):
+        (axes,) = drawings[name].figure.axes
+        assert [text.get_text() for text in axes.texts if text.get_text()] == [
+            "minimax, seed 4; hinge, seed 4"
+        ]
 
 
 def test_the_runs_that_are_shown(analysed: Any) -> None:
@@ -253,26 +266,28 @@ def test_the_runs_that_are_shown(analysed: Any) -> None:
 
 def test_pictures_that_are_missing(analysed: Any) -> None:
     all_ids = [run.run_id for run in analysed(TWO).records.runs]
-    assert build_galleries(analysed(TWO), Grids(all_ids)) == []
-    some = build_galleries(analysed(TWO), Grids([each for each in all_ids if "hinge" in each]))
+    assert build_galleries(analysed(TWO), Grids(all_ids), None) == []
+    some = build_galleries(
+        analysed(TWO), Grids([each for each in all_ids if "hinge" in each]), None
+    )
     assert len(some[0].figure.axes) == 1
-    best_lost = build_galleries(analysed(TWO), Grids(["minimax-confirm-1"]))
-    assert names(best_lost) == {"samples", "over_training"}
+    best_lost = build_galleries(analysed(TWO), Grids(["minimax-confirm-1"]), None)
+    assert names(best_lost) == GALLERIES
 
 
 def test_one_run_or_none(analysed: Any) -> None:
     grids = Grids()
-    assert names(build_galleries(analysed({"minimax": [3.0], "hinge": []}), grids)) == {
-        "samples", "over_training",
-    }  # fmt: skip
-    assert build_galleries(analysed({"minimax": ["failed"], "hinge": []}), grids) == []
+    assert (
+        names(build_galleries(analysed({"minimax": [3.0], "hinge": []}), grids, None)) == GALLERIES
+    )
+    assert build_galleries(analysed({"minimax": ["failed"], "hinge": []}), grids, None) == []
     assert grids.asked == {"minimax-confirm-0"}
 
 
 def test_a_large_grid_makes_no_large_file(analysed: Any) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (4000, 4000, 3), np.uint8)
     analysis = analysed({"minimax": [3.0], "hinge": []})
-    drawings = build_galleries(analysis, lambda run_id, last_only: {640: noise})
+    drawings = build_galleries(analysis, lambda run_id, key="", last_only=True: {640: noise}, None)
     for each in drawings:
         assert len(each.save("png")) < 2_000_000
     assert all(max(ax.images[0].get_array().shape) <= 480 for ax in drawings[0].figure.axes)
@@ -280,26 +295,26 @@ def test_a_large_grid_makes_no_large_file(analysed: Any) -> None:
 
 def test_arms_with_grids_of_other_sizes(analysed: Any) -> None:
     sizes = {f"hinge_confirm_{index}": 130 for index in range(5)}
-    drawings = build_galleries(analysed(TWO), Grids(**sizes))
-    assert names(drawings) == {"samples", "over_training"}
+    drawings = build_galleries(analysed(TWO), Grids(**sizes), None)
+    assert names(drawings) == GALLERIES
 
 
 def test_a_run_with_a_smaller_grid_than_the_others(analysed: Any) -> None:
-    assert names(build_galleries(analysed(TWO), Grids(minimax_confirm_4=34)))
+    assert names(build_galleries(analysed(TWO), Grids(minimax_confirm_4=34), None))
 
 
 def test_a_run_with_a_larger_grid_than_the_others(analysed: Any) -> None:
-    assert names(build_galleries(analysed(TWO), Grids(minimax_confirm_4=130)))
+    assert names(build_galleries(analysed(TWO), Grids(minimax_confirm_4=130), None))
 
 
 def test_at_most_eight_arms_are_shown(analysed: Any, study: Any) -> None:
     arms: dict[str, Results] = {f"d_steps={k}": [3.0] for k in range(1, 11)}
     definition = study(compare={"d_steps": list(range(1, 11))}, space={})
-    drawings = build_galleries(analysed(arms, definition=definition), Grids())
+    drawings = build_galleries(analysed(arms, definition=definition), Grids(), None)
     assert len(drawings[0].figure.axes) == 8
 
 
 def test_a_collapsed_run_is_shown_like_any_other(analysed: Any) -> None:
     records = analysed(TWO).records
     runs = tuple(replace(run, outcome="collapsed") for run in records.runs)
-    assert len(build_galleries(analyse(replace(records, runs=runs)), Grids())) == 2
+    assert len(build_galleries(analyse(replace(records, runs=runs)), Grids(), None)) == 4

@@ -68,8 +68,11 @@ class Store:
     def history(self, run_id: str, key: str) -> list[tuple[int, float]]:
         return [(320, 9.0), (640, 8.0)]
 
-    def grids(self, run_id: str, *, last_only: bool = False) -> dict[int, Any]:
+    def grids(self, run_id: str, key: str = "", *, last_only: bool = False) -> dict[int, Any]:
         return {}
+
+    def picture(self, run_id: str, name: str) -> None:
+        return None
 
     def log_folder(self, run_id: str, folder: Path, name: str) -> None:
         self.attached.append((run_id, folder, name))
