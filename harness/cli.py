@@ -354,6 +354,59 @@ def sample(
     print(f"{num_samples} samples of seed {seed}: {output}")
 
 
+@app.command()
+def score(
+    images: Annotated[Path, typer.Argument(help="A .npz with `images`, or a folder of images.")],
+    dataset: Annotated[str, typer.Option(help="What they are compared with.")],
+    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
+    ruler: Annotated[
+        str | None, typer.Option(help="Feature extractor [default: the dataset's own].")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="How many are scored [default: all, as in a study].")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the dataset's images [default: its own].")
+    ] = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    plugins: Plugins = None,
+    as_json: Json = False,
+) -> None:
+    """Score images that somebody else made, by the protocol that runs are scored by."""
+    from harness.results.score import score_images
+    from harness.run.execution import resolve_device
+
+    if split not in ("test", "validation"):
+        raise unknown_name("--split", split, ["test", "validation"])
+    result = score_images(
+        images,
+        dataset,
+        _workspace(data_dir, None, None),
+        split=split,  # type: ignore[arg-type]
+        ruler=ruler,
+        samples=samples,
+        image_size=image_size,
+        device=resolve_device(device),
+    )
+    if as_json:
+        _print_json(result.to_json())
+        return
+    from rich.table import Table
+
+    from harness.results.spelling import number, plus_minus
+
+    table = Table()
+    for column in (f"{split}, {result.protocol}", "images", "real images", "best"):
+        table.add_column(column)
+    for line in result.lines:
+        floor = plus_minus(line.floor, line.floor_sd)
+        table.add_row(line.figure.label, number(line.value), floor, line.figure.direction())
+    _stdout().print(table)
+    if result.num_images < result.num_given:
+        print(f"The first {result.num_images:,} of {result.num_given:,} images were scored.")
+
+
 @app.command(name="list")
 def list_(
     kind: Annotated[str | None, typer.Argument(help="What to list; omitted: the kinds.")] = None,

@@ -1,0 +1,157 @@
+"""Scoring images that somebody else made, by the protocol that runs are scored by."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data import Dataset, Split, load_dataset, load_images
+from harness.errors import HarnessError
+from harness.evaluate import EvaluateConfig, Evaluator, count_samples
+from harness.evaluate.evaluator import MIN_SAMPLES
+from harness.evaluate.metric import FLOOR, Figure, figure_of
+from harness.records.workspace import Workspace
+
+KEY = "images"  # of an .npz file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One figure.
+
+    Attributes:
+        key: Its full name.
+        figure: What it is called, and which values are best.
+        value: Of the images.
+        floor: Of real images; None where there is no such value.
+        floor_sd: The standard deviation of that over draws.
+    """
+
+    key: str
+    figure: Figure
+    value: float
+    floor: float | None
+    floor_sd: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What images score.
+
+    Attributes:
+        protocol: Ruler and number of images, as in metric keys.
+        num_images: How many were scored.
+        num_given: How many there were.
+        lines: The figures.
+    """
+
+    protocol: str
+    num_images: int
+    num_given: int
+    lines: tuple[Line, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return {
+            "protocol": self.protocol,
+            "images": self.num_images,
+            "given": self.num_given,
+            "scores": {line.key: line.value for line in self.lines},
+            "floors": {line.key: line.floor for line in self.lines if line.floor is not None},
+        }
+
+
+def score_images(
+    place: Path,
+    dataset_name: str,
+    workspace: Workspace,
+    *,
+    split: Split = "test",
+    ruler: str | None = None,
+    samples: int | None = None,
+    image_size: int | None = None,
+    device: str = "cpu",
+) -> Scored:
+    """Score a file's or folder's images against a dataset.
+
+    Args:
+        place: `.npz` with (N, C, H, W) uint8 under `images`, or a folder of images.
+        dataset_name: What they are compared with.
+        workspace: Where data and caches are.
+        split: The part of it.
+        ruler: Feature extractor; None: the dataset's own.
+        samples: How many are scored, the first ones; None: as many as there are, at most what runs
+            are scored with.
+        image_size: Side that the dataset's images are resized to.
+        device: Where features are computed.
+
+    Raises:
+        HarnessError: The images or the protocol are impossible; says what is allowed.
+    """
+    dataset = load_dataset(dataset_name, workspace.data_dir, image_size)
+    images = _read(place, dataset)
+    usual = count_samples(dataset, EvaluateConfig())
+    number = min(len(images), usual) if samples is None else samples
+    if not MIN_SAMPLES <= number <= len(images):
+        raise HarnessError(
+            f"{place} has {len(images)} images, of which {number} are to be scored; allowed is "
+            f"{MIN_SAMPLES} or more of them"
+        )
+    config = EvaluateConfig(extractor=ruler, samples=number)
+    evaluator = Evaluator(dataset, config, cache_dir=workspace.cache, device=torch.device(device))
+    scores = evaluator.score(images[:number], split)
+    floors = evaluator.floor(split)
+    lines = []
+    for key, value in scores.items():
+        figure = figure_of(key)
+        name = evaluator.key(split, f"{figure.name}{FLOOR}")
+        spread = evaluator.key(split, f"{figure.name}{FLOOR}_sd")
+        lines.append(
+            Line(
+                key=key,
+                figure=figure,
+                value=value,
+                floor=floors.get(name),
+                floor_sd=floors.get(spread),
+            )
+        )
+    return Scored(
+        protocol=evaluator.protocol, num_images=number, num_given=len(images), lines=tuple(lines)
+    )
+
+
+def _read(place: Path, dataset: Dataset) -> Tensor:
+    """Return the images, shaped as the dataset's are."""
+    channels, height, width = dataset.sample_shape
+    if place.is_dir():
+        if height != width:
+            raise HarnessError(
+                f"{place}: images of a folder are square, the data are {height}x{width}"
+            )
+        images = load_images(place, height)[0]
+        return images.float().mean(1, keepdim=True).round().byte() if channels == 1 else images
+    if place.suffix != ".npz":
+        raise HarnessError(f"{place}: must be a folder of images, or a .npz file with `{KEY}`")
+    try:
+        with np.load(place, allow_pickle=False) as file:
+            if KEY not in file:
+                raise HarnessError(
+                    f"{place}: has no array `{KEY}`, only {', '.join(file) or 'none'}"
+                )
+            array = file[KEY]
+    except FileNotFoundError:
+        raise HarnessError(f"{place} does not exist") from None
+    except (OSError, ValueError, zipfile.BadZipFile):
+        raise HarnessError(f"{place} is no .npz file of plain arrays") from None
+    if array.dtype != np.uint8 or array.shape[1:] != dataset.sample_shape:
+        raise HarnessError(
+            f"{place}: `{KEY}` is {array.dtype} of shape {array.shape}; allowed is uint8 of shape "
+            f"(N, {channels}, {height}, {width}) for dataset {dataset.name!r}"
+        )
+    return torch.from_numpy(array)
