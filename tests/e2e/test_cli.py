@@ -28,7 +28,7 @@ def test_a_run_prints_lines_and_an_answer(study: Path) -> None:
     assert all("finished FID" in line for line in lines)
     assert out.startswith("tiny: Is the hinge loss better?")
     assert "hinge against non_saturating is not resolved with 2 and 2 runs" in out
-    assert "Metric: test/fid_digits_cnn_v1_64, lower is better" in out
+    assert "Metric: test/fid_digits_cnn_v2_64, lower is better" in out
     assert "\x1b" not in out + err
     assert "Warning" not in err
 
@@ -100,7 +100,7 @@ def test_one_run_by_hand(there: Path, call: Any) -> None:
     assert said.code == 0
     result = json.loads(said.out)
     assert result["outcome"] == "finished"
-    assert {"val/fid_digits_cnn_v1_64", "test/fid_digits_cnn_v1_64"} <= set(result["scores"])
+    assert {"val/fid_digits_cnn_v2_64", "test/fid_digits_cnn_v2_64"} <= set(result["scores"])
     assert call("status").out == "tiny\n"
 
 

@@ -38,7 +38,7 @@ def test_export_takes_the_lowest_validation_fid(
     chosen = records[result["arm"], result["run_id"]]
     assert chosen.value == min(record.value or math.inf for record in records.values())
     assert result["scores"] == dict(chosen.scores)
-    assert "test/fid_digits_cnn_v1_64" in result["scores"]
+    assert "test/fid_digits_cnn_v2_64" in result["scores"]
     assert files(folder) == {
         "README.md",
         "record.json",
