@@ -82,6 +82,47 @@ def test_fid_and_kid_grow_with_damage(kind: str, dataset: Dataset, evaluator: Ev
     assert ladder[-1][0] > 10 * ladder[0][0]
 
 
+def replayed(part: Part, size: int, num: int) -> Tensor:
+    table = fresh(part, size)
+    return table[torch.randint(size, (num,), generator=torch.Generator().manual_seed(3))]
+
+
+def checkered(images: Tensor) -> Tensor:
+    rows, columns = torch.arange(images.shape[2])[:, None], torch.arange(images.shape[3])
+    return (images.int() + ((rows + columns) % 2 * 16 - 8)).clamp(0, 255).to(torch.uint8)
+
+
+def test_tables_of_replayed_images_are_seen_the_more_the_smaller(
+    dataset: Dataset, evaluator: Evaluator
+) -> None:
+    num, key = evaluator.num_samples, evaluator.key
+    found = [
+        evaluator.score(replayed(dataset.train, size, num), "test") for size in (20, 50, 100, 200)
+    ]
+    floor = evaluator.floor("test")
+    fids = [each[key("test", "fid")] for each in found]
+    covered = [each[key("test", "coverage")] for each in found]
+    assert fids == sorted(fids, reverse=True)
+    assert fids[-1] > 1.5 * floor[key("test", "fid_floor")]
+    assert covered == sorted(covered)
+    assert covered[-1] < 0.9 * floor[key("test", "coverage_floor")]
+
+
+def test_a_faint_checkerboard_is_seen(dataset: Dataset, evaluator: Evaluator) -> None:
+    images = fresh(dataset.train, evaluator.num_samples)
+    found, floor = evaluator.score(checkered(images), "test"), evaluator.floor("test")
+    times = found[evaluator.key("test", "fid")] / floor[evaluator.key("test", "fid_floor")]
+    assert times > (1.5 if dataset.name == "mnist" else 1.05)
+
+
+def test_classes_tell_what_is_missing(dataset: Dataset, evaluator: Evaluator) -> None:
+    images = without_classes(dataset.train, 4, evaluator.num_samples)
+    found = evaluator.score(images, "test")
+    assert found[evaluator.key("test", "modes")] == 6
+    assert found[evaluator.key("test", "class_distance")] > 0.35
+    assert found[evaluator.key("test", "precision")] > 0.8  # each of them is a digit
+
+
 def test_one_prototype_per_class_is_far_worse_than_the_floor(
     dataset: Dataset, evaluator: Evaluator
 ) -> None:
