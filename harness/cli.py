@@ -363,7 +363,7 @@ def score(
         str | None, typer.Option(help="Feature extractor [default: the dataset's own].")
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(help="How many are scored [default: all, as in a study].")
+        int | None, typer.Option(help="How many are scored, at random [default: as in a study].")
     ] = None,
     image_size: Annotated[
         int | None, typer.Option(help="Side of the dataset's images [default: its own].")
@@ -404,7 +404,7 @@ def score(
         table.add_row(line.figure.label, number(line.value), floor, line.figure.direction())
     _stdout().print(table)
     if result.num_images < result.num_given:
-        print(f"The first {result.num_images:,} of {result.num_given:,} images were scored.")
+        print(f"{result.num_images:,} of {result.num_given:,} images were scored, drawn at random.")
 
 
 @app.command(name="list")
@@ -544,7 +544,7 @@ def _dry_run(
     from harness.launch import plan_execution, preview
 
     execution = plan_execution(name, workspace, device, threads, workers)
-    plan = preview(study, workspace, execution, workers)
+    plan = preview(name, study, workspace, execution, workers)
     if as_json:
         _print_json(plan)
         return

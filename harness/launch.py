@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from harness.data import load_dataset
 from harness.errors import HarnessError, recording_error
 from harness.evaluate import EvaluateConfig
 from harness.plugins import check_plugins, plugin_hashes, plugin_sources
@@ -71,14 +72,11 @@ def run_study(
         states = Board(Storage(workspace), name, study).states()
         if known.study == study and is_complete(states) and not retry_failed:
             return _summarise(name, known, states)
+    if known is not None:
+        _check_data(name, study, known, workspace)
     with cpu_threads(execution.threads):
         pinned = study if known is None else known.pin(study)
         bench = set_up_bench(pinned, arms, execution, workspace)
-    if known is not None and known.dataset_digest != bench.dataset.digest:
-        raise HarnessError(
-            f"dataset {study.dataset!r} has digest {bench.dataset.digest}, study {name!r} was "
-            f"started on {known.dataset_digest}: data have changed; use --name for a new study"
-        )
 
     # From here on things are written.
     storage = Storage(workspace)
@@ -102,7 +100,7 @@ def run_study(
         parent_run_id=parent,
         metric=bench.metric,
         objective=bench.objective,
-        floor=bench.floor,
+        floor=bench.floor if known is None else known.floor,
         dataset_digest=bench.dataset.digest,
         created=time.time() if known is None else known.created,
         plugins=plugin_hashes(),
@@ -137,6 +135,17 @@ def run_study(
         return _sum_up(name, definition, board, tracker, bench)
     except Exception as error:
         raise recording_error(f"study {name!r}", error) from None
+
+
+def _check_data(name: str, study: StudyConfig, known: Definition, workspace: Workspace) -> None:
+    """Raise HarnessError for other data, before a ruler or features are made of them."""
+    size = study.fixed.get("image_size")
+    digest = load_dataset(study.dataset, workspace.data_dir, size).digest
+    if digest != known.dataset_digest:
+        raise HarnessError(
+            f"dataset {study.dataset!r} has digest {digest}, study {name!r} was started on "
+            f"{known.dataset_digest}: data have changed; use --name for a new study"
+        )
 
 
 def _sum_up(
@@ -190,13 +199,15 @@ def plan_execution(
 
 
 def preview(
-    study: StudyConfig, workspace: Workspace, execution: Execution, workers: int
+    name: str, study: StudyConfig, workspace: Workspace, execution: Execution, workers: int
 ) -> dict[str, Any]:
     """Return what a study would run, as JSON values: arms, runs, refusals and estimated hours.
 
     No run is trained or recorded; a few steps of every arm are timed.
     """
     arms, refused = study.possible_arms()
+    known = _known_definition(name, workspace)
+    study = study if known is None else known.pin(study)
     with cpu_threads(execution.threads):
         bench = set_up_bench(study, arms, execution, workspace)
         rows: list[dict[str, Any]] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,6 +68,11 @@ class Evaluator:
         self._extractor = _extractor(dataset, config, cache_dir, device)
         self.protocol = f"{self._extractor.name}_{_short(self.num_samples)}"
         self._config = config
+        if not any(self.objective in metric.figures for metric in self._metrics()):
+            raise HarnessError(
+                f"evaluate.objective = {config.objective!r}: {self._extractor.name} knows no "
+                "classes; choose another objective or extractor"
+            )
         self._features: dict[Draw, Features] = {}
 
     def key(self, split: Split, figure: str) -> str:
@@ -104,12 +110,13 @@ class Evaluator:
     def floor(self, split: Split) -> dict[str, float]:
         """Return what real images score against a split, as a perfect model would, by key.
 
-        Several random draws of as many training images give a mean and a standard deviation, and
-        one draw against another what training images score among themselves. Metrics that the
-        ruler's own training images would flatter get the other held-out part instead.
+        Disjoint draws of as many training images, five if there are so many, give a mean and a
+        standard deviation, and one against another what training images score among themselves.
+        Metrics that the ruler's own training images would flatter get the other held-out part.
         """
         names = ",".join(sorted(figure.name for each in self._metrics() for figure in each.figures))
-        made = f"{names}/{self._config.kid_subsets}/{sorted(plugin_hashes().items())}"
+        code = [Path(inspect.getfile(each.compute)).read_text() for each in self._metrics()]
+        made = f"{names}/{self._config.kid_subsets}/{sorted(plugin_hashes().items())}/{code}"
         hash8 = hashlib.sha256(made.encode()).hexdigest()[:8]
         kept = self._cache_dir / f"{self._cache_name('floors_v1', split, hash8)}.json"
         figures = read_figures(kept)
@@ -120,20 +127,23 @@ class Evaluator:
 
     def _floor(self, split: Split) -> dict[str, float]:
         other: Split = "test" if split == "validation" else "validation"
-        first, *more = [self._real(("train", draw)) for draw in range(FLOOR_DRAWS)]
+        num_draws = min(FLOOR_DRAWS, len(self._dataset.train) // self.num_samples)
+        draws = [self._real(("train", draw)) for draw in range(num_draws)]
         figures: dict[str, float] = {}
         for metric in self._metrics():
             if metric.floor == "held_out":
                 found = self._compute(metric, self._real((other, 0)), split)
                 figures |= {f"{name}{FLOOR}": value for name, value in found.items()}
             elif metric.floor == "train":
-                draws = [self._compute(metric, each, split) for each in (first, *more)]
-                among = self._compute(metric, more[0], ("train", 0))
-                for name, value in among.items():
-                    values = torch.tensor([draw[name] for draw in draws], dtype=torch.float64)
+                scores = [self._compute(metric, each, split) for each in draws]
+                for name in scores[0]:
+                    values = torch.tensor([each[name] for each in scores], dtype=torch.float64)
                     figures[f"{name}{FLOOR}"] = float(values.mean())
-                    figures[f"{name}{FLOOR}_sd"] = float(values.std())
-                    figures[f"{name}{FLOOR}_train"] = value
+                    if num_draws > 1:
+                        figures[f"{name}{FLOOR}_sd"] = float(values.std())
+                if num_draws > 1:
+                    among = self._compute(metric, draws[1], ("train", 0))
+                    figures |= {f"{name}{FLOOR}_train": value for name, value in among.items()}
         return figures
 
     def nearest_training_images(self, images: Tensor) -> Tensor:
@@ -142,7 +152,9 @@ class Evaluator:
         Args:
             images: (N, C, H, W) uint8.
         """
-        _, places = nearest(self._extractor(images).values, self._real(("train", 0)).values)
+        seen = self._extractor(images).values
+        with plain_float32(torch.device("cpu")):
+            _, places = nearest(seen, self._real(("train", 0)).values)
         return self._subset("train", 0)[places]
 
     def classes_of(self, images: Tensor) -> Tensor | None:
@@ -203,11 +215,14 @@ class Evaluator:
         return "_".join(map(str, (*what, *facts)))
 
     def _subset(self, split: Split, draw: int) -> Tensor:
-        """Return `num_samples` images of a split, drawn at random with a fixed seed."""
+        """Return `num_samples` images of a split, drawn at random with a fixed seed.
+
+        Draws of other numbers share no image.
+        """
         images = self._dataset.part(split).images
-        name = ("subset", split, str(draw)) if draw else ("subset", split)
-        generator = torch.Generator().manual_seed(derive_seed(SUBSET_SEED, *name))
-        return images[torch.randperm(len(images), generator=generator)[: self.num_samples]]
+        generator = torch.Generator().manual_seed(derive_seed(SUBSET_SEED, "subset", split))
+        order = torch.randperm(len(images), generator=generator)
+        return images[order[draw * self.num_samples :][: self.num_samples]]
 
 
 def count_samples(dataset: Dataset, config: EvaluateConfig) -> int:

@@ -169,6 +169,11 @@ def figure_of(key: str) -> Figure:
     return max(found, key=lambda figure: len(figure.name))
 
 
+def is_floor(key: str) -> bool:
+    """Return whether a full name is of what real images score."""
+    return key.partition("/")[2].startswith(f"{figure_of(key).name}{FLOOR}")
+
+
 def objective_figure(name: str) -> Figure:
     """Return the figure that a study ranks by.
 

@@ -19,7 +19,8 @@ def distance_blocks(rows: Tensor, columns: Tensor) -> Iterator[Tensor]:
         columns: (M, d) floats.
 
     Yields:
-        (at most BLOCK, M) float32; equal features have distance 0 exactly.
+        (at most BLOCK, M) float32. What rounding leaves between equal features is set to 0, unless
+        they lie many times farther out than the columns do.
     """
     center = columns.mean(dim=0)
     rows, columns = rows - center, columns - center

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -32,6 +33,7 @@ FOLDER = Path(__file__).with_name("rulers")
 SEED = 0
 RECIPE = "v2"  # of new rulers; v1 stays for what was measured with it
 RECIPES = ("v1", "v2")
+LEAST_VARIANCE = 1e-8  # of the largest
 
 # A shipped ruler is versioned and never overwritten: every published score depends on its bytes.
 SHIPPED = {
@@ -82,6 +84,8 @@ class Ruler(nn.Module):
         covariance, mean = torch.cov(seen.T), seen.mean(dim=0)
         variances, directions = torch.linalg.eigh(covariance)  # in ascending order
         num_features = self.projection.shape[1]
+        # Directions in which the images do not vary are left out: dividing by infinity gives 0.
+        variances[variances < LEAST_VARIANCE * variances[-1]] = math.inf
         leading = directions[:, -num_features:] / variances[-num_features:].sqrt()
         # An eigenvector's sign is arbitrary: the largest entry of each is made positive.
         signs = leading.gather(0, leading.abs().argmax(dim=0, keepdim=True)).sign()

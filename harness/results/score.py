@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from harness.evaluate.metric import FLOOR, Figure, figure_of
 from harness.records.workspace import Workspace
 
 KEY = "images"  # of an .npz file
+DRAW_SEED = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +88,8 @@ def score_images(
         workspace: Where data and caches are.
         split: The part of it.
         ruler: Feature extractor; None: the dataset's own.
-        samples: How many are scored, the first ones; None: as many as there are, at most what runs
-            are scored with.
+        samples: How many are scored, drawn with a fixed seed; None: as many as there are, at most
+            what runs are scored with.
         image_size: Side that the dataset's images are resized to.
         device: Where features are computed.
 
@@ -105,7 +107,8 @@ def score_images(
         )
     config = EvaluateConfig(extractor=ruler, samples=number)
     evaluator = Evaluator(dataset, config, cache_dir=workspace.cache, device=torch.device(device))
-    scores = evaluator.score(images[:number], split)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(DRAW_SEED))
+    scores = evaluator.score(images[order[:number].sort().values], split)
     floors = evaluator.floor(split)
     lines = []
     for key, value in scores.items():
@@ -139,7 +142,10 @@ def _read(place: Path, dataset: Dataset) -> Tensor:
     if place.suffix != ".npz":
         raise HarnessError(f"{place}: must be a folder of images, or a .npz file with `{KEY}`")
     try:
-        with np.load(place, allow_pickle=False) as file:
+        file = np.load(place, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("a single array")
+        with file:
             if KEY not in file:
                 raise HarnessError(
                     f"{place}: has no array `{KEY}`, only {', '.join(file) or 'none'}"
@@ -147,7 +153,7 @@ def _read(place: Path, dataset: Dataset) -> Tensor:
             array = file[KEY]
     except FileNotFoundError:
         raise HarnessError(f"{place} does not exist") from None
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
         raise HarnessError(f"{place} is no .npz file of plain arrays") from None
     if array.dtype != np.uint8 or array.shape[1:] != dataset.sample_shape:
         raise HarnessError(

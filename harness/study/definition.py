@@ -37,8 +37,12 @@ class Definition(Config):
 
         A dataset's default may become another one; a study keeps what it was started with.
         """
-        name = self.extractor or self.metric.removeprefix("test/fid_").rpartition("_")[0]
+        name = self.extractor or self._early_extractor()
         if study.evaluate.extractor is not None or name.startswith("inception"):
             return study
         evaluate = study.evaluate.model_copy(update={"extractor": name})
         return study.model_copy(update={"evaluate": evaluate})
+
+    def _early_extractor(self) -> str:
+        """Return it from the metric: records without it all ranked by `test/fid_NAME_SAMPLES`."""
+        return self.metric.removeprefix("test/fid_").rpartition("_")[0]

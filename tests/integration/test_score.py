@@ -56,7 +56,7 @@ def test_a_table_names_floors_and_directions(call: Callable[..., Any], file: Pat
     assert code == 0
     for word in ("FID", "precision", "memorised", "higher is better", "0.5 is best", "±"):
         assert word in out
-    assert f"The first 40 of {NUM} images were scored." in out
+    assert f"40 of {NUM} images were scored, drawn at random." in out
 
 
 def test_a_folder_is_scored_as_grey_images_where_the_data_are(

@@ -53,6 +53,6 @@ def classes(compared: Compared) -> dict[str, float]:
     return {
         "class_distance": float((real - fake).abs().sum() / 2),
         "class_kl": float((fake[made] * (fake[made] / least[made]).log()).sum()),
-        "modes": float((made & (fake >= PRESENT * real)).sum()),
+        "modes": float(((real > 0) & made & (fake >= PRESENT * real)).sum()),
         "ambiguous": float((compared.fake_classes.max(dim=1).values < CLEAR).double().mean()),
     }

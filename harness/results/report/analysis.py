@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.evaluate.metric import FLOOR, METRICS, Figure, figure_of
-from harness.results.report.records import SCORED, RunRecord, StudyRecords, ended_runs
+from harness.evaluate.metric import FLOOR, METRICS, Figure, figure_of, is_floor
+from harness.results.report.records import RunRecord, StudyRecords, ended_runs
 from harness.results.statistics import (
     Interval,
     bootstrap_interval,
@@ -119,7 +119,9 @@ class ArmAnalysis:
         """Return a figure's full name on test images; None where no scored run has it."""
         names = [name for run in self.scored[:1] for name in run.metrics]
         own = [name for name in names if name.startswith(f"test/{figure.name}_")]
-        return next((name for name in own if FLOOR not in name and figure_of(name) == figure), None)
+        return next(
+            (name for name in own if not is_floor(name) and figure_of(name) == figure), None
+        )
 
     def metric_mean(self, key: str) -> tuple[float, float]:
         """Return mean and sd of any final metric over the runs that have it."""
@@ -263,22 +265,18 @@ class Analysis:
         """All that runs were scored by, without what real images score."""
         scores = {key for run in self.records.runs for key in run.metrics}
         found = {
-            figure_of(key).name for key in scores if key.startswith(SPLITS) and FLOOR not in key
+            figure_of(key).name for key in scores if key.startswith(SPLITS) and not is_floor(key)
         }
         every = [figure for name in METRICS for figure in METRICS[name].figures]
         return tuple(figure for figure in every if figure.name in found)
 
     def floor(self, figure: Figure) -> tuple[float | None, float | None]:
         """Return what real images score against the test split, mean and sd over draws."""
-        found: dict[str, float] = {}
-        for run in self.records.runs:
-            if run.used and run.outcome in SCORED:
-                start = f"test/{figure.name}{FLOOR}"
-                found |= {key: run.metrics[key] for key in run.metrics if key.startswith(start)}
-        kinds = {kind: f"test/{figure.name}{FLOOR}{kind}" for kind in ("_sd", "_train")}
-        spread = next((found[key] for key in found if key.startswith(kinds["_sd"])), None)
-        means = [key for key in found if not key.startswith(tuple(kinds.values()))]
-        return (found[means[0]] if means else None), spread
+        protocol = self.metric.partition(f"{self.figure.name}_")[2]
+        names = [f"test/{figure.name}{FLOOR}{kind}_{protocol}" for kind in ("", "_sd")]
+        runs = (run for arm in self.arms for run in arm.scored if names[0] in run.metrics)
+        metrics = next((run.metrics for run in runs), {})
+        return metrics.get(names[0]), metrics.get(names[1])
 
     @property
     def objective(self) -> str:

@@ -237,12 +237,12 @@ def test_real_features_are_computed_once(
 ) -> None:
     calls = count_calls(monkeypatch)
     first = evaluator(digits, tmp_path).floor("test")
-    assert calls == [400] * 7  # five draws of training images, and both held-out parts
+    assert calls == [400] * 4  # two disjoint draws of 997 training images, both held-out parts
     assert evaluator(digits, tmp_path).floor("test") == first
-    assert calls == [400] * 7
+    assert calls == [400] * 4
     evaluator(digits, tmp_path, samples=200).floor("test")
     evaluator(digits, tmp_path).floor("validation")
-    assert calls == [400] * 7 + [200] * 7
+    assert calls == [400] * 4 + [200] * 6
 
 
 @pytest.mark.parametrize(
@@ -254,12 +254,12 @@ def test_damaged_cache_files_are_computed_anew(
     first = evaluator(digits, tmp_path).floor("test")
     files = sorted(tmp_path.iterdir())
     contents = [file.read_bytes() for file in files]
-    assert len(files) == 8  # features of seven subsets, and the floors
+    assert len(files) == 5  # features of four subsets, and the floors
     for file in files:
         file.write_bytes(damage(file.read_bytes()))
     calls = count_calls(monkeypatch)
     assert evaluator(digits, tmp_path).floor("test") == first
-    assert calls == [400] * 7
+    assert calls == [400] * 4
     assert [file.read_bytes() for file in files] == contents
 
 
@@ -351,3 +351,21 @@ def test_weights_are_for_inception_only(digits: Dataset, tmp_path: Path) -> None
 def test_wrong_samples(images: Tensor, digits: Dataset, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected \(400, 1, 16, 16\) uint8 images, got"):
         evaluator(digits, tmp_path).score(images, "test")
+
+
+def test_a_small_training_part_has_one_draw_and_no_spread(tmp_path: Path, digits: Dataset) -> None:
+    small = dataclasses.replace(digits, train=digits.train.take(torch.arange(600)))
+    floor = evaluator(small, tmp_path).floor("test")
+    assert any("fid_floor_digits" in key for key in floor)
+    assert not any("_sd_" in key or "_train_" in key for key in floor)
+
+
+def test_an_objective_that_the_ruler_cannot_serve_is_refused(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blind = evaluator(digits, tmp_path)._extractor
+    blind.classes = False
+    monkeypatch.setattr(harness.evaluate.evaluator, "_extractor", lambda *_: blind)
+    with pytest.raises(HarnessError, match=r"evaluate.objective = 'modes': .* knows no classes"):
+        evaluator(digits, tmp_path, objective="modes")
+    assert not any("modes" in key for key in evaluator(digits, tmp_path).floor("test"))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.evaluate import METRICS, Compared, EvaluateConfig, Metric
-from harness.evaluate.metric import describe_figures
+from harness.evaluate.metric import describe_figures, figure_of, is_floor
 
 N, D = 400, 8
 
@@ -85,3 +85,18 @@ def test_its_figures_are_described_with_their_direction(metric: Metric) -> None:
 def test_no_figure_has_two_owners() -> None:
     names = [figure.name for name in METRICS for figure in METRICS[name].figures]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("key", "floor"),
+    [
+        ("test/fid_mnist_cnn_v2_10k", False),
+        ("test/fid_floor_mnist_cnn_v2_10k", True),
+        ("val/fid_floor_sd_mnist_cnn_v2_10k", True),
+        ("val/fid_folder_dance_floor_cnn_ab12_10k", False),
+        ("val/kid_floor_folder_dance_floor_cnn_ab12_10k", True),
+    ],
+)
+def test_floors_are_told_from_scores(key: str, floor: bool) -> None:
+    assert is_floor(key) is floor
+    assert figure_of(key).name == key.partition("/")[2].partition("_")[0]
