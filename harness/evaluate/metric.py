@@ -127,7 +127,7 @@ def metric(
     """Register the decorated function as a metric under its name."""
 
     def register(compute: Compute) -> Compute:
-        taken = {each.name for name in METRICS for each in METRICS[name].figures}
+        taken = {figure.name for figure in all_figures()}
         for figure in figures:
             if figure.name in taken or FLOOR in figure.name:
                 raise ValueError(f"the figure {figure.name!r} is taken by another metric")
@@ -146,6 +146,11 @@ def metric(
     return register
 
 
+def all_figures() -> list[Figure]:
+    """Return the figures of all metrics."""
+    return [figure for name in METRICS for figure in METRICS[name].figures]
+
+
 def metric_of(figure: str) -> Metric:
     """Return the metric that a figure, or its floor, belongs to; raises HarnessError for others."""
     name = figure.partition(FLOOR)[0]
@@ -161,7 +166,7 @@ def figure_of(key: str) -> Figure:
     Raises:
         HarnessError: No registered metric has it.
     """
-    figures = [figure for name in METRICS for figure in METRICS[name].figures]
+    figures = all_figures()
     text = key.partition("/")[2]
     found = [figure for figure in figures if f"{text}_".startswith(f"{figure.name}_")]
     if not found:
@@ -169,9 +174,14 @@ def figure_of(key: str) -> Figure:
     return max(found, key=lambda figure: len(figure.name))
 
 
+def is_score(key: str) -> bool:
+    """Return whether a recorded value is a figure on held-out images: of samples, or a floor."""
+    return key.startswith(("val/", "test/"))
+
+
 def is_floor(key: str) -> bool:
-    """Return whether a full name is of what real images score."""
-    return key.partition("/")[2].startswith(f"{figure_of(key).name}{FLOOR}")
+    """Return whether a recorded value is what real images score."""
+    return is_score(key) and key.partition("/")[2].startswith(f"{figure_of(key).name}{FLOOR}")
 
 
 def objective_figure(name: str) -> Figure:
@@ -180,8 +190,7 @@ def objective_figure(name: str) -> Figure:
     Raises:
         HarnessError: No metric has it, or neither its lowest nor its highest value is best.
     """
-    figures = [figure for each in METRICS for figure in METRICS[each].figures]
-    allowed = {figure.name: figure for figure in figures if isinstance(figure.best, str)}
+    allowed = {figure.name: figure for figure in all_figures() if isinstance(figure.best, str)}
     if name not in allowed:
         raise unknown_name("evaluate.objective", name, allowed)
     return allowed[name]

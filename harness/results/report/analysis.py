@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.evaluate.metric import FLOOR, METRICS, Figure, figure_of, is_floor
+from harness.evaluate.metric import FLOOR, Figure, all_figures, figure_of, is_floor, is_score
 from harness.results.report.records import RunRecord, StudyRecords, ended_runs
 from harness.results.statistics import (
     Interval,
@@ -39,7 +39,6 @@ from harness.systems import TrainConfig
 from harness.work.board import ArmState
 
 MOST_ARMS_FOR_PAIRS = 6
-SPLITS = ("val/", "test/")  # start the keys of scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,20 +262,20 @@ class Analysis:
     @cached_property
     def figures(self) -> tuple[Figure, ...]:
         """All that runs were scored by, without what real images score."""
-        scores = {key for run in self.records.runs for key in run.metrics}
-        found = {
-            figure_of(key).name for key in scores if key.startswith(SPLITS) and not is_floor(key)
-        }
-        every = [figure for name in METRICS for figure in METRICS[name].figures]
-        return tuple(figure for figure in every if figure.name in found)
+        keys = {key for run in self.records.runs for key in run.metrics if is_score(key)}
+        found = {figure_of(key).name for key in keys if not is_floor(key)}
+        return tuple(figure for figure in all_figures() if figure.name in found)
 
     def floor(self, figure: Figure) -> tuple[float | None, float | None]:
         """Return what real images score against the test split, mean and sd over draws."""
-        protocol = self.metric.partition(f"{self.figure.name}_")[2]
-        names = [f"test/{figure.name}{FLOOR}{kind}_{protocol}" for kind in ("", "_sd")]
-        runs = (run for arm in self.arms for run in arm.scored if names[0] in run.metrics)
-        metrics = next((run.metrics for run in runs), {})
-        return metrics.get(names[0]), metrics.get(names[1])
+        key = next(filter(None, (arm.key(figure) for arm in self.arms)), "")
+        mean, sd = (
+            key.replace(f"/{figure.name}_", f"/{figure.name}{FLOOR}{kind}_", 1)
+            for kind in ("", "_sd")
+        )
+        runs = (run.metrics for arm in self.arms for run in arm.scored if mean in run.metrics)
+        metrics = next(runs, {})
+        return metrics.get(mean), metrics.get(sd)
 
     @property
     def objective(self) -> str:

@@ -33,7 +33,6 @@ REPRODUCIBLE = ("finished", "collapsed", "diverged")
 NOT_CONFIG = ("level.", "parameters.", "evaluate.")
 EXECUTION = ("device", "threads", "precision")
 PROTOCOL = ("extractor", "samples", "times", "kid_subsets")
-SCORES = ("val/", "test/")
 TIMED = ("train/images_per_second", "progress/train_seconds", "system/")
 EARLY_PARAMS = {"evaluate.objective": EvaluateConfig.model_fields["objective"].default}
 """What records say that were made before it could be chosen."""
@@ -216,7 +215,7 @@ def weight_facts(weights: Mapping[str, Tensor]) -> Facts:
 
 def is_compared(key: str) -> bool:
     """Return whether a metric says something of the run: neither of time nor of real images."""
-    return not key.startswith(TIMED) and not (key.startswith(SCORES) and is_floor(key))
+    return not key.startswith(TIMED) and not is_floor(key)
 
 
 def grid_fact(key: str, step: int, picture: npt.NDArray[np.uint8]) -> Facts:

@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 from harness.results.report.analysis import Analysis, ArmAnalysis, Share, analyse
+from harness.results.report.records import RunRecord
 
 METRIC = "test/fid_digits_cnn_v1_400"
 Results = Sequence[float | str]
@@ -231,3 +232,24 @@ def test_a_run_that_has_not_ended_does_not_count(one: Any) -> None:
     assert arm.costs == [4.0]
     assert arm.best_so_far == [3.0]
     assert [run.trial for run in (*arm.confirm, *arm.search)] == [0, 0]
+
+
+# Floors.
+
+
+def test_a_floor_is_found_by_the_whole_name_of_its_figure(make_records: Any) -> None:
+    """KID's own protocol stands at the end of its keys, and of no other figure's."""
+    kid = "digits_cnn_v1_400_7_subsets"
+    known = {
+        f"test/kid_{kid}": 0.3, f"test/kid_floor_{kid}": 0.01, f"test/kid_floor_sd_{kid}": 0.002,
+        "test/fid_floor_digits_cnn_v1_400": 0.5,
+    }  # fmt: skip
+
+    def scored(run: RunRecord) -> RunRecord:
+        return replace(run, metrics={**run.metrics, **known})
+
+    analysis = analyse(make_records({"minimax": [4.0], "hinge": [3.0]}, edit=scored))
+    assert [figure.name for figure in analysis.figures] == ["fid", "kid"]
+    fid, kid_figure = analysis.figures
+    assert analysis.floor(fid) == (0.5, None)
+    assert analysis.floor(kid_figure) == (0.01, 0.002)
