@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class HarnessError(Exception):
@@ -20,6 +21,15 @@ def unknown_name(noun: str, name: str, allowed: Iterable[str]) -> HarnessError:
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     return HarnessError(f"unknown {noun} {name!r}{hint} (allowed: {', '.join(names) or 'none'})")
+
+
+@contextmanager
+def recording(what: str) -> Iterator[None]:
+    """Turn errors of the records or their disk into one line (see `recording_error`)."""
+    try:
+        yield
+    except Exception as error:
+        raise recording_error(what, error) from None
 
 
 STORES = ("mlflow", "optuna", "sqlalchemy", "sqlite3")

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness.data import load_dataset
-from harness.errors import HarnessError, recording_error
+from harness.data import check_unchanged
+from harness.errors import HarnessError, recording
 from harness.evaluate import EvaluateConfig
 from harness.plugins import check_plugins, plugin_hashes, plugin_sources
 from harness.records.tracking import Tracker
@@ -31,7 +31,7 @@ from harness.work.estimate import estimate_seconds
 from harness.work.plan import Plan, set_up_bench, set_up_lone_bench
 from harness.work.pool import work_side_by_side
 from harness.work.queue import Storage
-from harness.work.worker import Worker
+from harness.work.worker import Worker, ended_in_any_case
 
 
 def run_study(
@@ -73,7 +73,14 @@ def run_study(
         if known.study == study and is_complete(states) and not retry_failed:
             return _summarise(name, known, states)
     if known is not None:
-        _check_data(name, study, known, workspace)
+        check_unchanged(
+            study.dataset,
+            workspace.data_dir,
+            study.fixed.get("image_size"),
+            digest=known.dataset_digest,
+            owner=f"study {name!r} was started on",
+            advice="use --name for a new study",
+        )
     with cpu_threads(execution.threads):
         pinned = study if known is None else known.pin(study)
         bench = set_up_bench(pinned, arms, execution, workspace)
@@ -111,41 +118,26 @@ def run_study(
     states = board.prepare(retry_failed=retry_failed)
 
     # Work, and sum up whatever comes of it.
-    try:
-        with display(bench.objective) as shown:
-            if not is_complete(states):
-                plan = Plan(
-                    name=name,
-                    definition=definition,
-                    workspace=workspace,
-                    plugins=plugin_sources(),
-                )
-                if workers > 1:
-                    work_side_by_side(plan, workers, shown)
-                else:
-                    with cpu_threads(execution.threads):
-                        Worker(plan, bench, shown.show).work()
-    except BaseException as error:
-        with contextlib.suppress(Exception):  # what stopped the study is told, not what follows
-            _sum_up(name, definition, board, tracker, bench)
-        if isinstance(error, Exception):
-            raise recording_error(f"study {name!r}", error) from None
-        raise
-    try:
+    with recording(f"study {name!r}"):
+        try:
+            with display(bench.objective) as shown:
+                if not is_complete(states):
+                    plan = Plan(
+                        name=name,
+                        definition=definition,
+                        workspace=workspace,
+                        plugins=plugin_sources(),
+                    )
+                    if workers > 1:
+                        work_side_by_side(plan, workers, shown)
+                    else:
+                        with cpu_threads(execution.threads):
+                            Worker(plan, bench, shown.show).work()
+        except BaseException:
+            with contextlib.suppress(Exception):  # what stopped the study is told, not what follows
+                _sum_up(name, definition, board, tracker, bench)
+            raise
         return _sum_up(name, definition, board, tracker, bench)
-    except Exception as error:
-        raise recording_error(f"study {name!r}", error) from None
-
-
-def _check_data(name: str, study: StudyConfig, known: Definition, workspace: Workspace) -> None:
-    """Raise HarnessError for other data, before a ruler or features are made of them."""
-    size = study.fixed.get("image_size")
-    digest = load_dataset(study.dataset, workspace.data_dir, size).digest
-    if digest != known.dataset_digest:
-        raise HarnessError(
-            f"dataset {study.dataset!r} has digest {digest}, study {name!r} was started on "
-            f"{known.dataset_digest}: data have changed; use --name for a new study"
-        )
 
 
 def _sum_up(
@@ -262,21 +254,16 @@ def train_once(
         with display(bench.objective) as shown:
             event, on_progress = show_lone_run(shown, "train", name, config)
             try:
-                result = run(
-                    config,
-                    bench,
-                    recorder,
-                    checkpoint=checkpoint,
-                    final_splits=("validation", "test"),
-                    on_progress=on_progress,
-                )
-                recorder.finish(result)
-            except BaseException as error:
-                with contextlib.suppress(Exception):  # what stopped the run is told
-                    recorder.interrupt()
-                if isinstance(error, Exception):
-                    raise recording_error(name, error) from None
-                raise
+                with recording(name), ended_in_any_case(recorder):
+                    result = run(
+                        config,
+                        bench,
+                        recorder,
+                        checkpoint=checkpoint,
+                        final_splits=("validation", "test"),
+                        on_progress=on_progress,
+                    )
+                    recorder.finish(result)
             finally:
                 checkpoint.unlink(missing_ok=True)
             shown.show(ended(event, result))

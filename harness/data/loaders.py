@@ -48,6 +48,26 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
     return DATASETS[name](data_dir, image_size)
 
 
+def check_unchanged(
+    name: str, data_dir: Path, image_size: int | None, *, digest: str, owner: str, advice: str
+) -> None:
+    """Raise HarnessError for other data than recorded, before a ruler is made of them.
+
+    Args:
+        name: The dataset.
+        data_dir: Where torchvision's datasets lie.
+        image_size: As it was loaded.
+        digest: The record's.
+        owner: Whose record it is, for the message, e.g. "run 1 was trained on".
+        advice: What to do about it.
+    """
+    found = load_dataset(name, data_dir, image_size).digest
+    if found != digest:
+        raise HarnessError(
+            f"dataset {name!r} has digest {found}, {owner} {digest}: data have changed; {advice}"
+        )
+
+
 def check_dataset_name(name: str) -> str:
     """Return `name` if a loader exists for it; raises ValueError otherwise."""
     return name if name.startswith("folder:") and name != "folder:" else DATASETS.check(name)

@@ -114,9 +114,8 @@ class Evaluator:
         standard deviation, and one against another what training images score among themselves.
         Metrics that the ruler's own training images would flatter get the other held-out part.
         """
-        names = ",".join(sorted(figure.name for each in self._metrics() for figure in each.figures))
         code = [Path(inspect.getfile(each.compute)).read_text() for each in self._metrics()]
-        made = f"{names}/{self._config.kid_subsets}/{sorted(plugin_hashes().items())}/{code}"
+        made = f"{self._config.kid_subsets}/{sorted(plugin_hashes().items())}/{code}"
         hash8 = hashlib.sha256(made.encode()).hexdigest()[:8]
         kept = self._cache_dir / f"{self._cache_name('floors_v1', split, hash8)}.json"
         figures = read_figures(kept)

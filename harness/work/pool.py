@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from harness.errors import HarnessError, recording_error
+from harness.errors import HarnessError, recording
 from harness.plugins import check_plugins, load_plugins
 from harness.work.display import Display
 from harness.work.plan import Plan, set_up_bench
@@ -62,17 +62,16 @@ def _worker_process(plan: Plan, index: int, events: Any) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     torch.set_num_threads(plan.definition.execution.threads)
     try:
-        load_plugins(plan.plugins)
-        check_plugins(plan.definition.plugins, f"study {plan.name!r}", exactly=True)
-        bench = set_up_bench(plan.definition.pin(study), study.arms(), execution, plan.workspace)
-        Worker(plan, bench, events.put, index).work()
+        with recording(f"study {plan.name!r}"):
+            load_plugins(plan.plugins)
+            check_plugins(plan.definition.plugins, f"study {plan.name!r}", exactly=True)
+            pinned = plan.definition.pin(study)
+            bench = set_up_bench(pinned, study.arms(), execution, plan.workspace)
+            Worker(plan, bench, events.put, index).work()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except Exception as error:
-        told = recording_error(f"study {plan.name!r}", error)
-        if not isinstance(told, HarnessError):
-            raise
-        raise SystemExit(f"error: {told}") from None
+    except HarnessError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 @contextmanager

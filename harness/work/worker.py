@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import recording_error
+from harness.errors import recording
 from harness.records.tracking import RunRecorder, Tracker, flatten
 from harness.run.bench import Bench, run_params
 from harness.run.loop import Progress
@@ -57,8 +57,10 @@ class Worker:
             states = self._board.prepare()
             self._tell_counts(states)
             if work := self._board.claim(states):
-                with _released_if_it_fails(*work):
-                    self._train(*work)
+                claim, arm, phase = work
+                what = f"{arm.name}, {phase} {claim.cell.trial}"
+                with recording(what), _released_if_it_fails(claim):
+                    self._train(claim, arm, phase)
                 idle_seconds = IDLE_SECONDS
             elif is_complete(states):
                 return
@@ -93,7 +95,7 @@ class Worker:
             label = f"{arm.name}, {phase} {claim.cell.trial}, seed {seed}"
             event = Event(kind="started", worker=self._index, run=label)
             self._tell(event)
-            with _ended_in_any_case(recorder):
+            with ended_in_any_case(recorder):
                 result = run(
                     config,
                     bench,
@@ -195,22 +197,20 @@ class Worker:
 
 
 @contextlib.contextmanager
-def _released_if_it_fails(claim: Claim, arm: Arm, phase: Phase) -> Iterator[None]:
+def _released_if_it_fails(claim: Claim) -> Iterator[None]:
     """Hand a cell back that something beside its runs' own results has stopped."""
     try:
         yield
     except Stop:
         return  # it has another holder now
-    except BaseException as error:
+    except BaseException:
         with contextlib.suppress(Exception):  # a lease that cannot be given back expires
             claim.release()
-        if isinstance(error, Exception):
-            raise recording_error(f"{arm.name}, {phase} {claim.cell.trial}", error) from None
         raise
 
 
 @contextlib.contextmanager
-def _ended_in_any_case(recorder: RunRecorder) -> Iterator[None]:
+def ended_in_any_case(recorder: RunRecorder) -> Iterator[None]:
     """Leave no record behind that claims to be running."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""Bit-for-bit comparison of nested states, shared by the tests of systems and of their training."""
+"""Small GANs and bit-for-bit comparison, shared by the tests of systems and of their training."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+
+from harness.config import parse
+from harness.data import Facts
+from harness.systems.gan import GAN, GANConfig
+
+SMALL: dict[str, Any] = {
+    "dataset": "digits",
+    "image_size": 8,
+    "architecture": "mlp",
+    "latent_dim": 3,
+    "batch_size": 4,
+    "g_width": 4,
+    "d_width": 4,
+}
 
 
 def _flat(thing: Any, path: str = "") -> dict[str, Any]:
@@ -39,3 +53,15 @@ def flat() -> Callable[..., dict[str, Any]]:
 def same() -> Callable[..., bool]:
     """Return the function that compares two such results."""
     return _same
+
+
+def _small_gan(kind: type[GAN], **settings: Any) -> GAN:
+    """Return a small GAN, or one of a subclass, for grey images of 8x8, in batches of 4."""
+    config = parse(GANConfig, SMALL | settings, "test")
+    return kind(config, Facts(sample_shape=(1, 8, 8)), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def small_gan() -> Callable[..., GAN]:
+    """Return the function that makes small GANs of given depths."""
+    return _small_gan

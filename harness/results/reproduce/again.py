@@ -12,7 +12,7 @@ import numpy.typing as npt
 from torch import nn
 
 from harness.data import Facts as Facts_
-from harness.data import load_dataset
+from harness.data import check_unchanged
 from harness.errors import HarnessError
 from harness.records.workspace import Workspace
 from harness.results.reproduce.comparison import (
@@ -72,7 +72,14 @@ def reproduce_run(
     record = Record.read(run_id, workspace)
     execution = record.execution()
     with cpu_threads(execution.threads):
-        _check_data(record, workspace)
+        check_unchanged(
+            record.config.dataset,
+            workspace.data_dir,
+            record.config.image_size,
+            digest=record.digest,
+            owner=f"run {record.run_id} was trained on",
+            advice="name the place of the old ones with --data-dir",
+        )
         evaluate = record.evaluate_config()
         bench = set_up_lone_bench(record.config, evaluate, execution, workspace)
         differences = record.differences(execution, bench)
@@ -127,17 +134,6 @@ class _Memory:
 
     def flush(self) -> None:
         """Do nothing: nothing is held back."""
-
-
-def _check_data(record: Record, workspace: Workspace) -> None:
-    """Raise HarnessError for other data, before a ruler or features are made of them."""
-    config = record.config
-    digest = load_dataset(config.dataset, workspace.data_dir, config.image_size).digest
-    if digest != record.digest:
-        raise HarnessError(
-            f"dataset {config.dataset!r} has digest {digest}, run {record.run_id} was trained on "
-            f"{record.digest}: data have changed; name the place of the old ones with --data-dir"
-        )
 
 
 def _inexact_because(

@@ -8,34 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from harness.config import parse
-from harness.data import Facts, Part
-from harness.systems.gan import GAN, GANConfig
+from harness.data import Part
+from harness.systems.gan import GAN
 
-SMALL: dict[str, Any] = {
-    "dataset": "digits",
-    "image_size": 8,
-    "architecture": "mlp",
-    "latent_dim": 3,
-    "batch_size": 4,
-    "g_width": 4,
-    "d_width": 4,
-    "g_depth": 1,
-    "d_depth": 1,
-    "budget": {"g_steps": 12},
-}
-
-
-def _make(kind: type[GAN] = GAN, **changes: Any) -> GAN:
-    """Return a small GAN, or one of a subclass, for grey images of 8x8."""
-    config = parse(GANConfig, SMALL | changes, "test")
-    return kind(config, Facts(sample_shape=(1, 8, 8)), torch.device("cpu"))
+SHALLOW: dict[str, Any] = {"g_depth": 1, "d_depth": 1, "budget": {"g_steps": 12}}
 
 
 @pytest.fixture(scope="session")
-def make() -> Callable[..., GAN]:
-    """Return the function that makes small GANs."""
-    return _make
+def make(small_gan: Callable[..., GAN]) -> Callable[..., GAN]:
+    """Return the function that makes small GANs, or those of a subclass."""
+    return lambda kind=GAN, **changes: small_gan(kind, **SHALLOW | changes)
 
 
 @pytest.fixture

@@ -9,28 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.config import parse
-from harness.data import Batch, Facts
+from harness.data import Batch
 from harness.systems import System
-from harness.systems.gan import GAN, GANConfig
+from harness.systems.gan import GAN
 
-SMALL: dict[str, Any] = {
-    "dataset": "digits",
-    "image_size": 8,
-    "architecture": "mlp",
-    "latent_dim": 3,
-    "batch_size": 4,
-    "g_width": 4,
-    "d_width": 4,
-    "g_depth": 2,
-    "d_depth": 2,
-}
-
-
-def _make_gan(**changes: Any) -> GAN:
-    """Return a small GAN for grey images of 8x8, in batches of 4."""
-    config = parse(GANConfig, SMALL | changes, "test")
-    return GAN(config, Facts(sample_shape=(1, 8, 8)), torch.device("cpu"))
+DEEP: dict[str, Any] = {"g_depth": 2, "d_depth": 2}
 
 
 def _real_batches(num: int, seed: int = 0) -> Tensor:
@@ -48,9 +31,9 @@ def _advance(system: System[Any], batches: Tensor) -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="session")
-def make_gan() -> Callable[..., GAN]:
+def make_gan(small_gan: Callable[..., GAN]) -> Callable[..., GAN]:
     """Return the function that makes small GANs."""
-    return _make_gan
+    return lambda **changes: small_gan(GAN, **DEEP | changes)
 
 
 @pytest.fixture(scope="session")
