@@ -1,8 +1,9 @@
 """How much faster is the harness's training loop than the script that everyone writes?
 
-Both make the same updates of the same networks in float32: one discriminator and one generator
-update per iteration, with the non-saturating loss and Adam. Each has a process of its own, and the
-two take turns, round by round.
+All make the same updates of the same networks: one discriminator and one generator update per
+iteration, with the non-saturating loss and Adam, the script in float32, the harness in float32 and
+in bfloat16. Each has a process of its own, and they take turns, round by round. Beside the times
+stand the operations of an update and what this machine's largest matrix products reach.
 
     python benchmarks/training_step.py --threads 2
 """
@@ -11,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -23,20 +24,20 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import PIL
 import torch
-import torchvision
+from hardware import hardware, versions
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from harness.data import Batch, Facts, Part, load_dataset, to_uint8
 from harness.run.loop import MEASUREMENTS_PER_RUN, Measured, train
-from harness.systems import Budget
+from harness.systems import Budget, Precision
 from harness.systems.gan import GAN, GANConfig
 from harness.systems.gan.architectures import ARCHITECTURES
 
@@ -89,8 +90,9 @@ class PilImages(torch.utils.data.Dataset[tuple[Any, int]]):
 def stock_layers(network: nn.Module) -> nn.Module:
     """Return the network with torch's own class in place of every variant of it; weights stay."""
     for module in network.modules():
-        if isinstance(module, nn.ConvTranspose2d):
-            module.__class__ = nn.ConvTranspose2d
+        for stock in (nn.Conv2d, nn.ConvTranspose2d, nn.Flatten, nn.Tanh):
+            if isinstance(module, stock):
+                module.__class__ = stock
     return network
 
 
@@ -171,9 +173,11 @@ def plain_rounds(config: GANConfig, images: Tensor, device: torch.device, steps:
     return run
 
 
-def harness_rounds(config: GANConfig, images: Tensor, device: torch.device, steps: int) -> Round:
+def harness_rounds(
+    precision: Precision, config: GANConfig, images: Tensor, device: torch.device, steps: int
+) -> Round:
     part = Part(images=images, labels=None).to(device)
-    events = train(GAN(config, FACTS, device), part, milestones=1)
+    events = train(GAN(config, FACTS, device, precision), part, milestones=1)
 
     def run() -> None:
         while not isinstance(next(events), Measured):
@@ -182,7 +186,12 @@ def harness_rounds(config: GANConfig, images: Tensor, device: torch.device, step
     return run
 
 
-SIDES = {"plain script": plain_rounds, "harness": harness_rounds}
+PLAIN = "plain script"
+SIDES = {
+    PLAIN: plain_rounds,
+    "float32": functools.partial(harness_rounds, "float32"),
+    "bfloat16": functools.partial(harness_rounds, "bfloat16"),
+}
 
 
 def serve(
@@ -273,42 +282,53 @@ def check_same_updates(architecture: str, device: torch.device, num_steps: int =
 
 
 def summarise(seconds: dict[str, list[float]], batch_size: int) -> dict[str, Any]:
-    """Return medians, rates and the ratio, with the quartiles of the rounds' own ratios."""
-    plain, ours = seconds["plain script"], seconds["harness"]
-    ratios = [a / b for a, b in zip(plain, ours, strict=True)]
-    medians = {side: statistics.median(values) for side, values in seconds.items()}
-    low, _, high = statistics.quantiles(ratios, n=4)
-    return {
-        "seconds_per_iteration": medians,
-        "images_per_second": {side: batch_size / value for side, value in medians.items()},
-        "ratio": medians["plain script"] / medians["harness"],
-        "ratio_of_minima": min(plain) / min(ours),
-        "round_ratio_quartiles": [low, high],
-        "rounds": seconds,
-    }
+    """Return medians and rates; for the harness ratios too, with the rounds' own quartiles."""
+    summary = {}
+    for side, values in seconds.items():
+        ratios = [plain / ours for plain, ours in zip(seconds[PLAIN], values, strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4)
+        summary[side] = {
+            "seconds_per_iteration": statistics.median(values),
+            "images_per_second": batch_size / statistics.median(values),
+            "ratio": statistics.median(seconds[PLAIN]) / statistics.median(values),
+            "ratio_of_minima": min(seconds[PLAIN]) / min(values),
+            "round_ratio_quartiles": [low, high],
+            "rounds": values,
+        }
+    return summary
 
 
-def hardware(device: torch.device) -> dict[str, Any]:
-    found = {"cpu": platform.processor() or platform.machine(), "num_cpus": os.cpu_count()}
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        facts = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
-        found["cpu"] = facts.get("model name", found["cpu"])
-        found["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
-    if device.type == "cuda":
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found
+# What an update needs, and what the machine can do ------------------------------------------------
 
 
-def versions() -> dict[str, str | None]:
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "pillow": PIL.__version__,
-        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
-        "libc": " ".join(platform.libc_ver()),
-    }
+def operations(config: GANConfig) -> float:
+    """Return floating-point operations of an iteration's matrix products and convolutions."""
+    images = torch.zeros(config.batch_size, *SAMPLE_SHAPE)
+    system = GAN(config, FACTS, torch.device("cpu"))
+    with FlopCounterMode(display=False) as counter:
+        system.step(lambda: Batch(images=images, labels=None), 0.0)
+    return float(counter.get_total_flops())
+
+
+def optimiser_bytes(config: GANConfig) -> int:
+    """Return bytes that Adam moves: weight, gradient and both moments read, all but one written."""
+    sizes = GAN.num_parameters(config, FACTS)
+    return 7 * 4 * sum(sizes.values())
+
+
+def peak(dtype: torch.dtype, device: torch.device) -> float:
+    """Return operations per second of a large matrix product, the best of many."""
+    side = 2048
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(20):
+        started = time.perf_counter()
+        c = a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    del c
+    return float(2 * side**3 / min(seconds))
 
 
 def main() -> None:
@@ -325,38 +345,49 @@ def main() -> None:
     device = torch.device(args.device)
     now = datetime.now(UTC)
 
+    torch.set_num_threads(args.threads)
     console = Console()
     data_name = load_images()[1]
+    peaks = {side: peak(getattr(torch, side), device) for side in SIDES if side != PLAIN}
     table = Table(title=f"{device}, {args.threads} threads, batch {args.batch_size}, {data_name}")
-    for heading in ("architecture", "side", "ms / iteration", "images / s", "ratio (quartiles)"):
-        table.add_column(
-            heading, justify="left" if heading in ("architecture", "side") else "right"
-        )
+    headings = ("architecture", "side", "ms / iteration", "images / s", "ratio", "of the peak")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in headings[:2] else "right")
     report: dict[str, Any] = {
         "date": now.isoformat(timespec="seconds"),
         "arguments": vars(args),
         "data": data_name,
         "hardware": hardware(device),
         "versions": versions(),
+        "peak_operations_per_second": peaks,
         "results": {},
     }
     for architecture in args.architectures:
         difference = check_same_updates(architecture, device)
         console.print(f"{architecture}: same updates (weights differ by {difference:.0e} at most)")
         config = make_config(architecture, args.batch_size, args.steps)
-        result = summarise(measure(config, args), args.batch_size)
-        report["results"][architecture] = {"config": config.model_dump(mode="json"), **result}
-        low, high = result["round_ratio_quartiles"]
-        for side in SIDES:
-            ours = side == "harness"
+        sides = summarise(measure(config, args), args.batch_size)
+        needed = operations(config)
+        report["results"][architecture] = {
+            "config": config.model_dump(mode="json"),
+            "operations_per_iteration": needed,
+            "optimiser_bytes_per_iteration": optimiser_bytes(config),
+            "sides": sides,
+        }
+        for side, result in sides.items():
+            low, high = result["round_ratio_quartiles"]
+            floor = needed / peaks[side] if side in peaks else None
             table.add_row(
-                architecture if not ours else "",
+                architecture if side == PLAIN else "",
                 side,
-                f"{1e3 * result['seconds_per_iteration'][side]:.1f}",
-                f"{result['images_per_second'][side]:,.0f}",
-                f"{result['ratio']:.2f} ({low:.2f} to {high:.2f})" if ours else "",
+                f"{1e3 * result['seconds_per_iteration']:.1f}",
+                f"{result['images_per_second']:,.0f}",
+                "" if side == PLAIN else f"{result['ratio']:.2f} ({low:.2f} to {high:.2f})",
+                "" if floor is None else f"{floor / result['seconds_per_iteration']:.0%}",
             )
     console.print(table)
+    for side, reached in peaks.items():
+        console.print(f"peak in {side}: {reached / 1e9:,.0f} GFLOP/s", highlight=False)
     RESULTS.mkdir(exist_ok=True)
     name = f"training_step_{now:%Y-%m-%dT%H%M%S}_{device.type}_{args.threads}_threads.json"
     (RESULTS / name).write_text(json.dumps(report, indent=1) + "\n")

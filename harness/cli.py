@@ -33,6 +33,15 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def _workers(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise HarnessError(f"--workers {text!r}: allowed are auto and whole numbers from 1")
+    return int(text)
+
+
 DataDir = Annotated[
     Path | None, typer.Option(help="Where datasets lie or go [default: $HARNESS_DATA or data].")
 ]
@@ -48,6 +57,14 @@ Settings = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads per run [default: cores / workers].")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        parser=_workers,
+        metavar="auto|N",
+        help="Processes that train side by side [default: auto, one-thread workers on all cores].",
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -78,7 +95,7 @@ def run(
     study_file: Annotated[Path, typer.Argument(help="A study file, e.g. studies/demo.toml.")],
     dry_run: Annotated[bool, typer.Option(help="Only say what would run, and how long.")] = False,
     trials: Annotated[int | None, typer.Option(min=1, help="Search trials per arm.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that train side by side.")] = 1,
+    workers: Workers = None,
     device: Device = "auto",
     threads: Threads = None,
     settings: Settings = None,
@@ -142,6 +159,7 @@ def train(
     preset: Annotated[str | None, typer.Option(help="Start from a named preset.")] = None,
     device: Device = "auto",
     threads: Threads = None,
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     data_dir: DataDir = None,
     tracking_uri: TrackingUri = None,
     storage: StorageUrl = None,
@@ -157,6 +175,8 @@ def train(
     from harness.study.presets import load_preset
     from harness.systems import parse_config
 
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise unknown_name("--precision", precision, ["auto", "float32", "bfloat16"])
     values: dict[str, Any] = dict(load_preset(preset)) if preset else {}
     evaluate: dict[str, Any] = {}
     for text in settings or []:
@@ -176,6 +196,7 @@ def train(
             _workspace(data_dir, tracking_uri, storage),
             device=device,
             threads=threads,
+            precision=precision,  # type: ignore[arg-type]
             display=_display(quiet),
         )
     if as_json:
@@ -538,7 +559,7 @@ def _dry_run(
     workspace: Workspace,
     device: str,
     threads: int | None,
-    workers: int,
+    workers: int | None,
     as_json: bool,
 ) -> None:
     from harness.launch import plan_execution, preview
@@ -558,8 +579,8 @@ def _dry_run(
     for refused, reason in plan["refused"].items():
         print(f"  refused: {refused}: {reason}")
     print(
-        f"{plan['runs']} runs, about {plan['hours']:.2g} h with {workers} worker(s) on "
-        f"{execution.device} with {execution.threads} thread(s) each"
+        f"{plan['runs']} runs, about {plan['hours']:.2g} h with {plan['workers']} worker(s) on "
+        f"{plan['device']} with {plan['threads']} thread(s) each, in {plan['precision']}"
     )
     print(f"metric {plan['metric']}, least attainable p {plan['smallest_p']:.2g}")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+import joblib
 
 from harness.data import check_unchanged
 from harness.errors import HarnessError, recording
@@ -20,16 +22,17 @@ from harness.results.summary import StudySummary, summarise
 from harness.run.bench import Bench, run_params
 from harness.run.execution import Execution, cpu_threads, resolve_device
 from harness.run.pictures import REAL_FILE, image_grid
+from harness.run.precision import Asked, Choice, choose_precision
 from harness.run.runner import RunResult, run
 from harness.study.definition import Definition
 from harness.study.file import check_extension
-from harness.study.study import StudyConfig
+from harness.study.study import Arm, StudyConfig
 from harness.systems import TrainConfig
 from harness.work.board import ArmState, Board, is_complete
-from harness.work.display import Display, ended, show_lone_run, silent
+from harness.work.display import Display, Event, ended, show_lone_run, silent
 from harness.work.estimate import estimate_seconds
 from harness.work.plan import Plan, set_up_bench, set_up_lone_bench
-from harness.work.pool import work_side_by_side
+from harness.work.pool import count_workers, work_side_by_side
 from harness.work.queue import Storage
 from harness.work.worker import Worker, ended_in_any_case
 
@@ -41,7 +44,7 @@ def run_study(
     *,
     device: str = "auto",
     threads: int | None = None,
-    workers: int = 1,
+    workers: int | None = 1,
     retry_failed: bool = False,
     source: str | None = None,
     display: Callable[[str], Display] = silent,
@@ -54,7 +57,8 @@ def run_study(
         workspace: Where things live.
         device: `auto`, `cpu` or `cuda`; `auto` keeps what the study was started with.
         threads: CPU threads per run; None keeps what it was started with, or divides the cores.
-        workers: Processes that train side by side.
+        workers: Processes that train side by side; None: as many as cores and memory allow, of one
+            thread each.
         retry_failed: Whether to run cells again that failed with an error.
         source: The study file's text, for the record.
         display: Given the validation metric's key, makes what shows the progress.
@@ -84,6 +88,13 @@ def run_study(
     with cpu_threads(execution.threads):
         pinned = study if known is None else known.pin(study)
         bench = set_up_bench(pinned, arms, execution, workspace)
+        if known is None:
+            choice, execution, bench = _in_precision(
+                study.precision, _typical_runs(arms), execution, bench
+            )
+            reason = choice.reason
+        else:
+            reason = known.precision_reason
 
     # From here on things are written.
     storage = Storage(workspace)
@@ -93,6 +104,7 @@ def run_study(
         "mlflow.note.content": study.question,
         "question": study.question,
         "baseline": study.baseline_arm,
+        "precision_reason": reason,
         **{key: str(value) for key, value in execution},
     }
     parent = tracker.open_parent(experiment, name, tags)
@@ -103,6 +115,7 @@ def run_study(
     definition = Definition(
         study=study,
         execution=execution,
+        precision_reason=reason,
         experiment_id=experiment,
         parent_run_id=parent,
         metric=bench.metric,
@@ -121,6 +134,9 @@ def run_study(
     with recording(f"study {name!r}"):
         try:
             with display(bench.objective) as shown:
+                because = f": {reason}" if reason else ""  # early records give none
+                line = f"training in {execution.precision}{because}"
+                shown.show(Event(kind="note", reason=line))
                 if not is_complete(states):
                     plan = Plan(
                         name=name,
@@ -128,8 +144,9 @@ def run_study(
                         workspace=workspace,
                         plugins=plugin_sources(),
                     )
-                    if workers > 1:
-                        work_side_by_side(plan, workers, shown)
+                    number = count_workers(workers, execution)
+                    if number > 1:
+                        work_side_by_side(plan, number, shown)
                     else:
                         with cpu_threads(execution.threads):
                             Worker(plan, bench, shown.show).work()
@@ -167,17 +184,29 @@ def _known_definition(name: str, workspace: Workspace) -> Definition | None:
 
 
 def plan_execution(
-    name: str, workspace: Workspace, device: str, threads: int | None, workers: int
+    name: str, workspace: Workspace, device: str, threads: int | None, workers: int | None
 ) -> Execution:
-    """Return how a study is, or would be, executed.
+    """Return how a study is, or would be, executed; of a new one the precision is still open.
 
     Raises:
-        HarnessError: The device does not exist, or the study was started in another way.
+        HarnessError: The device does not exist, the study was started in another way, or there are
+            not enough cores.
     """
+    execution = _planned(name, workspace, device, threads, workers)
+    count_workers(workers, execution)
+    return execution
+
+
+def _planned(
+    name: str, workspace: Workspace, device: str, threads: int | None, workers: int | None
+) -> Execution:
     known = _known_definition(name, workspace)
     if known is None:
-        threads = threads or max(1, (os.cpu_count() or 1) // workers)
-        return Execution(device=resolve_device(device), threads=threads)
+        device = resolve_device(device)
+        if workers is None:
+            workers = joblib.cpu_count() if device == "cpu" else 1
+        threads = threads or max(1, joblib.cpu_count() // workers)
+        return Execution(device=device, threads=threads)
     execution = known.execution
     for key, asked in (("device", None if device == "auto" else device), ("threads", threads)):
         started = getattr(execution, key)
@@ -190,8 +219,21 @@ def plan_execution(
     return execution
 
 
+def _typical_runs(arms: Sequence[Arm]) -> dict[str, TrainConfig]:
+    return {arm.name: arm.config(arm.defaults, seed=0) for arm in arms}
+
+
+def _in_precision(
+    asked: Asked, configs: Mapping[str, TrainConfig], execution: Execution, bench: Bench
+) -> tuple[Choice, Execution, Bench]:
+    """Choose a precision; return why, and how to train in it."""
+    choice = choose_precision(asked, configs, bench)
+    execution = execution.model_copy(update={"precision": choice.precision})
+    return choice, execution, replace(bench, precision=choice.precision)
+
+
 def preview(
-    name: str, study: StudyConfig, workspace: Workspace, execution: Execution, workers: int
+    name: str, study: StudyConfig, workspace: Workspace, execution: Execution, workers: int | None
 ) -> dict[str, Any]:
     """Return what a study would run, as JSON values: arms, runs, refusals and estimated hours.
 
@@ -202,6 +244,10 @@ def preview(
     study = study if known is None else known.pin(study)
     with cpu_threads(execution.threads):
         bench = set_up_bench(study, arms, execution, workspace)
+        if known is None:
+            _, execution, bench = _in_precision(
+                study.precision, _typical_runs(arms), execution, bench
+            )
         rows: list[dict[str, Any]] = [
             {
                 "name": arm.name,
@@ -212,11 +258,14 @@ def preview(
             }
             for arm in arms
         ]
+    number = count_workers(workers, execution)
     return {
         "arms": rows,
         "refused": refused,
         "runs": sum(row["search_runs"] + row["confirm_runs"] for row in rows),
-        "hours": sum(row["hours"] for row in rows) / workers,
+        "hours": sum(row["hours"] for row in rows) / number,
+        "workers": number,
+        **execution.model_dump(),
         "metric": bench.metric,
         "smallest_p": smallest_p(study.confirm.seeds, study.confirm.seeds),
     }
@@ -229,6 +278,7 @@ def train_once(
     *,
     device: str = "auto",
     threads: int | None = None,
+    precision: Asked = "auto",
     experiment: str = "train",
     display: Callable[[str], Display] = silent,
 ) -> tuple[str, RunResult]:
@@ -237,21 +287,23 @@ def train_once(
     Raises:
         HarnessError: Before anything is written, whatever is wrong with the request.
     """
-    execution = Execution(device=resolve_device(device), threads=threads or os.cpu_count() or 1)
+    execution = Execution(device=resolve_device(device), threads=threads or joblib.cpu_count())
     with cpu_threads(execution.threads):
         bench = set_up_lone_bench(config, evaluate, execution, workspace)
-        tracker = Tracker(workspace)
         name = f"{config.system} seed {config.seed}"
+        choice, execution, bench = _in_precision(precision, {name: config}, execution, bench)
+        tracker = Tracker(workspace)
         recorder = tracker.start_run(
             tracker.open_experiment(experiment),
             name,
             config,
             bench.dataset,
-            tags={"phase": "train", "seed": config.seed},
+            tags={"phase": "train", "seed": config.seed, "precision_reason": choice.reason},
             params=run_params(config, execution, bench),
         )
         checkpoint = workspace.checkpoints / f"{recorder.run_id}.pt"
         with display(bench.objective) as shown:
+            shown.show(Event(kind="note", reason=f"training in {choice}"))
             event, on_progress = show_lone_run(shown, "train", name, config)
             try:
                 with recording(name), ended_in_any_case(recorder):

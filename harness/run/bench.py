@@ -1,4 +1,4 @@
-"""What all runs of a study share: data, metric and device."""
+"""What all runs of a study share: data, metric, device and precision."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from harness.data import Dataset, Part, load_dataset
 from harness.evaluate import EvaluateConfig, Evaluator
 from harness.evaluate.metric import FLOOR
 from harness.run.execution import Execution
-from harness.systems import SYSTEMS, TrainConfig
+from harness.systems import SYSTEMS, Precision, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What all runs of a study share: data, metric and device.
+    """What all runs of a study share: data, metric, device and precision.
 
     Attributes:
         dataset: The data; `part` is its training part on the device.
         evaluator: Scores samples by the study's one protocol.
         times: Evaluations per run.
         device: Where runs train.
+        precision: Of training's matrix products.
         floors: Real-vs-real scores, by protocol key, recorded beside every run's own.
     """
 
@@ -33,6 +34,7 @@ class Bench:
     evaluator: Evaluator
     times: int
     device: torch.device
+    precision: Precision
     floors: Mapping[str, float]
 
     @classmethod
@@ -42,11 +44,12 @@ class Bench:
         image_size: int | None,
         evaluate: EvaluateConfig,
         *,
+        execution: Execution,
         data_dir: Path,
         cache_dir: Path,
-        device: torch.device,
     ) -> Bench:
         """Load a dataset and its evaluator; raises HarnessError where either is impossible."""
+        device = torch.device(execution.device)
         dataset = load_dataset(name, data_dir, image_size)
         evaluator = Evaluator(dataset, evaluate, cache_dir=cache_dir, device=device)
         return cls(
@@ -55,6 +58,7 @@ class Bench:
             evaluator=evaluator,
             times=evaluate.times,
             device=device,
+            precision=execution.precision,
             floors=evaluator.floor("validation") | evaluator.floor("test"),
         )
 
@@ -83,6 +87,6 @@ def run_params(config: TrainConfig, execution: Execution, bench: Bench) -> dict[
         sizes = SYSTEMS[config.system].num_parameters(config, bench.dataset.facts)
     except Exception:  # networks that cannot be built are the run's own result
         sizes = {}
-    facts = execution.model_dump() | {"precision": execution.precision}
+    facts = execution.facts()
     facts |= {f"parameters.{network}": number for network, number in sizes.items()}
     return facts | {"evaluate.times": bench.times} | protocol

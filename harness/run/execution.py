@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from harness.config import Config
 from harness.errors import HarnessError
+from harness.systems import Precision
 
 
 class Execution(Config):
@@ -19,10 +21,22 @@ class Execution(Config):
     threads: int
     """CPU threads per run; another number changes the last digits of every result."""
 
-    @property
-    def precision(self) -> str:
-        """Of the arithmetic in training; on CUDA torch rounds convolutions' inputs to TF32."""
-        return "float32" if self.device == "cpu" else "float32, convolutions tf32"
+    precision: Precision = "float32"
+    """Of training's matrix products."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is recorded of a run; on CUDA torch rounds convolutions' inputs to TF32."""
+        tf32 = self.device == "cuda" and self.precision == "float32"
+        precision = f"{self.precision}, convolutions tf32" if tf32 else self.precision
+        return self.model_dump() | {"precision": precision}
+
+    @classmethod
+    def recorded(cls, facts: Mapping[str, str]) -> Execution:
+        """Return it from what was recorded of a run."""
+        precision: Precision = (
+            "bfloat16" if facts["precision"].startswith("bfloat16") else "float32"
+        )
+        return cls(device=facts["device"], threads=int(facts["threads"]), precision=precision)
 
 
 def resolve_device(device: str) -> str:

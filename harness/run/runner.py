@@ -181,7 +181,8 @@ def _ending(scores: Mapping[str, float], bench: Bench) -> tuple[Outcome, str | N
 def _build(config: TrainConfig, bench: Bench) -> System[Any] | RunResult:
     """Return the system, or the result of a run whose networks cannot be built."""
     try:
-        return SYSTEMS[config.system](config, bench.dataset.facts, bench.device)
+        cls = SYSTEMS[config.system]
+        return cls(config, bench.dataset.facts, bench.device, bench.precision)
     except HarnessError:  # settings that do not fit the data
         raise
     except Exception as error:

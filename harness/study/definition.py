@@ -12,7 +12,9 @@ class Definition(Config):
 
     study: StudyConfig
     execution: Execution
-    """Device and threads, the same for all runs."""
+    """Device, threads and precision, the same for all runs."""
+    precision_reason: str = ""
+    """Why it was this precision, in one line."""
     experiment_id: str
     """MLflow's experiment."""
     parent_run_id: str

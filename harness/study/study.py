@@ -15,6 +15,7 @@ from harness.data import check_dataset_name
 from harness.errors import HarnessError, unknown_name
 from harness.evaluate import EvaluateConfig
 from harness.randomness import derive_seed
+from harness.run.precision import Asked
 from harness.study.presets import load_preset
 from harness.study.space import (
     Parameter,
@@ -128,6 +129,8 @@ class StudyConfig(Config):
     """A registered dataset or `folder:PATH`."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Root of the study's random points and shift of all its training seeds."""
+    precision: Asked = "auto"
+    """Of training's matrix products: `float32`, `bfloat16`, or `auto`, where all arms pass."""
     preset: str | None = None
     """Settings to start from."""
     baseline: dict[str, Setting] = {}

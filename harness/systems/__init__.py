@@ -14,6 +14,7 @@ from harness.systems.generator import (
     load_generator,
     save_generator,
 )
+from harness.systems.precision import Precision
 from harness.systems.system import (
     SYSTEMS,
     Panel,
@@ -31,6 +32,7 @@ __all__ = [
     "Budget",
     "GeneratorSpec",
     "Panel",
+    "Precision",
     "System",
     "TrainConfig",
     "draw_inputs",

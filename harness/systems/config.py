@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -33,12 +34,12 @@ class Budget(Config):
             )
         return self
 
-    @property
+    @cached_property
     def unit(self) -> str:
         """The key that is set."""
         return next(key for key, value in self if value is not None)
 
-    @property
+    @cached_property
     def amount(self) -> float:
         """Its value."""
         return float(getattr(self, self.unit))

@@ -19,6 +19,7 @@ from harness.registry import Registry, first_line
 from harness.systems.config import TrainConfig
 from harness.systems.layers import Dropout
 from harness.systems.memory import keep_freed_memory
+from harness.systems.precision import InBFloat16, Precision
 
 C = TypeVar("C", bound=TrainConfig)
 S = TypeVar("S", bound="System[Any]")
@@ -49,6 +50,7 @@ class System(abc.ABC, Generic[C]):
         config: Its settings.
         facts: The data that its networks are built for.
         device: Where everything lives.
+        precision: Of training's matrix products; `in_precision` sees to it.
 
     Attributes:
         Config: The class of its settings.
@@ -64,11 +66,14 @@ class System(abc.ABC, Generic[C]):
     Config: ClassVar[type[TrainConfig]]
     streams: ClassVar[tuple[str, ...]] = ("latents", "dropout")
 
-    def __init__(self, config: C, facts: Facts, device: torch.device) -> None:
+    def __init__(
+        self, config: C, facts: Facts, device: torch.device, precision: Precision = "float32"
+    ) -> None:
         config.check(facts)
         self.config = config
         self.facts = facts
         self.device = device
+        self.precision = precision
         self.random = Streams(config.seed, self.streams, device)
         self.networks: dict[str, nn.Module] = {}
         for name, build in self.builders(config, facts).items():
@@ -123,6 +128,13 @@ class System(abc.ABC, Generic[C]):
         with torch.device("meta"):
             networks = {name: build() for name, build in cls.builders(config, facts).items()}
         return {name: sum(p.numel() for p in each.parameters()) for name, each in networks.items()}
+
+    def in_precision(self, network: nn.Module) -> Callable[..., Tensor]:
+        """Return a network as `step` calls it: in the run's precision, with float32 results.
+
+        To call the network itself is to compute in float32, as double differentiation needs.
+        """
+        return InBFloat16(network) if self.precision == "bfloat16" else network
 
     def is_finite(self) -> bool:
         """Return whether all weights are finite (reads back from the device)."""
@@ -181,14 +193,15 @@ def known_settings() -> dict[str, FieldInfo]:
     }
 
 
-def update(optimizer: torch.optim.Optimizer, loss: Tensor, *networks: nn.Module) -> Tensor:
-    """Step on the gradients of these networks alone and return their L2 norm, on the device.
+def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
+    """Step on the gradients of the optimiser's weights and return their L2 norm, on the device.
 
-    Naming the inputs spares the other networks' weight gradients: they are never computed.
+    Naming the weights spares those of other networks: their gradients are never computed.
     """
-    parameters = [parameter for network in networks for parameter in network.parameters()]
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss, inputs=parameters)
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for weight in weights:
+        weight.grad = None
+    torch.autograd.backward(loss, inputs=weights)
+    norm = nn.utils.get_total_norm([each.grad for each in weights if each.grad is not None])
     optimizer.step()
     return norm

@@ -14,6 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from harness.config import Count, Fraction, NonNegative, Positive
 from harness.data import Batch, Facts
 from harness.systems.config import TrainConfig
+from harness.systems.precision import Precision
 from harness.systems.system import Builders, Panel, System, system, update
 
 
@@ -49,8 +50,18 @@ class VAE(System[VAEConfig]):
     Config = VAEConfig
     streams: ClassVar[tuple[str, ...]] = ("posterior",)
 
-    def __init__(self, config: VAEConfig, facts: Facts, device: torch.device) -> None:
-        super().__init__(config, facts, device)
+    def __init__(
+        self,
+        config: VAEConfig,
+        facts: Facts,
+        device: torch.device,
+        precision: Precision = "float32",
+    ) -> None:
+        super().__init__(config, facts, device, precision)
+        decoder = self.networks["decoder"]
+        assert isinstance(decoder, nn.Sequential)
+        self._encode = self.in_precision(self.networks["encoder"])
+        self._decode = self.in_precision(decoder[:-1])  # without its tanh
         weights = [p for network in self.networks.values() for p in network.parameters()]
         betas = (config.adam_beta1, config.adam_beta2)
         self.optimizers = {"adam": torch.optim.Adam(weights, config.lr, betas, fused=True)}
@@ -95,13 +106,13 @@ class VAE(System[VAEConfig]):
             `reconstruction` and `divergence`; and `grad_norm`, L2 over all parameters.
         """
         images = take().images
-        mean, log_variance = self.networks["encoder"](images).chunk(2, dim=1)
+        mean, log_variance = self._encode(images).chunk(2, dim=1)
         noise = torch.randn(mean.shape, device=self.device, generator=self.random["posterior"])
         latents = mean + noise * (log_variance / 2).exp()
         reconstruction = self._surprise(latents, images)
         divergence = (mean.square() + log_variance.exp() - log_variance - 1).sum(1).mean() / 2
         loss = reconstruction + self.config.kl_weight * divergence
-        norm = update(self.optimizers["adam"], loss, *self.networks.values())
+        norm = update(self.optimizers["adam"], loss)
         self.counts["steps"] += 1
         return {
             "loss": loss.detach(),
@@ -116,14 +127,13 @@ class VAE(System[VAEConfig]):
         Before their tanh the decoder's outputs are half a Bernoulli pixel's log-odds:
         tanh(l) = 2 sigmoid(2 l) - 1 is its mean as an image in [-1, 1].
         """
-        decoder = self.networks["decoder"]
-        assert isinstance(decoder, nn.Sequential)
+        outputs = self._decode(latents)
         if self.config.decoder == "bernoulli":
-            log_odds, shares = 2 * decoder[:-1](latents), (images + 1) / 2
+            log_odds, shares = 2 * outputs, (images + 1) / 2
             entropy = binary_cross_entropy_with_logits(log_odds, shares, reduction="sum")
             return entropy / len(images)
         sd = self.config.noise_sd
-        squares: Tensor = ((decoder(latents) - images) / sd).square().flatten(1).sum(1).mean()
+        squares: Tensor = ((outputs.tanh() - images) / sd).square().flatten(1).sum(1).mean()
         return squares / 2 + images[0].numel() * math.log(sd * math.sqrt(2 * math.pi))
 
 

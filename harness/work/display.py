@@ -29,17 +29,18 @@ class Event:
     """One piece of news from a worker.
 
     Attributes:
-        kind: `started`, `progress` or `ended` for a run; `counts` for how far the study is.
+        kind: `started`, `progress` or `ended` for a run; `counts` for how far the study is; `note`
+            for a line that says `reason`.
         worker: Which worker it comes from.
         run: What the run is called, e.g. "dc, search trial 3".
         share: Spent share of the run's budget (`progress`), in [0, 1].
         values: Current scores or losses (`progress`), final scores (`ended`).
         outcome: How the run ended.
-        reason: Why it did not finish.
+        reason: Why it did not finish, or what a `note` says.
         counts: Phase -> (cells that have ended, cells that are needed) (`counts`).
     """
 
-    kind: Literal["started", "progress", "ended", "counts"]
+    kind: Literal["started", "progress", "ended", "counts", "note"]
     worker: int = 0
     run: str = ""
     share: float = 0.0
@@ -132,6 +133,8 @@ class _Lines(_Silence):
     def show(self, event: Event) -> None:
         if event.kind == "counts":
             self._count = _sum(event.counts)
+        elif event.kind == "note":
+            self._console.print(event.reason, markup=False, highlight=False, soft_wrap=True)
         elif event.kind == "started":
             self._started[event.worker] = time.monotonic()
         elif event.kind == "ended":
@@ -179,6 +182,9 @@ class _Bars(_Silence):
                 if phase not in self._phases:
                     self._phases[phase] = self._progress.add_task(f"  {phase}", note="")
                 self._count(self._phases[phase], done, total)
+            return
+        if event.kind == "note":
+            self._progress.console.print(event.reason, markup=False, highlight=False)
             return
         if event.worker not in self._runs:
             self._runs[event.worker] = self._progress.add_task("", total=1.0, note="")

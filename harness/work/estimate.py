@@ -25,7 +25,8 @@ def estimate_seconds(study: StudyConfig, arm: Arm, bench: Bench) -> float:
     Pruned and diverged runs take less; a tuned k or size can make it more or less.
     """
     config = arm.config(arm.defaults, seed=0)
-    system = SYSTEMS[config.system](config, bench.dataset.facts, bench.device)
+    cls = SYSTEMS[config.system]
+    system = cls(config, bench.dataset.facts, bench.device, bench.precision)
     generator = system.networks[system.sampled(config)]
     order = torch.Generator(bench.device).manual_seed(0)
     batches = Batches(bench.part, config.batch_size, order)

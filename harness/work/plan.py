@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from harness.evaluate import EvaluateConfig
 from harness.records.workspace import Workspace
 from harness.run.bench import Bench
@@ -42,9 +40,9 @@ def set_up_bench(
         study.dataset,
         study.fixed.get("image_size"),
         study.evaluate,
+        execution=execution,
         data_dir=workspace.data_dir,
         cache_dir=workspace.cache,
-        device=torch.device(execution.device),
     )
     for arm in arms:
         for point in (*study.points(arm), *corner_points(arm.space)):
@@ -60,9 +58,9 @@ def set_up_lone_bench(
         config.dataset,
         config.image_size,
         evaluate,
+        execution=execution,
         data_dir=workspace.data_dir,
         cache_dir=workspace.cache,
-        device=torch.device(execution.device),
     )
     config.check(bench.dataset.facts)
     return bench

@@ -9,17 +9,60 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
+import joblib
+import psutil
 import torch
 
 from harness.errors import HarnessError, recording
 from harness.plugins import check_plugins, load_plugins
+from harness.run.execution import Execution
 from harness.work.display import Display
 from harness.work.plan import Plan, set_up_bench
 from harness.work.worker import Worker
 
 POLL_SECONDS = 0.5
+MEMORY_FACTOR = 1.5  # what a worker may need, in units of what this process takes
+CGROUP = Path("/sys/fs/cgroup")  # the container's, where there is one
+
+
+def count_workers(asked: int | None, execution: Execution) -> int:
+    """Return how many workers to start, never with more threads than there are cores.
+
+    Args:
+        asked: None: one for each core that memory allows; one alone on a GPU.
+        execution: How runs are executed.
+
+    Raises:
+        HarnessError: So many workers need more cores than there are.
+    """
+    if execution.device != "cpu":
+        return asked or 1
+    cores: int = joblib.cpu_count()
+    most = max(1, cores // execution.threads)
+    if asked is None:
+        needed = MEMORY_FACTOR * psutil.Process().memory_info().rss
+        return max(1, min(most, int(free_memory() / needed)))
+    if asked > most:
+        raise HarnessError(
+            f"--workers {asked}: with {execution.threads} thread(s) each they need "
+            f"{asked * execution.threads} cores, and here are {cores}; allowed are auto and 1 to "
+            f"{most}"
+        )
+    return asked
+
+
+def free_memory() -> int:
+    """Return bytes that new processes may take, within the container's limit too."""
+    free: int = psutil.virtual_memory().available
+    try:
+        limit = int((CGROUP / "memory.max").read_text())
+        used = int((CGROUP / "memory.current").read_text())
+    except (OSError, ValueError):  # no container, or one without a limit
+        return free
+    return min(free, limit - used)
 
 
 def work_side_by_side(plan: Plan, workers: int, shown: Display) -> None:

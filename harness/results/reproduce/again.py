@@ -160,7 +160,7 @@ def _announcement(
     """Yield what is checked, and each difference of the environment."""
     yield (
         f"run {record.run_id} ({record.name}), {record.outcome}: trained again on "
-        f"{execution.device} with {execution.threads} thread(s)"
+        f"{execution.device} with {execution.threads} thread(s) in {execution.precision}"
     )
     for difference in differences:
         yield f"  {difference.describe()}"

@@ -109,10 +109,10 @@ class Record:
 
     def execution(self) -> Execution:
         """Return the recorded way to train, on the CPU where the recorded device is not here."""
-        device = self.params["device"]
-        if device == "cuda" and not torch.cuda.is_available():
-            device = "cpu"
-        return Execution(device=device, threads=int(self.params["threads"]))
+        execution = Execution.recorded(self.params)
+        if execution.device == "cuda" and not torch.cuda.is_available():
+            return execution.model_copy(update={"device": "cpu"})
+        return execution
 
     def evaluate_config(self) -> EvaluateConfig:
         """Return the protocol; raises HarnessError where its weights file is not on record."""
@@ -139,7 +139,7 @@ class Record:
         kept = ("version.", "plugin.", "host", COMMIT)
         then: dict[str, str] = {k: v for k, v in self.tags.items() if k.startswith(kept)}
         now: dict[str, str] = {k: v for k, v in environment().items() if k.startswith(kept)}
-        facts = execution.model_dump() | {"precision": execution.precision}
+        facts: dict[str, Any] = execution.facts()
         facts |= {f"evaluate.{key}": value for key, value in bench.evaluator.describe().items()}
         now |= {key: str(value) for key, value in facts.items()}
         then |= {key: self.params[key] for key in facts if key in self.params}

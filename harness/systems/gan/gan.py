@@ -13,6 +13,7 @@ from harness.systems.gan.architectures import ARCHITECTURES
 from harness.systems.gan.config import GANConfig
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
+from harness.systems.precision import Precision, frozen
 from harness.systems.system import Builders, Panel, System, system, update
 
 
@@ -23,14 +24,22 @@ class GAN(System[GANConfig]):
     Config = GANConfig
     streams: ClassVar[tuple[str, ...]] = ("latents", "penalty", "dropout")
 
-    def __init__(self, config: GANConfig, facts: Facts, device: torch.device) -> None:
-        super().__init__(config, facts, device)
+    def __init__(
+        self,
+        config: GANConfig,
+        facts: Facts,
+        device: torch.device,
+        precision: Precision = "float32",
+    ) -> None:
+        super().__init__(config, facts, device, precision)
         self._loss = LOSSES[config.loss]
         self._penalty = PENALTIES[config.penalty]
         # Where no layer of D mixes samples, real and fake images pass together: the same logits,
         # larger matrix products.
         self._joint_pass = config.d_settings.norm != "batch"
         self.generator, self.discriminator = self.networks.values()
+        self._generate = self.in_precision(self.generator)
+        self._discriminate = self.in_precision(self.discriminator)
         self.optimizers = {
             "g": _optimizer(config, self.generator.parameters(), config.g_lr),
             "d": _optimizer(config, self.discriminator.parameters(), config.d_lr),
@@ -78,10 +87,7 @@ class GAN(System[GANConfig]):
         for _ in range(self.config.d_steps):
             real_images = take().images
             d_measures.append(self._discriminator_step(real_images))
-        measures = {
-            key: torch.stack([each[key] for each in d_measures]).mean() for key in d_measures[0]
-        }
-        return measures | self._generator_step(real_images)
+        return _means(d_measures) | self._generator_step(real_images)
 
     def _latents(self) -> Tensor:
         shape = (self.config.batch_size, self.config.latent_dim)
@@ -89,13 +95,13 @@ class GAN(System[GANConfig]):
 
     def _discriminator_step(self, real_images: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            fake_images = self.generator(self._latents())
+            fake_images = self._generate(self._latents())
         if self._joint_pass:
-            logits = self.discriminator(torch.cat([real_images, fake_images]))
+            logits = self._discriminate(torch.cat([real_images, fake_images]))
             real_logits, fake_logits = logits.chunk(2)
         else:
-            real_logits = self.discriminator(real_images)
-            fake_logits = self.discriminator(fake_images)
+            real_logits = self._discriminate(real_images)
+            fake_logits = self._discriminate(fake_images)
         loss = self._loss.discriminator(real_logits, fake_logits)
         interval = self.config.penalty_interval
         if self._penalty is not None and self.counts["d_steps"] % interval == 0:
@@ -103,7 +109,7 @@ class GAN(System[GANConfig]):
                 self.discriminator, real_images, fake_images, self.random["penalty"]
             )
             loss = loss + (self.config.penalty_weight or 0.0) * interval * penalty
-        norm = update(self.optimizers["d"], loss, self.discriminator)
+        norm = update(self.optimizers["d"], loss)
         if (clip := self.config.weight_clip) is not None:
             with torch.no_grad():
                 torch._foreach_clamp_min_(list(self.discriminator.parameters()), -clip)
@@ -124,15 +130,22 @@ class GAN(System[GANConfig]):
         return measures
 
     def _generator_step(self, real_images: Tensor) -> dict[str, Tensor]:
-        fake_logits = self.discriminator(self.generator(self._latents()))
+        with frozen(self.discriminator):
+            fake_logits = self._discriminate(self._generate(self._latents()))
         real_logits = fake_logits
         if self._loss.generator_sees_real:
             with torch.no_grad():
-                real_logits = self.discriminator(real_images)
+                real_logits = self._discriminate(real_images)
         loss = self._loss.generator(real_logits, fake_logits)
-        norm = update(self.optimizers["g"], loss, self.generator)
+        norm = update(self.optimizers["g"], loss)
         self.counts["g_steps"] += 1
         return {"g_loss": loss.detach(), "g_grad_norm": norm}
+
+
+def _means(measures: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    if len(measures) == 1:  # spares a small network's step a dozen calls
+        return measures[0]
+    return {key: torch.stack([each[key] for each in measures]).mean() for key in measures[0]}
 
 
 def _optimizer(

@@ -19,8 +19,10 @@ from harness.config import parse
 from harness.data import Batches, Facts, Part
 from harness.errors import HarnessError
 from harness.run.loop import Measured, Milestone, train
+from harness.run.precision import LARGEST_ERROR, layer_errors
 from harness.systems import (
     SYSTEMS,
+    Precision,
     System,
     TrainConfig,
     draw_inputs,
@@ -28,6 +30,7 @@ from harness.systems import (
     load_generator,
     save_generator,
 )
+from harness.systems.precision import InBFloat16
 
 CPU = torch.device("cpu")
 GREY = Facts(sample_shape=(1, 8, 8), num_classes=10)
@@ -35,6 +38,7 @@ COLOUR = Facts(sample_shape=(3, 16, 16), num_classes=3)
 UNLABELLED = Facts(sample_shape=(1, 8, 12))
 ALL_FACTS = [GREY, COLOUR, UNLABELLED]
 BATCH = 4
+in_both = pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 
 Flat = Callable[..., dict[str, Any]]
 Same = Callable[..., bool]
@@ -54,8 +58,10 @@ def small(name: str, **changes: Any) -> TrainConfig:
     return parse(SYSTEMS[name].Config, settings | sizes | budget | changes, "test")
 
 
-def make(name: str, facts: Facts = GREY, **changes: Any) -> System[Any]:
-    return SYSTEMS[name](small(name, **changes), facts, CPU)
+def make(
+    name: str, facts: Facts = GREY, precision: Precision = "float32", **changes: Any
+) -> System[Any]:
+    return SYSTEMS[name](small(name, **changes), facts, CPU, precision)
 
 
 def part_of(facts: Facts, num: int = 11) -> Part:
@@ -177,9 +183,10 @@ def test_initialisation_depends_on_the_seed_only(name: str, flat: Flat, same: Sa
 # --- training -------------------------------------------------------------------------------------
 
 
+@in_both
 @pytest.mark.parametrize("facts", ALL_FACTS, ids=str)
-def test_it_trains(name: str, facts: Facts, flat: Flat) -> None:
-    system = make(name, facts)
+def test_it_trains(name: str, facts: Facts, precision: Precision, flat: Flat) -> None:
+    system = make(name, facts, precision)
     before = flat(dict(system.state_dict()["networks"]))
     part = part_of(facts)
     events = list(train(system, part, milestones=1))
@@ -237,11 +244,14 @@ def test_its_panels_draw_what_its_steps_measure(name: str, facts: Facts) -> None
         assert all(panel.curves.values())
 
 
-def test_a_step_reads_nothing_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@in_both
+def test_a_step_reads_nothing_back(
+    name: str, precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def read(self: Tensor, *_: Any) -> Any:
         raise AssertionError("a step read a tensor back to the host")
 
-    system = make(name)
+    system = make(name, precision=precision)
     batch = stream(system).take()
     with monkeypatch.context() as patch:
         for method in ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__"):
@@ -297,17 +307,68 @@ def test_one_bad_weight_of_any_network_is_not_finite(name: str, value: float) ->
         assert not system.is_finite()
 
 
+# --- in bfloat16 ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("facts", ALL_FACTS, ids=str)
+def test_weights_and_their_moments_stay_in_float32(name: str, facts: Facts, flat: Flat) -> None:
+    system = make(name, facts, "bfloat16")
+    system.step(stream(system).take, 0.0)
+    state = flat(system.state_dict())
+    assert torch.bfloat16 not in {v.dtype for v in state.values() if isinstance(v, Tensor)}
+    measures = system.step(stream(system).take, 0.0)
+    assert {value.dtype for value in measures.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("facts", ALL_FACTS, ids=str)
+def test_every_layer_computes_in_bfloat16_what_it_does_in_float32(name: str, facts: Facts) -> None:
+    system = make(name, facts, "bfloat16")
+    errors = dict(layer_errors(system, stream(system).take))
+    assert any("output" in place for place in errors)
+    assert any("gradient" in place for place in errors)
+    assert max(errors.values()) < LARGEST_ERROR
+
+
+def test_steps_in_bfloat16_use_the_weights_of_the_last_update(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[InBFloat16] = []
+
+    set_up = InBFloat16.__init__
+
+    def watched(self: InBFloat16, network: torch.nn.Module) -> None:
+        set_up(self, network)
+        made.append(self)
+
+    monkeypatch.setattr(InBFloat16, "__init__", watched)
+    system = make(name, precision="bfloat16")
+    batches = stream(system)
+    assert made
+    for _ in range(3):
+        before = [[copy.clone() for copy in each._up_to_date()] for each in made]
+        system.step(batches.take, 0.0)
+        for each, old in zip(made, before, strict=True):
+            copies = each._up_to_date()
+            for copied, weight in zip(copies, each._weights, strict=True):
+                assert torch.equal(copied, weight.bfloat16())
+            assert not all(map(torch.equal, copies, old))
+
+
 # --- states ---------------------------------------------------------------------------------------
 
 
-def test_a_state_returns_and_goes_on_bit_for_bit(name: str, flat: Flat, same: Same) -> None:
-    system = make(name)
+@in_both
+def test_a_state_returns_and_goes_on_bit_for_bit(
+    name: str, precision: Precision, flat: Flat, same: Same
+) -> None:
+    system = make(name, precision=precision)
     batches = stream(system)
     for _ in range(2):
         system.step(batches.take, 0.0)
     saved = copy.deepcopy(system.state_dict())
     kept = flat(saved)
-    resumed = make(name, seed=9)  # of another start, so that nothing agrees by chance
+    # Of another start, so that nothing agrees by chance.
+    resumed = make(name, precision=precision, seed=9)
     resumed.load_state_dict(saved)
     assert same(flat(resumed.state_dict()), kept)
     for number in range(2):
@@ -320,9 +381,10 @@ def test_a_state_returns_and_goes_on_bit_for_bit(name: str, flat: Flat, same: Sa
     assert same(flat(saved), kept)
 
 
+@in_both
 @pytest.mark.parametrize("facts", [GREY, UNLABELLED], ids=str)
 def test_it_resumes_bit_for_bit_from_any_snapshot(
-    name: str, facts: Facts, flat: Flat, same: Same, tmp_path: Path
+    name: str, facts: Facts, precision: Precision, flat: Flat, same: Same, tmp_path: Path
 ) -> None:
     points: list[tuple[str, int, dict[str, float]]] = []
 
@@ -331,7 +393,8 @@ def test_it_resumes_bit_for_bit_from_any_snapshot(
         values.pop("images_per_second", None)
         return (type(event).__name__, event.progress.iterations, values)
 
-    for number, event in enumerate(train(make(name, facts), part_of(facts), milestones=2)):
+    system = make(name, facts, precision)
+    for number, event in enumerate(train(system, part_of(facts), milestones=2)):
         points.append(note(event))
         torch.save(event.snapshot(), tmp_path / f"{number}.pt")
     final = timeless(flat(event.snapshot()))
@@ -340,7 +403,8 @@ def test_it_resumes_bit_for_bit_from_any_snapshot(
         disturb(number)
         saved = torch.load(tmp_path / f"{number}.pt", weights_only=True)
         rest = []
-        for event in train(make(name, facts), part_of(facts), milestones=2, resume=saved):
+        again = make(name, facts, precision)
+        for event in train(again, part_of(facts), milestones=2, resume=saved):
             rest.append(note(event))
         assert rest == points[number + 1 :], f"after event {number}"
         assert same(timeless(flat(event.snapshot())), final), f"after event {number}"

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-from torch.nn.functional import fold
+from torch import nn
 
+from harness.systems.convolutions import DoublingConv, Flatten, HalvingConv
 from harness.systems.gan.architectures.pair import (
     ARCHITECTURES,
     Architecture,
     NetworkSettings,
     SampleShape,
 )
-from harness.systems.layers import activation, dropout, normalisation, weighted
+from harness.systems.layers import Tanh, activation, dropout, normalisation, weighted
 
 INIT_STD = 0.02  # Radford et al. 2016, section 4
-
-
-class _ToImages(nn.ConvTranspose2d):
-    """Doubles the sides of maps (N, C, H, W) and mixes them into a few image channels.
-
-    A stock transposed convolution with the same parameters, computed as a matrix product whose
-    patches are then added up. CPU kernels pad output channels to their vectors' 16, so that a grey
-    image costs them several times as much as this (about 6 % of a training step).
-    """
-
-    def __init__(self, num_inputs: int, num_channels: int) -> None:
-        super().__init__(num_inputs, num_channels, kernel_size=4, stride=2, padding=1)
-
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Return (N, num_channels, 2H, 2W); `output_size` is only here for the base class."""
-        size = (2 * input.shape[2], 2 * input.shape[3])
-        patches = self.weight.flatten(1).t() @ input.flatten(2)
-        images = fold(patches, size, kernel_size=4, stride=2, padding=1)
-        assert self.bias is not None
-        return images + self.bias.view(-1, 1, 1)
 
 
 def _initialise(module: nn.Module) -> None:
@@ -69,13 +49,13 @@ def generator(settings: NetworkSettings, latent_dim: int, sample_shape: SampleSh
     ]
     for _ in range(settings.depth - 1):
         layers += [
-            weighted(nn.ConvTranspose2d(num_inputs, num_inputs // 2, 4, 2, 1), settings.norm),
+            weighted(DoublingConv(num_inputs, num_inputs // 2), settings.norm),
             *normalisation(settings.norm, num_inputs // 2, spatial=True),
             activation(settings.activation),
             *dropout(settings.dropout),
         ]
         num_inputs //= 2
-    layers += [weighted(_ToImages(num_inputs, channels), settings.norm), nn.Tanh()]
+    layers += [weighted(DoublingConv(num_inputs, channels), settings.norm), Tanh()]
     return nn.Sequential(*layers).apply(_initialise)
 
 
@@ -91,7 +71,7 @@ def discriminator(settings: NetworkSettings, sample_shape: SampleShape) -> nn.Mo
     for index in range(settings.depth):
         norm = "none" if index == 0 and settings.norm != "spectral" else settings.norm
         layers += [
-            weighted(nn.Conv2d(num_inputs, num_outputs, 4, 2, 1), norm),
+            weighted(HalvingConv(num_inputs, num_outputs), norm),
             *normalisation(norm, num_outputs, spatial=True),
             activation(settings.activation),
             *dropout(settings.dropout),
@@ -99,7 +79,7 @@ def discriminator(settings: NetworkSettings, sample_shape: SampleShape) -> nn.Mo
         num_inputs, num_outputs = num_outputs, num_outputs * 2
     scale = 2**settings.depth
     num_features = num_inputs * (height // scale) * (width // scale)
-    layers += [nn.Flatten(), weighted(nn.Linear(num_features, 1), settings.norm)]
+    layers += [Flatten(), weighted(nn.Linear(num_features, 1), settings.norm)]
     return nn.Sequential(*layers).apply(_initialise)
 
 
