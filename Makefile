@@ -5,12 +5,11 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 UV      := $(shell command -v uv 2>/dev/null)
-WORKERS ?= 2
 
 .PHONY: demo test test-slow lint format benchmark clean
 
 demo: $(READY)
-	$(BIN)/harness run studies/demo.toml --workers $(WORKERS)
+	$(BIN)/harness run studies/demo.toml
 	$(BIN)/harness export demo --output best
 	$(BIN)/harness report demo
 	@echo "Browse every run in MLflow's UI: $(BIN)/harness ui"

@@ -159,7 +159,7 @@ def train(
     preset: Annotated[str | None, typer.Option(help="Start from a named preset.")] = None,
     device: Device = "auto",
     threads: Threads = None,
-    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "float32",
     data_dir: DataDir = None,
     tracking_uri: TrackingUri = None,
     storage: StorageUrl = None,

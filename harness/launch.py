@@ -134,9 +134,9 @@ def run_study(
     with recording(f"study {name!r}"):
         try:
             with display(bench.objective) as shown:
-                because = f": {reason}" if reason else ""  # early records give none
-                line = f"training in {execution.precision}{because}"
-                shown.show(Event(kind="note", reason=line))
+                if study.precision != "float32":
+                    line = f"training in {execution.precision}: {reason}"
+                    shown.show(Event(kind="note", reason=line))
                 if not is_complete(states):
                     plan = Plan(
                         name=name,
@@ -278,7 +278,7 @@ def train_once(
     *,
     device: str = "auto",
     threads: int | None = None,
-    precision: Asked = "auto",
+    precision: Asked = "float32",
     experiment: str = "train",
     display: Callable[[str], Display] = silent,
 ) -> tuple[str, RunResult]:
@@ -303,7 +303,8 @@ def train_once(
         )
         checkpoint = workspace.checkpoints / f"{recorder.run_id}.pt"
         with display(bench.objective) as shown:
-            shown.show(Event(kind="note", reason=f"training in {choice}"))
+            if precision != "float32":
+                shown.show(Event(kind="note", reason=f"training in {choice}"))
             event, on_progress = show_lone_run(shown, "train", name, config)
             try:
                 with recording(name), ended_in_any_case(recorder):

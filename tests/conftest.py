@@ -21,7 +21,6 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 TINY_STUDY = """
 question = "Is the hinge loss better?"
 dataset = "digits"
-precision = "float32"
 [fixed]
 architecture = "mlp"
 latent_dim = 4

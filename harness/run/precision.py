@@ -78,7 +78,7 @@ def choose_precision(asked: Asked, configs: Mapping[str, TrainConfig], bench: Be
 def has_bfloat16_units() -> bool:
     """Return whether this processor multiplies bfloat16 numbers itself; others do it far slower."""
     look = getattr(torch.cpu, "get_capabilities", dict)  # early versions cannot tell
-    capabilities = look()
+    capabilities: dict[str, Any] = look()
     return any(capabilities.get(unit, False) for unit in BF16_UNITS)
 
 

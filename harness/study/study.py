@@ -129,8 +129,8 @@ class StudyConfig(Config):
     """A registered dataset or `folder:PATH`."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Root of the study's random points and shift of all its training seeds."""
-    precision: Asked = "auto"
-    """Of training's matrix products: `float32`, `bfloat16`, or `auto`, where all arms pass."""
+    precision: Asked = "float32"
+    """Of training's matrix products: `float32`, `bfloat16`, or `auto`, which tries out bfloat16."""
     preset: str | None = None
     """Settings to start from."""
     baseline: dict[str, Setting] = {}

@@ -32,6 +32,17 @@ REFUSALS: dict[str, tuple[list[str], list[str]]] = {
     "scale of nothing": (["run", "tiny.toml", "--scale", "0"], ["--scale", "above 0"]),
     "bad name": (["run", "tiny.toml", "--name", "a/b"], ["'a/b'"]),
     "bad device": (["run", "tiny.toml", "--device", "gpu"], ["--device", "cuda"]),
+    "what workers": (["run", "tiny.toml", "--workers", "many"], ["--workers", "many", "auto"]),
+    "no worker": (["run", "tiny.toml", "--workers", "0"], ["--workers", "from 1"]),
+    "more workers than cores": (
+        ["run", "tiny.toml", "--device", "cpu", "--workers", "9999"],
+        ["--workers 9999", "cores", "auto"],
+    ),
+    "what precision": (
+        ["run", "tiny.toml", "--set", "precision=half"],
+        ["precision = 'half'", "'float32'", "'bfloat16'"],
+    ),
+    "train in what": (["train", "--precision", "half"], ["--precision", "'half'", "bfloat16"]),
     "missing data": (["run", "tiny.toml", "--set", "dataset=folder:nowhere"], ["nowhere"]),
     "one database": (
         ["run", "tiny.toml", "--storage", "sqlite:///a.db", "--tracking-uri", "sqlite:///a.db"],

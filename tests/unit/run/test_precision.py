@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -136,7 +137,7 @@ def test_a_layer_that_is_wrong_in_bfloat16_is_named(
     assert choice.precision == "float32"
     assert choice.reason.startswith("strange: discriminator.7's")
     assert what in choice.reason
-    assert choice.reason.endswith(("is wrong by 4.8% in bfloat16", "is wrong by 5.0% in bfloat16"))
+    assert re.search(r"is wrong by (4\.[5-9]|5\.[0-5])% in bfloat16$", choice.reason)
 
 
 def test_a_step_that_fails_is_left_to_its_runs(fit: None, monkeypatch: pytest.MonkeyPatch) -> None:
