@@ -115,7 +115,7 @@ class PlainScript:
     ) -> None:
         self.config = config
         self.generator = stock_layers(generator).to(device)
-        self.discriminator = discriminator.to(device)
+        self.discriminator = stock_layers(discriminator).to(device)
         self.device = device
         betas = (config.adam_beta1, config.adam_beta2)
         self.g_optimizer = torch.optim.Adam(self.generator.parameters(), config.g_lr, betas)

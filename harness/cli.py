@@ -158,7 +158,7 @@ def train(
     settings: Settings = None,
     preset: Annotated[str | None, typer.Option(help="Start from a named preset.")] = None,
     device: Device = "auto",
-    threads: Threads = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="[default: all cores].")] = None,
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "float32",
     data_dir: DataDir = None,
     tracking_uri: TrackingUri = None,
@@ -581,6 +581,7 @@ def _dry_run(
     print(
         f"{plan['runs']} runs, about {plan['hours']:.2g} h with {plan['workers']} worker(s) on "
         f"{plan['device']} with {plan['threads']} thread(s) each, in {plan['precision']}"
+        + (f" ({plan['precision_reason']})" if plan["precision_reason"] else "")
     )
     print(f"metric {plan['metric']}, least attainable p {plan['smallest_p']:.2g}")
 

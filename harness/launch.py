@@ -20,15 +20,16 @@ from harness.records.workspace import Workspace
 from harness.results.statistics import smallest_p
 from harness.results.summary import StudySummary, summarise
 from harness.run.bench import Bench, run_params
-from harness.run.execution import Execution, cpu_threads, resolve_device
+from harness.run.execution import Execution, cpu_threads, resolve_device, resolve_threads
 from harness.run.pictures import REAL_FILE, image_grid
-from harness.run.precision import Asked, Choice, choose_precision
+from harness.run.precision import Asked, Choice, choose_precision, warning
 from harness.run.runner import RunResult, run
 from harness.study.definition import Definition
 from harness.study.file import check_extension
+from harness.study.space import corner_points
 from harness.study.study import Arm, StudyConfig
 from harness.systems import TrainConfig
-from harness.work.board import ArmState, Board, is_complete
+from harness.work.board import ArmState, Board, is_complete, num_open
 from harness.work.display import Display, Event, ended, show_lone_run, silent
 from harness.work.estimate import estimate_seconds
 from harness.work.plan import Plan, set_up_bench, set_up_lone_bench
@@ -76,6 +77,7 @@ def run_study(
         states = Board(Storage(workspace), name, study).states()
         if known.study == study and is_complete(states) and not retry_failed:
             return _summarise(name, known, states)
+    count_workers(workers, execution, cells=1)  # too many are refused before anything is written
     if known is not None:
         check_unchanged(
             study.dataset,
@@ -90,7 +92,7 @@ def run_study(
         bench = set_up_bench(pinned, arms, execution, workspace)
         if known is None:
             choice, execution, bench = _in_precision(
-                study.precision, _typical_runs(arms), execution, bench
+                study.precision, _shapes(arms), execution, bench
             )
             reason = choice.reason
         else:
@@ -104,7 +106,7 @@ def run_study(
         "mlflow.note.content": study.question,
         "question": study.question,
         "baseline": study.baseline_arm,
-        "precision_reason": reason,
+        **({"precision_reason": reason} if reason else {}),
         **{key: str(value) for key, value in execution},
     }
     parent = tracker.open_parent(experiment, name, tags)
@@ -126,7 +128,7 @@ def run_study(
         plugins=plugin_hashes(),
         extractor=bench.evaluator.describe()["extractor"],
     )
-    storage.write_definition(name, definition)
+    storage.write_definition(name, definition, new=known is None)
     board = Board(storage, name, study)
     states = board.prepare(retry_failed=retry_failed)
 
@@ -136,6 +138,8 @@ def run_study(
             with display(bench.objective) as shown:
                 if study.precision != "float32":
                     line = f"training in {execution.precision}: {reason}"
+                    if known is not None:
+                        line += f" (when the study started){warning(execution.precision, bench)}"
                     shown.show(Event(kind="note", reason=line))
                 if not is_complete(states):
                     plan = Plan(
@@ -144,7 +148,7 @@ def run_study(
                         workspace=workspace,
                         plugins=plugin_sources(),
                     )
-                    number = count_workers(workers, execution)
+                    number = count_workers(workers, execution, num_open(study, states))
                     if number > 1:
                         work_side_by_side(plan, number, shown)
                     else:
@@ -190,23 +194,14 @@ def plan_execution(
 
     Raises:
         HarnessError: The device does not exist, the study was started in another way, or there are
-            not enough cores.
+            fewer cores than threads.
     """
-    execution = _planned(name, workspace, device, threads, workers)
-    count_workers(workers, execution)
-    return execution
-
-
-def _planned(
-    name: str, workspace: Workspace, device: str, threads: int | None, workers: int | None
-) -> Execution:
     known = _known_definition(name, workspace)
     if known is None:
         device = resolve_device(device)
         if workers is None:
             workers = joblib.cpu_count() if device == "cpu" else 1
-        threads = threads or max(1, joblib.cpu_count() // workers)
-        return Execution(device=device, threads=threads)
+        return Execution(device=device, threads=resolve_threads(threads, device, workers))
     execution = known.execution
     for key, asked in (("device", None if device == "auto" else device), ("threads", threads)):
         started = getattr(execution, key)
@@ -219,12 +214,22 @@ def _planned(
     return execution
 
 
-def _typical_runs(arms: Sequence[Arm]) -> dict[str, TrainConfig]:
-    return {arm.name: arm.config(arm.defaults, seed=0) for arm in arms}
+def _shapes(arms: Sequence[Arm]) -> dict[str, list[TrainConfig]]:
+    """Return each arm's run at its defaults, then one for each other shape that is tuned."""
+    runs: dict[str, list[TrainConfig]] = {}
+    for arm in arms:
+        by_shape: dict[str, TrainConfig] = {}
+        for point in (arm.defaults, *corner_points(arm.space)):
+            config = arm.config(point, seed=0)
+            # A rate or a probability changes no shape.
+            kept = {key: value for key, value in config if not isinstance(value, float)}
+            by_shape.setdefault(repr(kept), config)
+        runs[arm.name] = list(by_shape.values())
+    return runs
 
 
 def _in_precision(
-    asked: Asked, configs: Mapping[str, TrainConfig], execution: Execution, bench: Bench
+    asked: Asked, configs: Mapping[str, Sequence[TrainConfig]], execution: Execution, bench: Bench
 ) -> tuple[Choice, Execution, Bench]:
     """Choose a precision; return why, and how to train in it."""
     choice = choose_precision(asked, configs, bench)
@@ -245,9 +250,12 @@ def preview(
     with cpu_threads(execution.threads):
         bench = set_up_bench(study, arms, execution, workspace)
         if known is None:
-            _, execution, bench = _in_precision(
-                study.precision, _typical_runs(arms), execution, bench
+            choice, execution, bench = _in_precision(
+                study.precision, _shapes(arms), execution, bench
             )
+            reason = choice.reason
+        else:
+            reason = known.precision_reason
         rows: list[dict[str, Any]] = [
             {
                 "name": arm.name,
@@ -258,14 +266,16 @@ def preview(
             }
             for arm in arms
         ]
-    number = count_workers(workers, execution)
+    runs = sum(row["search_runs"] + row["confirm_runs"] for row in rows)
+    number = count_workers(workers, execution, runs)
     return {
         "arms": rows,
         "refused": refused,
-        "runs": sum(row["search_runs"] + row["confirm_runs"] for row in rows),
+        "runs": runs,
         "hours": sum(row["hours"] for row in rows) / number,
         "workers": number,
         **execution.model_dump(),
+        "precision_reason": reason,
         "metric": bench.metric,
         "smallest_p": smallest_p(study.confirm.seeds, study.confirm.seeds),
     }
@@ -287,11 +297,12 @@ def train_once(
     Raises:
         HarnessError: Before anything is written, whatever is wrong with the request.
     """
-    execution = Execution(device=resolve_device(device), threads=threads or joblib.cpu_count())
+    device = resolve_device(device)
+    execution = Execution(device=device, threads=resolve_threads(threads, device))
     with cpu_threads(execution.threads):
         bench = set_up_lone_bench(config, evaluate, execution, workspace)
         name = f"{config.system} seed {config.seed}"
-        choice, execution, bench = _in_precision(precision, {name: config}, execution, bench)
+        choice, execution, bench = _in_precision(precision, {name: [config]}, execution, bench)
         tracker = Tracker(workspace)
         recorder = tracker.start_run(
             tracker.open_experiment(experiment),

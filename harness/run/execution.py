@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import joblib
 import torch
 
 from harness.config import Config
@@ -26,16 +27,16 @@ class Execution(Config):
 
     def facts(self) -> dict[str, Any]:
         """Return what is recorded of a run; on CUDA torch rounds convolutions' inputs to TF32."""
-        tf32 = self.device == "cuda" and self.precision == "float32"
-        precision = f"{self.precision}, convolutions tf32" if tf32 else self.precision
-        return self.model_dump() | {"precision": precision}
+        facts = self.model_dump()
+        if self.device == "cuda":
+            facts["precision"] += ", convolutions tf32"
+        return facts
 
     @classmethod
     def recorded(cls, facts: Mapping[str, str]) -> Execution:
-        """Return it from what was recorded of a run."""
-        precision: Precision = (
-            "bfloat16" if facts["precision"].startswith("bfloat16") else "float32"
-        )
+        """Return it from what was recorded of a run; early records name no precision."""
+        recorded = facts.get("precision", "float32")
+        precision: Precision = "bfloat16" if recorded.startswith("bfloat16") else "float32"
         return cls(device=facts["device"], threads=int(facts["threads"]), precision=precision)
 
 
@@ -48,6 +49,18 @@ def resolve_device(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise HarnessError("--device 'cuda': torch finds no CUDA device here; use cpu or auto")
     return device
+
+
+def resolve_threads(threads: int | None, device: str, workers: int = 1) -> int:
+    """Return CPU threads per run, the cores divided by the workers where none are asked for.
+
+    Raises:
+        HarnessError: There are fewer cores.
+    """
+    cores: int = joblib.cpu_count()
+    if threads is not None and device == "cpu" and threads > cores:
+        raise HarnessError(f"--threads {threads}: here are {cores} cores; allowed are 1 to {cores}")
+    return threads or max(1, cores // workers)
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -39,7 +40,9 @@ class Choice:
         return f"{self.precision}: {self.reason}"
 
 
-def choose_precision(asked: Asked, configs: Mapping[str, TrainConfig], bench: Bench) -> Choice:
+def choose_precision(
+    asked: Asked, configs: Mapping[str, Sequence[TrainConfig]], bench: Bench
+) -> Choice:
     """Return what runs are to be trained in.
 
     `auto` takes bfloat16 if this processor has units for it and every arm passes here: each
@@ -47,21 +50,22 @@ def choose_precision(asked: Asked, configs: Mapping[str, TrainConfig], bench: Be
 
     Args:
         asked: What the study file says.
-        configs: A run of each arm, by the arm's name.
+        configs: By the arm's name a typical run, whose step is timed too, and runs of all other
+            shapes that layers may take.
         bench: Data and device.
     """
     if asked != "auto":
-        return Choice(precision=asked, reason="as asked for")
+        return Choice(precision=asked, reason=f"precision = {asked!r}{warning(asked, bench)}")
     if bench.device.type != "cpu":
         return Choice(precision="float32", reason=f"bfloat16 is not judged on {bench.device.type}")
     if not has_bfloat16_units():
         units = " or ".join(BF16_UNITS)
         return Choice(precision="float32", reason=f"this processor has no {units}")
     speedups = []
-    for arm, config in configs.items():
+    for arm, runs in configs.items():
         try:
-            complaint = _wrong_layer(config, bench)
-            speedup = 0.0 if complaint else _speedup(config, bench)
+            complaint = next(filter(None, (_wrong_layer(run, bench) for run in runs)), None)
+            speedup = 0.0 if complaint else _speedup(runs[0], bench)
         except Exception as error:  # whatever it is, its runs have it for their result
             complaint, speedup = f"a step fails with {type(error).__name__}", 0.0
         if complaint is None and speedup < SMALLEST_SPEEDUP:
@@ -73,6 +77,13 @@ def choose_precision(asked: Asked, configs: Mapping[str, TrainConfig], bench: Be
     reason = f"every layer is right to {LARGEST_ERROR:.0%}, steps are {slowest:.1f}"
     reason += f" to {fastest:.1f}" if len(speedups) > 1 else ""
     return Choice(precision="bfloat16", reason=f"{reason} times as fast as in float32")
+
+
+def warning(precision: Precision, bench: Bench) -> str:
+    """Return what to say beside a precision that this machine is not made for, or nothing."""
+    if precision == "bfloat16" and bench.device.type == "cpu" and not has_bfloat16_units():
+        return f"; this processor has no {' or '.join(BF16_UNITS)}, so it may be very slow"
+    return ""
 
 
 def has_bfloat16_units() -> bool:
@@ -126,73 +137,90 @@ def layer_errors(system: System[Any], take: Callable[[], Any]) -> Iterator[tuple
     Yields:
         Which result of which layer, and its relative error: |bfloat16 - float32| / |float32|.
     """
-    passes: list[_Pass] = []
-    hooks = [
-        layer.register_forward_hook(functools.partial(_watch, passes, f"{network}.{name}"))
+    watched = [
+        _Watched(f"{network}.{name}", layer)
         for network, module in system.networks.items()
         for name, layer in module.named_modules()
         if parametrize.is_parametrized(layer)
         or (next(layer.children(), None) is None and next(layer.parameters(), None) is not None)
     ]
+    watched = [each for each in watched if "parametrizations" not in each.place]
     system.step(take, 0.0)
-    for hook in hooks:
-        hook.remove()
-    for each in passes:
+    for each in watched:
         yield from each.errors()
 
 
 @dataclass(kw_only=True)
 class _Pass:
-    """One pass of a layer: what it took and gave, and the gradients that came back, by name."""
+    """What a layer took and gave in one pass, and the gradients that came back, by name."""
 
-    place: str
-    layer: nn.Module
     input: Tensor
+    output: Tensor
     weights: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
-    output: Tensor
     gradients: dict[str, Tensor] = field(default_factory=dict)
 
-    def errors(self) -> Iterator[tuple[str, float]]:
-        if parametrize.is_parametrized(self.layer):
-            self.layer.eval()  # in training every look at the weight changes it (spectral norm)
-        given = {"input": self.input, **self.weights}
-        given = {name: each.float().requires_grad_() for name, each in given.items()}
-        state = {name: given[name] for name in self.weights} | dict(self.buffers)
-        output = functional_call(self.layer, state, (given["input"],))
-        yield f"{self.place}'s output", _error(self.output, output.detach())
-        wanted = [name for name in given if name in self.gradients]
-        if not wanted:
+
+class _Watched:
+    """A layer, and its passes in bfloat16 whose gradients are asked for."""
+
+    def __init__(self, place: str, layer: nn.Module) -> None:
+        self.place = place
+        self.layer = layer
+        self.passes: list[_Pass] = []
+        self._made: dict[str, Tensor] = {}  # weights that a parametrisation has just computed
+        self._hooks = [layer.register_forward_hook(self._note)]
+        for name in _parametrized(layer):
+            made: Any = layer.parametrizations[name]  # type: ignore[index]
+            self._hooks.append(made.register_forward_hook(functools.partial(self._keep, name)))
+
+    def _keep(self, name: str, _module: nn.Module, _inputs: Any, weight: Tensor) -> None:
+        self._made[name] = weight
+
+    def _note(self, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if len(inputs) != 1 or not isinstance(output, Tensor) or output.dtype != torch.bfloat16:
             return
-        gradients = torch.autograd.grad(
-            output, [given[name] for name in wanted], self.gradients["output"].float()
+        if not output.requires_grad:
+            return
+        weights = dict(layer.named_parameters(recurse=False)) | self._made
+        noted = _Pass(
+            input=inputs[0].detach().clone(),
+            output=output.detach().clone(),
+            weights={name: each.detach().clone() for name, each in weights.items()},
+            buffers={name: each.clone() for name, each in layer.named_buffers(recurse=False)},
         )
-        for name, gradient in zip(wanted, gradients, strict=True):
-            yield f"{self.place}'s gradient of its {name}", _error(self.gradients[name], gradient)
+        self.passes.append(noted)
+        for name, each in {"input": inputs[0], "output": output, **weights}.items():
+            # Leaves are the weights of norms, float32 anyway: their gradients sum up all passes.
+            if each.requires_grad and not each.is_leaf:
+                each.register_hook(functools.partial(noted.gradients.__setitem__, name))
+
+    def errors(self) -> Iterator[tuple[str, float]]:
+        for hook in self._hooks:
+            hook.remove()
+        layer = self.layer
+        if names := _parametrized(layer):  # the same layer with plain weights
+            layer = copy.deepcopy(layer)
+            for name in names:
+                parametrize.remove_parametrizations(layer, name)
+        for noted in self.passes:
+            given = {"input": noted.input, **noted.weights}
+            given = {name: each.float().requires_grad_() for name, each in given.items()}
+            state = {name: given[name] for name in noted.weights} | dict(noted.buffers)
+            output = functional_call(layer, state, (given["input"],))
+            yield f"{self.place}'s output", _error(noted.output, output.detach())
+            wanted = [name for name in given if name in noted.gradients]
+            if not wanted:
+                continue
+            direction = noted.gradients["output"].float()
+            gradients = torch.autograd.grad(output, [given[name] for name in wanted], direction)
+            for name, gradient in zip(wanted, gradients, strict=True):
+                place = f"{self.place}'s gradient of its {name}"
+                yield place, _error(noted.gradients[name], gradient)
 
 
-def _watch(
-    passes: list[_Pass], place: str, layer: nn.Module, inputs: tuple[Any, ...], output: Any
-) -> None:
-    """Note a pass in bfloat16 whose gradients are asked for; a forward hook."""
-    if len(inputs) != 1 or not isinstance(output, Tensor) or output.dtype != torch.bfloat16:
-        return
-    if not output.requires_grad:
-        return
-    weights = dict(layer.named_parameters())
-    noted = _Pass(
-        place=place,
-        layer=layer,
-        input=inputs[0].detach().clone(),
-        weights={name: each.detach().clone() for name, each in weights.items()},
-        buffers={name: each.clone() for name, each in layer.named_buffers()},
-        output=output.detach().clone(),
-    )
-    passes.append(noted)
-    for name, each in {"input": inputs[0], "output": output, **weights}.items():
-        # Weights in float32 are those of norms, whose gradients are sums over all passes.
-        if each.requires_grad and each.dtype == torch.bfloat16:
-            each.register_hook(functools.partial(noted.gradients.__setitem__, name))
+def _parametrized(layer: nn.Module) -> list[str]:
+    return list(layer.parametrizations) if parametrize.is_parametrized(layer) else []  # type: ignore[arg-type]
 
 
 def _error(found: Tensor, right: Tensor) -> float:

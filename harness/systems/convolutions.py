@@ -2,7 +2,7 @@
 
 They are torch's own layers with the same parameters. In bfloat16 maps are `channels_last`, and what
 a matrix product does faster on a CPU is one (docs/benchmarks.md); in float32 torch's own kernels do
-all but the images' few channels.
+all but the layer that makes images.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn.functional import conv2d, conv_transpose2d, fold, linear, pad
 
 KERNEL, STRIDE, PADDING = 4, 2, 1
 FEW_IMAGES = 32
-FEW_CHANNELS = 16  # kernels pad channels to their vectors' 16: fewer cost as much
+FEW_CHANNELS = 16  # see `ToImages`
 
 
 class HalvingConv(nn.Conv2d):
@@ -46,15 +46,21 @@ class DoublingConv(nn.ConvTranspose2d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Return (N, C', 2H, 2W); `output_size` is only here for the base class."""
-        if self.out_channels < FEW_CHANNELS:
-            return self._as_patches(input)
         if input.dtype != torch.bfloat16:
             return super().forward(input)
         doubled: Tensor = _Double.apply(input, *_cast(self))
         return doubled
 
-    def _as_patches(self, input: Tensor) -> Tensor:
-        """Return the same as a product whose patches are then added up."""
+
+class ToImages(DoublingConv):
+    """Doubles the sides and mixes maps into an image's few channels.
+
+    It is a product whose patches are then added up: kernels pad output channels to their vectors'
+    16, so that a grey image costs them several times as much.
+    """
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Return (N, C', 2H, 2W); `output_size` is only here for the base class."""
         kernels = self.weight.flatten(1).t()
         size = (2 * input.shape[2], 2 * input.shape[3])
         if input.dtype == torch.bfloat16:

@@ -46,17 +46,6 @@ def weighted(layer: nn.Module, norm: str) -> nn.Module:
     return spectral_norm(layer) if norm == "spectral" else layer
 
 
-class Tanh(nn.Tanh):
-    """tanh in float32 also where networks compute in bfloat16.
-
-    A pixel of -0.999 is -1 in bfloat16, and its gradient 0.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Return tanh(input)."""
-        return super().forward(input.float() if input.dtype == torch.bfloat16 else input)
-
-
 class Dropout(nn.Module):
     """Dropout that draws its mask from a given generator instead of the global random state.
 

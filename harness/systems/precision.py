@@ -25,6 +25,8 @@ MULTIPLYING = (
     nn.ConvTranspose3d,
 )
 """Layers that multiply with bfloat16 copies of their weights."""
+SATURATING = (nn.Tanh, nn.Sigmoid)
+"""Layers that compute in float32: a pixel of -0.999 is -1 in bfloat16, and its gradient 0."""
 
 
 class InBFloat16:
@@ -52,6 +54,9 @@ class InBFloat16:
                     self._weights.append(weight)
         self._copies = [_empty_copy(weight) for weight in self._weights]
         self._copied: list[int] = []  # the weights' versions then
+        for layer in network.modules():
+            if isinstance(layer, SATURATING):
+                layer.register_forward_pre_hook(_in_float32)
         _count_fused_updates()
 
     def __call__(self, *inputs: Tensor) -> Tensor:
@@ -103,6 +108,10 @@ class _Cast(torch.autograd.Function):
             for each in gradients
         )
         return (None, *cast)
+
+
+def _in_float32(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(each.float() if each.dtype == torch.bfloat16 else each for each in inputs)
 
 
 def _empty_copy(weight: Tensor) -> Tensor:

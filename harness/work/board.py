@@ -172,6 +172,13 @@ def open_study(name: str, workspace: Workspace) -> OpenStudy:
     return OpenStudy(name=name, definition=definition, board=Board(storage, name, definition.study))
 
 
+def num_open(study: StudyConfig, states: Sequence[ArmState]) -> int:
+    """Return how many cells are left, those of searches that are not done yet included."""
+    records = [record for state in states for record in (*state.search, *state.confirm)]
+    searching = sum(not state.search_done for state in states)
+    return sum(not record.is_done for record in records) + searching * study.confirm.seeds
+
+
 def is_complete(states: Sequence[ArmState]) -> bool:
     """Return whether nothing is left to do."""
     return all(state.is_done for state in states)

@@ -25,15 +25,15 @@ from harness.work.worker import Worker
 
 POLL_SECONDS = 0.5
 MEMORY_FACTOR = 1.5  # what a worker may need, in units of what this process takes
-CGROUP = Path("/sys/fs/cgroup")  # the container's, where there is one
 
 
-def count_workers(asked: int | None, execution: Execution) -> int:
-    """Return how many workers to start, never with more threads than there are cores.
+def count_workers(asked: int | None, execution: Execution, cells: int) -> int:
+    """Return how many workers to start, together never with more threads than there are cores.
 
     Args:
         asked: None: one for each core that memory allows; one alone on a GPU.
         execution: How runs are executed.
+        cells: What is left to do; there is no use in more workers.
 
     Raises:
         HarnessError: So many workers need more cores than there are.
@@ -41,28 +41,39 @@ def count_workers(asked: int | None, execution: Execution) -> int:
     if execution.device != "cpu":
         return asked or 1
     cores: int = joblib.cpu_count()
+    # One worker always goes: a study from a larger machine keeps its number of threads.
     most = max(1, cores // execution.threads)
-    if asked is None:
-        needed = MEMORY_FACTOR * psutil.Process().memory_info().rss
-        return max(1, min(most, int(free_memory() / needed)))
-    if asked > most:
+    if asked is not None and asked > most:
         raise HarnessError(
             f"--workers {asked}: with {execution.threads} thread(s) each they need "
             f"{asked * execution.threads} cores, and here are {cores}; allowed are auto and 1 to "
             f"{most}"
         )
-    return asked
+    if asked is None:
+        needed = MEMORY_FACTOR * psutil.Process().memory_info().rss
+        asked = min(most, int(free_memory() / needed))
+    return max(1, min(asked, cells))
+
+
+CONTAINER = {  # limit, use, and the part of the use that is given back when memory runs short
+    2: ("memory.max", "memory.current", "inactive_file"),
+    1: ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+}
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def free_memory() -> int:
-    """Return bytes that new processes may take, within the container's limit too."""
+    """Return bytes that new processes may take, within a container's limit too."""
     free: int = psutil.virtual_memory().available
-    try:
-        limit = int((CGROUP / "memory.max").read_text())
-        used = int((CGROUP / "memory.current").read_text())
-    except (OSError, ValueError):  # no container, or one without a limit
-        return free
-    return min(free, limit - used)
+    for limit, use, reclaimable in CONTAINER.values():
+        try:
+            total, used = (int((CGROUP / name).read_text()) for name in (limit, use))
+            lines = (CGROUP / use).with_name("memory.stat").read_text().splitlines()
+        except (OSError, ValueError):  # no container of this kind, or one without a limit
+            continue
+        stat = dict(line.split() for line in lines)
+        free = min(free, total - used + int(stat.get(reclaimable, 0)))
+    return free
 
 
 def work_side_by_side(plan: Plan, workers: int, shown: Display) -> None:

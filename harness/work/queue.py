@@ -149,9 +149,24 @@ class Storage:
         check_plugins(raw.get("plugins", {}), f"study {name!r}")
         return parse(Definition, raw, f"the record of study {name!r}")
 
-    def write_definition(self, name: str, definition: Definition) -> None:
-        """Store all that workers need to know of a study, as JSON values."""
-        study = optuna.create_study(study_name=name, storage=self._storage, load_if_exists=True)
+    def write_definition(self, name: str, definition: Definition, *, new: bool = False) -> None:
+        """Store all that workers need to know of a study, as JSON values.
+
+        Raises:
+            HarnessError: The study is `new`, and another process has started it meanwhile.
+        """
+        place: dict[str, Any] = {"study_name": name, "storage": self._storage}
+        try:
+            study = optuna.create_study(**place, load_if_exists=not new)
+        except optuna.exceptions.DuplicatedStudyError:
+            for _ in range(10):  # its definition follows a moment after its name, if nothing broke
+                if self.read_definition(name) is not None:
+                    raise HarnessError(
+                        f"study {name!r} has just been started by another process; the same "
+                        "command takes part in it"
+                    ) from None
+                time.sleep(0.1)
+            study = optuna.load_study(**place)
         study.set_user_attr("definition", definition.model_dump(mode="json"))
 
     def queue(

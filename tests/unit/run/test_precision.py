@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 import harness.run.precision
 from harness.data import Batch, Facts, Part
@@ -38,6 +40,16 @@ class Wrong(nn.Linear):
         return super().forward(input) * factor
 
 
+class Skewed(nn.Linear):
+    """A layer whose weights' gradients in bfloat16 are not those in float32."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = self.weight
+        if input.dtype == torch.bfloat16:
+            weight = 1.05 * weight - 0.05 * weight.detach()
+        return nn.functional.linear(input, weight.to(input.dtype), self.bias.to(input.dtype))
+
+
 class Crooked(nn.Linear):
     """A layer whose gradients in bfloat16 are not those in float32."""
 
@@ -54,7 +66,8 @@ def config(**changes: Any) -> TrainConfig:
 
 
 def choose(asked: Any = "auto", bench: Any = Bench, **configs: TrainConfig) -> Choice:
-    return choose_precision(asked, configs or {"mlp": config()}, bench)
+    runs = {arm: [each] for arm, each in (configs or {"mlp": config()}).items()}
+    return choose_precision(asked, runs, bench)
 
 
 @pytest.fixture
@@ -71,8 +84,10 @@ def architecture() -> Iterator[Callable[[type[nn.Linear]], str]]:
 
     def register(layer: type[nn.Linear]) -> str:
         def discriminator(settings: Any, shape: Any) -> nn.Module:
-            net = mlp.discriminator(settings, shape)
+            net = mlp.discriminator(settings.model_copy(update={"norm": "none"}), shape)
             net[-1].__class__ = layer
+            if settings.norm == "spectral":
+                spectral_norm(net[-1])
             return net
 
         pair = Architecture(
@@ -90,9 +105,12 @@ def architecture() -> Iterator[Callable[[type[nn.Linear]], str]]:
 
 
 def test_what_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness.run.precision, "has_bfloat16_units", lambda: False)
-    for asked in ("float32", "bfloat16"):
-        assert choose(asked) == Choice(precision=asked, reason="as asked for")
+    for units in (True, False):
+        monkeypatch.setattr(harness.run.precision, "has_bfloat16_units", lambda units=units: units)
+        assert str(choose("float32")) == "float32: precision = 'float32'"
+        said = str(choose("bfloat16"))
+        assert said.startswith("bfloat16: precision = 'bfloat16'")
+        assert ("may be very slow" in said) is not units
 
 
 def test_a_processor_without_units_stays_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,11 +147,23 @@ def test_bfloat16_is_taken_where_every_arm_passes(
     assert choose(mlp=config()).precision == "bfloat16"
 
 
-@pytest.mark.parametrize(("layer", "what"), [(Wrong, "output"), (Crooked, "gradient of its input")])
+@pytest.mark.parametrize(
+    ("layer", "what"),
+    [
+        (Wrong, "output"),
+        (Crooked, "gradient of its input"),
+        (Skewed, "gradient of its weight"),
+    ],
+)
+@pytest.mark.parametrize("norm", ["none", "spectral"])
 def test_a_layer_that_is_wrong_in_bfloat16_is_named(
-    fit: None, architecture: Callable[[type[nn.Linear]], str], layer: type[nn.Linear], what: str
+    fit: None,
+    architecture: Callable[[type[nn.Linear]], str],
+    layer: type[nn.Linear],
+    what: str,
+    norm: str,
 ) -> None:
-    choice = choose(strange=config(architecture=architecture(layer)))
+    choice = choose(strange=config(architecture=architecture(layer), d_norm=norm))
     assert choice.precision == "float32"
     assert choice.reason.startswith("strange: discriminator.7's")
     assert what in choice.reason
@@ -157,9 +187,21 @@ def test_other_devices_stay_in_float32(fit: None) -> None:
     )
 
 
-def test_speed_is_a_ratio_of_real_steps() -> None:
+def test_speed_is_how_many_times_as_fast_bfloat16_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(self: GAN, *_: Any) -> dict[str, Tensor]:
+        time.sleep(0.03 if self.precision == "float32" else 0.01)
+        return {}
+
+    monkeypatch.setattr(GAN, "step", slow)
     ratio = harness.run.precision._speedup(config(), Bench)  # type: ignore[arg-type]
-    assert 0.01 < ratio < 100
+    assert 1.5 < ratio < 6
+
+
+def test_every_shape_of_an_arm_is_checked(
+    fit: None, architecture: Callable[[type[nn.Linear]], str]
+) -> None:
+    runs = {"arm": [config(), config(batch_size=6, architecture=architecture(Wrong))]}
+    assert choose_precision("auto", runs, Bench).precision == "float32"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -179,14 +221,14 @@ def test_all_layers_of_all_kinds_are_looked_at_and_right(changes: dict[str, Any]
     images = torch.rand(8, 1, 8, 8) * 2 - 1
     errors = dict(layer_errors(system, lambda: Batch(images=images, labels=None)))
     assert max(errors.values()) < harness.run.precision.LARGEST_ERROR
-    for network in ("generator", "discriminator"):
-        outputs = {place for place in errors if place.startswith(network) and "output" in place}
-        layers = [
-            layer
-            for layer in system.networks[network].modules()
-            if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
-        ]
-        assert len(outputs) >= len(layers)
+    for network, module in system.networks.items():
+        for name, layer in module.named_modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+                place = f"{network}.{name}"
+                assert f"{place}'s output" in errors
+                assert f"{place}'s gradient of its weight" in errors
+                assert f"{place}'s gradient of its bias" in errors
+        assert sum(each.startswith(network) and "its input" in each for each in errors) >= 3
 
 
 def test_a_float32_step_is_not_mistaken_for_one_in_bfloat16() -> None:

@@ -13,6 +13,7 @@ from harness.config import parse
 from harness.data import Facts
 from harness.errors import HarnessError
 from harness.randomness import seeded
+from harness.systems.convolutions import DoublingConv, ToImages
 from harness.systems.gan import GANConfig
 from harness.systems.gan.architectures import ARCHITECTURES, NetworkSettings
 from harness.systems.layers import ACTIVATIONS, Dropout, activation
@@ -280,3 +281,9 @@ def test_sides_must_be_multiples_of_four(name: str, shape: tuple[int, int, int])
 def test_a_deep_mlp_fits_any_shape() -> None:
     config = parse(GANConfig, {"architecture": "mlp", "g_depth": 7, "d_depth": 9}, "test")
     config.check(Facts(sample_shape=(1, 28, 28)))
+
+
+def test_only_the_layer_that_makes_images_is_no_kernel_of_torchs_in_float32() -> None:
+    *inner, last = layers(make_g("dc", (1, 16, 16), depth=3, width=2), nn.ConvTranspose2d)
+    assert [type(layer) for layer in inner] == [DoublingConv] * 2
+    assert type(last) is ToImages

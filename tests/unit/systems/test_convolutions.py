@@ -6,10 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.systems.convolutions import DoublingConv, Flatten, HalvingConv
+from harness.systems.convolutions import DoublingConv, Flatten, HalvingConv, ToImages
 from harness.systems.precision import InBFloat16
 
-STOCK = {HalvingConv: nn.Conv2d, DoublingConv: nn.ConvTranspose2d}
+STOCK = {
+    HalvingConv: nn.Conv2d,
+    DoublingConv: nn.ConvTranspose2d,
+    ToImages: nn.ConvTranspose2d,
+}
 SHAPES = [  # inputs, outputs, height, width, images
     (1, 64, 28, 28, 5),  # few inputs, or few outputs, are a case of their own
     (3, 20, 8, 12, 4),
@@ -52,9 +56,8 @@ def test_float32_is_torchs(kind: type, shape: tuple[int, ...]) -> None:
     layer, stock, inputs = layer_and_stock(kind, shape)
     ours, theirs = results(layer, layer, inputs), results(stock, stock, inputs)
     for one, other in zip(ours, theirs, strict=True):
-        assert torch.allclose(one, other, atol=1e-4, rtol=1e-4)
-    if kind is HalvingConv or shape[1] >= 16:
-        assert torch.equal(ours[0], theirs[0])
+        assert (one - other).norm() < 1e-5 * other.norm()
+        assert kind is ToImages or torch.equal(one, other)
 
 
 @cases
@@ -85,7 +88,7 @@ def test_flattened_maps_get_their_gradient_in_their_layout() -> None:
 
 
 def test_gradients_come_back_in_the_layout_of_the_maps() -> None:
-    for kind in STOCK:
+    for kind in (HalvingConv, DoublingConv):
         layer = kind(32, 32).bfloat16()
         for layout in (torch.channels_last, torch.contiguous_format):
             maps = torch.randn(2, 32, 8, 8).bfloat16().contiguous(memory_format=layout)

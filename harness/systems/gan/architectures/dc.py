@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
-from harness.systems.convolutions import DoublingConv, Flatten, HalvingConv
+from harness.systems.convolutions import DoublingConv, Flatten, HalvingConv, ToImages
 from harness.systems.gan.architectures.pair import (
     ARCHITECTURES,
     Architecture,
     NetworkSettings,
     SampleShape,
 )
-from harness.systems.layers import Tanh, activation, dropout, normalisation, weighted
+from harness.systems.layers import activation, dropout, normalisation, weighted
 
 INIT_STD = 0.02  # Radford et al. 2016, section 4
 
@@ -55,7 +55,7 @@ def generator(settings: NetworkSettings, latent_dim: int, sample_shape: SampleSh
             *dropout(settings.dropout),
         ]
         num_inputs //= 2
-    layers += [weighted(DoublingConv(num_inputs, channels), settings.norm), Tanh()]
+    layers += [weighted(ToImages(num_inputs, channels), settings.norm), nn.Tanh()]
     return nn.Sequential(*layers).apply(_initialise)
 
 

@@ -12,7 +12,7 @@ from harness.systems.gan.architectures.pair import (
     NetworkSettings,
     SampleShape,
 )
-from harness.systems.layers import Tanh, activation, dropout, normalisation, weighted
+from harness.systems.layers import activation, dropout, normalisation, weighted
 
 
 def _stack(settings: NetworkSettings, num_inputs: int, widths: list[int]) -> list[nn.Module]:
@@ -35,7 +35,7 @@ def generator(settings: NetworkSettings, latent_dim: int, sample_shape: SampleSh
     return nn.Sequential(
         *_stack(settings, latent_dim, widths),
         weighted(nn.Linear(widths[-1], num_pixels), settings.norm),
-        Tanh(),
+        nn.Tanh(),
         nn.Unflatten(1, sample_shape),
     )
 
