@@ -336,8 +336,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--architectures", nargs="+", default=COMPARED, choices=COMPARED)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--steps", type=int, default=5, help="iterations per round")
-    parser.add_argument("--rounds", type=int, default=25, help="rounds per side, 2 to 98")
+    parser.add_argument("--steps", type=int, default=30, help="iterations per round")
+    parser.add_argument("--rounds", type=int, default=12, help="rounds per side, 2 to 98")
     parser.add_argument("--batch-size", type=int, default=128)
     args = parser.parse_args()
     if not 2 <= args.rounds < MEASUREMENTS_PER_RUN - 1:

@@ -21,6 +21,7 @@ from harness.errors import HarnessError
 from harness.evaluate import METRICS, EvaluateConfig
 from harness.run.bench import Bench
 from harness.run.checkpoint import save_checkpoint
+from harness.run.execution import Execution
 from harness.run.loop import Progress
 from harness.run.runner import Stop, run
 from harness.systems import draw_inputs, generate
@@ -99,9 +100,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
         "digits",
         None,
         EvaluateConfig(samples=64, times=2, kid_subsets=2),
+        execution=Execution(device="cpu", threads=1),
         data_dir=Path("unused"),
         cache_dir=tmp_path_factory.mktemp("cache"),
-        device=torch.device("cpu"),
     )
 
 

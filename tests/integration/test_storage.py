@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pytest
 
 from harness.errors import HarnessError
@@ -66,3 +67,29 @@ def test_definitions_and_names(
     assert open_study("losses", workspace).definition == definition
     with pytest.raises(HarnessError, match="did you mean 'losses'"):
         open_study("loses", workspace)
+    other = definition.model_copy(update={"created": 2.5})
+    with pytest.raises(HarnessError, match="'losses' has just been started by another process"):
+        storage.write_definition("losses", other, new=True)
+    assert storage.read_definition("losses") == definition
+    storage.write_definition("losses", other)  # an extension
+    assert storage.read_definition("losses") == other
+
+
+def test_a_study_that_was_only_named_is_started(
+    workspace: Workspace, make_study: Callable[..., StudyConfig]
+) -> None:
+    storage = Storage(workspace)
+    optuna.create_study(study_name="half", storage=storage._storage)  # and then the lights went out
+    definition = Definition(
+        study=make_study(),
+        execution=Execution(device="cpu", threads=1),
+        experiment_id="1",
+        parent_run_id="p",
+        metric="test/fid_x",
+        objective="val/fid_x",
+        floor=0.5,
+        dataset_digest="0123",
+        created=1.5,
+    )
+    storage.write_definition("half", definition, new=True)
+    assert storage.read_definition("half") == definition
