@@ -173,9 +173,15 @@ def show(results: Mapping[str, Mapping[str, Any]], console: Console) -> None:
         console.print(table)
 
 
+def save(report: Mapping[str, Any], file: Path) -> None:
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(report, indent=1) + "\n")
+    temporary.replace(file)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=20, help="runs a side")
+    parser.add_argument("--seeds", type=int, default=10, help="runs a side")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/precision.json"))
     args = parser.parse_args()
@@ -203,12 +209,10 @@ def main() -> None:
                 "margin": MARGIN,
                 "hardware": hardware(torch.device("cpu")),
                 "versions": versions(),
-                "results": analyse(report["runs"]),
             }
-            temporary = args.output.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(json.dumps(report, indent=1) + "\n")
-            temporary.replace(args.output)
+            save(report, args.output)
             console.print(f"{index}/{len(jobs)} {result}", highlight=False, soft_wrap=True)
+    save(report | {"results": analyse(report["runs"])}, args.output)
     show(analyse(report["runs"]), console)
 
 
