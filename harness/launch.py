@@ -109,7 +109,7 @@ def run_study(
         **({"precision_reason": reason} if reason else {}),
         **{key: str(value) for key, value in execution},
     }
-    parent = tracker.open_parent(experiment, name, tags)
+    parent = tracker.open_parent(experiment, name, bench.dataset, tags)
     tracker.log_file(parent, "study.json", study.model_dump_json(indent=2))
     if source is not None:
         tracker.log_file(parent, "study.toml", source)

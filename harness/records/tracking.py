@@ -94,8 +94,14 @@ class Tracker:
             )
         return str(experiment.experiment_id)
 
-    def open_parent(self, experiment_id: str, name: str, tags: Mapping[str, str]) -> str:
-        """Return the id of a study's parent run, created if need be, and set its tags."""
+    def open_parent(
+        self, experiment_id: str, name: str, dataset: Dataset, tags: Mapping[str, str]
+    ) -> str:
+        """Return the id of a study's parent run, created if need be, and set its tags.
+
+        It names the dataset before any worker does: MLflow fails where two processes are the first
+        to name one in an experiment.
+        """
         found = self._client.search_runs(
             [experiment_id], f"tags.study = '{name}' and tags.phase = 'study'", max_results=1
         )
@@ -104,6 +110,7 @@ class Tracker:
         tags = {"study": name, "phase": "study", **environment(), **tags}
         self._client.log_batch(run_id, tags=[RunTag(key, str(tags[key])) for key in tags])
         self._client.update_run(run_id, status="RUNNING")
+        self._log_dataset(run_id, dataset)
         return run_id
 
     def log_file(self, run_id: str, name: str, text: str) -> None:
@@ -154,6 +161,10 @@ class Tracker:
         run_id = str(run.info.run_id)
         settings = flatten(config.model_dump(mode="json")) | dict(params)
         self._client.log_batch(run_id, params=[Param(k, str(v)) for k, v in settings.items()])
+        self._log_dataset(run_id, dataset)
+        return RunRecorder(self._client, run_id)
+
+    def _log_dataset(self, run_id: str, dataset: Dataset) -> None:
         record = DatasetRecord(
             name=dataset.name,
             digest=dataset.digest,
@@ -170,7 +181,6 @@ class Tracker:
         )
         tag = InputTag("mlflow.data.context", "training")
         self._client.log_inputs(run_id, datasets=[DatasetInput(record, tags=[tag])])
-        return RunRecorder(self._client, run_id)
 
     def _orphan(self, experiment_id: str, tags: Mapping[str, Any]) -> Run | None:
         """Return the run that a process made for the same cell and died before noting it."""

@@ -80,7 +80,9 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    """Return all that lies in a folder, but SQLite's own files beside a database in use."""
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    return {name for name in found if not name.endswith(("-wal", "-shm"))}
 
 
 def _refused(said: Any, *words: str) -> None:

@@ -16,11 +16,12 @@ import mlflow.pytorch
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 
 import harness
 from harness.config import parse
 from harness.data import load_dataset
-from harness.records.tracking import RunRecorder, Tracker, flatten
+from harness.records.tracking import RunRecorder, Tracker, flatten, logged_dataset
 from harness.records.workspace import Workspace
 from harness.run.loop import Progress
 from harness.run.runner import RunResult
@@ -89,6 +90,28 @@ def test_every_resolved_setting_is_a_param(finished: Finished, experiment: list[
         assert params["evaluate.samples"] == "64"
         assert params["evaluate.times"] == "2"
         assert params["evaluate.extractor"] in finished.summary.metric
+
+
+def test_the_study_names_its_data_before_any_worker_does(
+    finished: Finished, parent: Any, workspace: Workspace, launch: Any, fake_runs: Any
+) -> None:
+    assert logged_dataset(parent).name == "digits"
+    named: list[str] = []
+    log = MlflowClient.log_inputs
+
+    def note(client: Any, run_id: str, *arguments: Any, **options: Any) -> None:
+        named.append(run_id)
+        log(client, run_id, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MlflowClient, "log_inputs", note)
+        launch(workspace, finished.study)
+        launch(workspace, finished.study, retry_failed=True)
+    tracker = Tracker(workspace)
+    study = tracker.run(named[0])
+    assert study.data.tags["phase"] == "study"
+    assert len(study.inputs.dataset_inputs) == 1
+    assert len(set(named)) == 1 + 8
 
 
 def test_tags_say_what_ran_where(finished: Finished, confirmed: Any, parent: Any) -> None:
