@@ -5,9 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import queue
 import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from harness.plugins import check_plugins, load_plugins
 from harness.run.execution import Execution
 from harness.work.display import Display
 from harness.work.plan import Plan, set_up_bench
+from harness.work.signals import deaf_to_interrupts
 from harness.work.worker import Worker
 
 POLL_SECONDS = 0.5
@@ -85,7 +84,7 @@ def work_side_by_side(plan: Plan, workers: int, shown: Display) -> None:
         for index in range(workers)
     ]
     try:
-        with _deaf_to_interrupts():  # children inherit it: only this process answers Ctrl-C
+        with deaf_to_interrupts():
             for process in processes:
                 process.start()
         _show_until_ended(processes, events, shown)
@@ -126,18 +125,6 @@ def _worker_process(plan: Plan, index: int, events: Any) -> None:
         raise SystemExit(130) from None
     except HarnessError as error:
         raise SystemExit(f"error: {error}") from None
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are not ours to handle here
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _interrupt(*_: object) -> None:

@@ -23,6 +23,7 @@ from harness.work.board import ArmState, Board, is_complete
 from harness.work.display import Event, ended
 from harness.work.plan import Plan
 from harness.work.queue import Claim, Phase, Storage, settings_hash
+from harness.work.signals import uninterrupted
 
 IDLE_SECONDS = 0.5
 LONGEST_IDLE_SECONDS = 4.0
@@ -56,11 +57,7 @@ class Worker:
         while True:
             states = self._board.prepare()
             self._tell_counts(states)
-            if work := self._board.claim(states):
-                claim, arm, phase = work
-                what = f"{arm.name}, {phase} {claim.cell.trial}"
-                with recording(what), _released_if_it_fails(claim):
-                    self._train(claim, arm, phase)
+            if self._work_on_one(states):
                 idle_seconds = IDLE_SECONDS
             elif is_complete(states):
                 return
@@ -68,6 +65,19 @@ class Worker:
                 _check_parent()
                 time.sleep(idle_seconds)
                 idle_seconds = min(1.5 * idle_seconds, LONGEST_IDLE_SECONDS)
+
+    def _work_on_one(self, states: Sequence[ArmState]) -> bool:
+        """Take a cell and settle it; return whether there was one."""
+        with contextlib.ExitStack() as held:
+            with uninterrupted():  # between a claim and its release nobody would hold the cell
+                work = self._board.claim(states)
+                if work is None:
+                    return False
+                claim, arm, phase = work
+                held.enter_context(recording(f"{arm.name}, {phase} {claim.cell.trial}"))
+                held.enter_context(_released_if_it_fails(claim))
+            self._train(claim, arm, phase)
+        return True
 
     def _tell_counts(self, states: Sequence[ArmState]) -> None:
         search = [record for state in states for record in state.search]
@@ -91,11 +101,13 @@ class Worker:
             if str(seed) in done:
                 continue
             config = arm.config(claim.cell.point or {}, seed, share)
-            recorder = self._recorder(claim, arm, phase, config)
             label = f"{arm.name}, {phase} {claim.cell.trial}, seed {seed}"
             event = Event(kind="started", worker=self._index, run=label)
             self._tell(event)
-            with ended_in_any_case(recorder):
+            with contextlib.ExitStack() as recorded:
+                with uninterrupted():  # a record that is begun is ended in any case
+                    recorder = self._recorder(claim, arm, phase, config)
+                    recorded.enter_context(ended_in_any_case(recorder))
                 result = run(
                     config,
                     bench,

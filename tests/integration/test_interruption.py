@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -152,3 +153,29 @@ def _no_process(pid: int | None = None) -> Any:
 
         return Own()
     raise psutil.NoSuchProcess(pid)
+
+
+def test_a_claim_is_released_that_was_interrupted_while_it_was_made(
+    finished: Finished,
+    workspace: Workspace,
+    no_models: None,
+    monkeypatch: pytest.MonkeyPatch,
+    launch: Any,
+) -> None:
+    take = harness.work.queue.Queue.claim
+
+    def interrupted(queue: Any) -> Any:
+        claim = take(queue)
+        signal.raise_signal(signal.SIGINT)
+        return claim
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(harness.work.queue.Queue, "claim", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                launch(workspace, finished.study)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert read_status(NAME, workspace).running == ()
+    assert launch(workspace, finished.study) == finished.summary
