@@ -20,6 +20,7 @@ from harness.run.bench import Bench
 from harness.run.checkpoint import load_checkpoint, save_checkpoint
 from harness.run.loop import Measured, Milestone, Progress, train
 from harness.run.pictures import class_grid, image_grid, neighbour_grid
+from harness.signals import uninterrupted
 from harness.systems import SYSTEMS, System, TrainConfig, draw_inputs, generate
 
 Outcome = Literal["finished", "collapsed", "diverged", "pruned", "failed", "interrupted"]
@@ -202,9 +203,13 @@ class _NotTheRunError(Exception):
 
 @contextmanager
 def _not_the_run() -> Iterator[None]:
-    """Let errors of records, disks and watchers leave `run` as they are: they are no results."""
+    """Let errors of records, disks and watchers leave `run` as they are: they are no results.
+
+    An interruption waits: a store whose transaction it cut off would keep others waiting.
+    """
     try:
-        yield
+        with uninterrupted():
+            yield
     except Exception as error:
         raise _NotTheRunError(error) from error
 

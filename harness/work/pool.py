@@ -17,9 +17,9 @@ import torch
 from harness.errors import HarnessError, recording
 from harness.plugins import check_plugins, load_plugins
 from harness.run.execution import Execution
+from harness.signals import deaf_to_interrupts
 from harness.work.display import Display
 from harness.work.plan import Plan, set_up_bench
-from harness.work.signals import deaf_to_interrupts
 from harness.work.worker import Worker
 
 POLL_SECONDS = 0.5

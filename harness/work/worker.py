@@ -17,13 +17,13 @@ from harness.records.tracking import RunRecorder, Tracker, flatten
 from harness.run.bench import Bench, run_params
 from harness.run.loop import Progress
 from harness.run.runner import RunResult, Stop, run
+from harness.signals import uninterrupted
 from harness.study.study import Arm
 from harness.systems import TrainConfig
 from harness.work.board import ArmState, Board, is_complete
 from harness.work.display import Event, ended
 from harness.work.plan import Plan
 from harness.work.queue import Claim, Phase, Storage, settings_hash
-from harness.work.signals import uninterrupted
 
 IDLE_SECONDS = 0.5
 LONGEST_IDLE_SECONDS = 4.0
@@ -55,7 +55,8 @@ class Worker:
         """Run cells; where none is free but others still run, wait to take over or to confirm."""
         idle_seconds = IDLE_SECONDS
         while True:
-            states = self._board.prepare()
+            with uninterrupted():
+                states = self._board.prepare()
             self._tell_counts(states)
             if self._work_on_one(states):
                 idle_seconds = IDLE_SECONDS
@@ -117,13 +118,15 @@ class Worker:
                     on_evaluation=self._pruner(claim, phase, done),
                     on_progress=self._watcher(claim, event, config),
                 )
-                recorder.finish(result)
+                with uninterrupted():
+                    recorder.finish(result)
             news.append(ended(event, result))
             if not result.scores:
                 break
             done[str(seed)] = {"outcome": result.outcome, "scores": dict(result.scores)}
             claim.remember("done", done)
-        self._settle(claim, done, result)
+        with uninterrupted():
+            self._settle(claim, done, result)
         for event in news:
             self._tell(event)
         for run_id in dict(claim.recall("runs") or {}).values():

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.work.signals import deaf_to_interrupts, uninterrupted
+from harness.signals import deaf_to_interrupts, uninterrupted
 
 
 @pytest.fixture(autouse=True)
