@@ -16,12 +16,11 @@ import mlflow.pytorch
 import numpy as np
 import pytest
 import torch
-from mlflow import MlflowClient
 
 import harness
 from harness.config import parse
 from harness.data import load_dataset
-from harness.records.tracking import RunRecorder, Tracker, flatten, logged_dataset
+from harness.records.tracking import RunRecorder, Tracker, flatten
 from harness.records.workspace import Workspace
 from harness.run.loop import Progress
 from harness.run.runner import RunResult
@@ -90,28 +89,6 @@ def test_every_resolved_setting_is_a_param(finished: Finished, experiment: list[
         assert params["evaluate.samples"] == "64"
         assert params["evaluate.times"] == "2"
         assert params["evaluate.extractor"] in finished.summary.metric
-
-
-def test_the_study_names_its_data_before_any_worker_does(
-    finished: Finished, parent: Any, workspace: Workspace, launch: Any, fake_runs: Any
-) -> None:
-    assert logged_dataset(parent).name == "digits"
-    named: list[str] = []
-    log = MlflowClient.log_inputs
-
-    def note(client: Any, run_id: str, *arguments: Any, **options: Any) -> None:
-        named.append(run_id)
-        log(client, run_id, *arguments, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MlflowClient, "log_inputs", note)
-        launch(workspace, finished.study)
-        launch(workspace, finished.study, retry_failed=True)
-    tracker = Tracker(workspace)
-    study = tracker.run(named[0])
-    assert study.data.tags["phase"] == "study"
-    assert len(study.inputs.dataset_inputs) == 1
-    assert len(set(named)) == 1 + 8
 
 
 def test_tags_say_what_ran_where(finished: Finished, confirmed: Any, parent: Any) -> None:
@@ -222,7 +199,10 @@ def test_the_study_run_carries_file_and_summary(
     assert "mlflow.parentRunId" not in parent.data.tags
 
 
-def test_the_logged_model_is_the_exported_generator(tracker: Tracker, confirmed: Any) -> None:
+def test_the_logged_model_is_the_exported_generator(
+    finished: Finished, tracker: Tracker, confirmed: Any
+) -> None:
+    mlflow.set_tracking_uri(finished.workspace.tracking_uri)  # another test may have set its own
     (output,) = confirmed.outputs.model_outputs
     model = mlflow.pytorch.load_model(f"models:/{output.model_id}")
     with tracker.generator_folder(confirmed.info.run_id) as folder:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from mlflow import MlflowClient
 
+from harness.records.tracking import Tracker, logged_dataset
 from harness.records.workspace import Workspace
 from harness.results.status import read_status
 from harness.work.board import Board
@@ -41,6 +43,28 @@ def trial_states(workspace: Workspace) -> set[str]:
             return {state for (state,) in connection.execute("SELECT state FROM trials")}
     except sqlite3.OperationalError:  # not there yet, or being made
         return set()
+
+
+def test_the_study_names_its_data_before_any_worker_does(
+    finished: Finished, parent: Any, workspace: Workspace, launch: Any, fake_runs: Any
+) -> None:
+    assert logged_dataset(parent(finished.workspace)).name == "digits"
+    named: list[str] = []
+    log = MlflowClient.log_inputs
+
+    def note(client: Any, run_id: str, *arguments: Any, **options: Any) -> None:
+        named.append(run_id)
+        log(client, run_id, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MlflowClient, "log_inputs", note)
+        launch(workspace, finished.study)
+        launch(workspace, finished.study, retry_failed=True)
+    tracker = Tracker(workspace)
+    study = tracker.run(named[0])
+    assert study.data.tags["phase"] == "study"
+    assert len(study.inputs.dataset_inputs) == 1
+    assert len(set(named)) == 1 + 8
 
 
 def test_two_workers_find_what_one_finds(
