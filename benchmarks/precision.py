@@ -35,7 +35,7 @@ from harness.records.workspace import Workspace
 from harness.run.bench import Bench
 from harness.run.execution import Execution
 from harness.run.loop import train
-from harness.systems import SYSTEMS, draw_inputs, generate, parse_config
+from harness.systems import draw_inputs, generate, parse_config
 
 IMAGES = {"mlp": 150_000, "dc": 80_000}
 PRECISIONS = ("float32", "bfloat16")
@@ -77,7 +77,7 @@ def run(job: Job) -> dict[str, Any]:
         "benchmark",
     )
     started = time.perf_counter()
-    system = SYSTEMS[config.system](config, bench.dataset.facts, bench.device, bench.precision)
+    system = bench.start(config)
     for _ in train(system, bench.part, milestones=1):
         pass
     seconds = time.perf_counter() - started

@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import joblib
-
 from harness.data import check_unchanged
 from harness.errors import HarnessError, recording
 from harness.evaluate import EvaluateConfig
@@ -22,18 +20,18 @@ from harness.results.summary import StudySummary, summarise
 from harness.run.bench import Bench, run_params
 from harness.run.execution import Execution, cpu_threads, resolve_device, resolve_threads
 from harness.run.pictures import REAL_FILE, image_grid
-from harness.run.precision import Asked, Choice, choose_precision, warning
+from harness.run.precision import Asked, choose_precision, warning
 from harness.run.runner import RunResult, run
 from harness.study.definition import Definition
 from harness.study.file import check_extension
 from harness.study.space import corner_points
 from harness.study.study import Arm, StudyConfig
 from harness.systems import TrainConfig
-from harness.work.board import ArmState, Board, is_complete, num_open
+from harness.work.board import ArmState, Board, count_cells, is_complete
 from harness.work.display import Display, Event, ended, show_lone_run, silent
 from harness.work.estimate import estimate_seconds
 from harness.work.plan import Plan, set_up_bench, set_up_lone_bench
-from harness.work.pool import count_workers, work_side_by_side
+from harness.work.pool import check_workers, count_workers, work_side_by_side
 from harness.work.queue import Storage
 from harness.work.worker import Worker, ended_in_any_case
 
@@ -77,7 +75,7 @@ def run_study(
         states = Board(Storage(workspace), name, study).states()
         if known.study == study and is_complete(states) and not retry_failed:
             return _summarise(name, known, states)
-    count_workers(workers, execution, cells=1)  # too many are refused before anything is written
+    check_workers(workers, execution)
     if known is not None:
         check_unchanged(
             study.dataset,
@@ -88,15 +86,7 @@ def run_study(
             advice="use --name for a new study",
         )
     with cpu_threads(execution.threads):
-        pinned = study if known is None else known.pin(study)
-        bench = set_up_bench(pinned, arms, execution, workspace)
-        if known is None:
-            choice, execution, bench = _in_precision(
-                study.precision, _shapes(arms), execution, bench
-            )
-            reason = choice.reason
-        else:
-            reason = known.precision_reason
+        reason, execution, bench = _set_up(known, study, arms, execution, workspace)
 
     # From here on things are written.
     storage = Storage(workspace)
@@ -148,7 +138,8 @@ def run_study(
                         workspace=workspace,
                         plugins=plugin_sources(),
                     )
-                    number = count_workers(workers, execution, num_open(study, states))
+                    left = sum(total - done for done, total in count_cells(study, states).values())
+                    number = count_workers(workers, execution, left)
                     if number > 1:
                         work_side_by_side(plan, number, shown)
                     else:
@@ -199,8 +190,6 @@ def plan_execution(
     known = _known_definition(name, workspace)
     if known is None:
         device = resolve_device(device)
-        if workers is None:
-            workers = joblib.cpu_count() if device == "cpu" else 1
         return Execution(device=device, threads=resolve_threads(threads, device, workers))
     execution = known.execution
     for key, asked in (("device", None if device == "auto" else device), ("threads", threads)):
@@ -212,6 +201,24 @@ def plan_execution(
             )
     resolve_device(execution.device)
     return execution
+
+
+def _set_up(
+    known: Definition | None,
+    study: StudyConfig,
+    arms: Sequence[Arm],
+    execution: Execution,
+    workspace: Workspace,
+) -> tuple[str, Execution, Bench]:
+    """Return how a study trains, why in that precision, and its bench.
+
+    A study that is known keeps its feature extractor and its precision.
+    """
+    if known is not None:
+        bench = set_up_bench(known.pin(study), arms, execution, workspace)
+        return known.precision_reason, execution, bench
+    bench = set_up_bench(study, arms, execution, workspace)
+    return _in_precision(study.precision, _shapes(arms), execution, bench)
 
 
 def _shapes(arms: Sequence[Arm]) -> dict[str, list[TrainConfig]]:
@@ -230,11 +237,11 @@ def _shapes(arms: Sequence[Arm]) -> dict[str, list[TrainConfig]]:
 
 def _in_precision(
     asked: Asked, configs: Mapping[str, Sequence[TrainConfig]], execution: Execution, bench: Bench
-) -> tuple[Choice, Execution, Bench]:
+) -> tuple[str, Execution, Bench]:
     """Choose a precision; return why, and how to train in it."""
     choice = choose_precision(asked, configs, bench)
     execution = execution.model_copy(update={"precision": choice.precision})
-    return choice, execution, replace(bench, precision=choice.precision)
+    return choice.reason, execution, replace(bench, precision=choice.precision)
 
 
 def preview(
@@ -246,16 +253,9 @@ def preview(
     """
     arms, refused = study.possible_arms()
     known = _known_definition(name, workspace)
-    study = study if known is None else known.pin(study)
+    check_workers(workers, execution)
     with cpu_threads(execution.threads):
-        bench = set_up_bench(study, arms, execution, workspace)
-        if known is None:
-            choice, execution, bench = _in_precision(
-                study.precision, _shapes(arms), execution, bench
-            )
-            reason = choice.reason
-        else:
-            reason = known.precision_reason
+        reason, execution, bench = _set_up(known, study, arms, execution, workspace)
         rows: list[dict[str, Any]] = [
             {
                 "name": arm.name,
@@ -302,20 +302,21 @@ def train_once(
     with cpu_threads(execution.threads):
         bench = set_up_lone_bench(config, evaluate, execution, workspace)
         name = f"{config.system} seed {config.seed}"
-        choice, execution, bench = _in_precision(precision, {name: [config]}, execution, bench)
+        reason, execution, bench = _in_precision(precision, {name: [config]}, execution, bench)
         tracker = Tracker(workspace)
         recorder = tracker.start_run(
             tracker.open_experiment(experiment),
             name,
             config,
             bench.dataset,
-            tags={"phase": "train", "seed": config.seed, "precision_reason": choice.reason},
+            tags={"phase": "train", "seed": config.seed, "precision_reason": reason},
             params=run_params(config, execution, bench),
         )
         checkpoint = workspace.checkpoints / f"{recorder.run_id}.pt"
         with display(bench.objective) as shown:
             if precision != "float32":
-                shown.show(Event(kind="note", reason=f"training in {choice}"))
+                line = f"training in {execution.precision}: {reason}"
+                shown.show(Event(kind="note", reason=line))
             event, on_progress = show_lone_run(shown, "train", name, config)
             try:
                 with recording(name), ended_in_any_case(recorder):

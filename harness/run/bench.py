@@ -13,7 +13,7 @@ from harness.data import Dataset, Part, load_dataset
 from harness.evaluate import EvaluateConfig, Evaluator
 from harness.evaluate.metric import FLOOR
 from harness.run.execution import Execution
-from harness.systems import SYSTEMS, Precision, TrainConfig
+from harness.systems import SYSTEMS, Precision, System, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,11 @@ class Bench:
             precision=execution.precision,
             floors=evaluator.floor("validation") | evaluator.floor("test"),
         )
+
+    def start(self, config: TrainConfig) -> System[Any]:
+        """Return the system that a run trains, freshly made; whatever its networks raise passes."""
+        cls = SYSTEMS[config.system]
+        return cls(config, self.dataset.facts, self.device, self.precision)
 
     @property
     def objective(self) -> str:

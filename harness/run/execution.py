@@ -51,15 +51,28 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def resolve_threads(threads: int | None, device: str, workers: int = 1) -> int:
-    """Return CPU threads per run, the cores divided by the workers where none are asked for.
+def count_cores() -> int:
+    """Return how many cores this process may use, in a container too."""
+    cores: int = joblib.cpu_count()
+    return cores
+
+
+def resolve_threads(threads: int | None, device: str, workers: int | None = 1) -> int:
+    """Return CPU threads per run; where none are asked for, the cores divided by the workers.
+
+    Args:
+        threads: What is asked for.
+        device: Where runs train.
+        workers: None: one for each core, or one alone on a GPU.
 
     Raises:
         HarnessError: There are fewer cores.
     """
-    cores: int = joblib.cpu_count()
+    cores = count_cores()
     if threads is not None and device == "cpu" and threads > cores:
         raise HarnessError(f"--threads {threads}: here are {cores} cores; allowed are 1 to {cores}")
+    if workers is None:
+        workers = cores if device == "cpu" else 1
     return threads or max(1, cores // workers)
 
 

@@ -6,7 +6,7 @@ import copy
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 
 from harness.data import Batches
 from harness.run.bench import Bench
-from harness.systems import SYSTEMS, Precision, System, TrainConfig
+from harness.systems import Precision, System, TrainConfig
 
 Asked: TypeAlias = Literal["auto", "float32", "bfloat16"]
 
@@ -105,7 +105,7 @@ def _wrong_layer(config: TrainConfig, bench: Bench) -> str | None:
 def _start(
     config: TrainConfig, bench: Bench, precision: Precision
 ) -> tuple[System[Any], Callable[[], Any]]:
-    system = SYSTEMS[config.system](config, bench.dataset.facts, bench.device, precision)
+    system = replace(bench, precision=precision).start(config)
     order = torch.Generator(bench.device).manual_seed(0)
     return system, Batches(bench.part, config.batch_size, order).take
 

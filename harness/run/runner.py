@@ -21,7 +21,7 @@ from harness.run.checkpoint import load_checkpoint, save_checkpoint
 from harness.run.loop import Measured, Milestone, Progress, train
 from harness.run.pictures import class_grid, image_grid, neighbour_grid
 from harness.signals import uninterrupted
-from harness.systems import SYSTEMS, System, TrainConfig, draw_inputs, generate
+from harness.systems import System, TrainConfig, draw_inputs, generate
 
 Outcome = Literal["finished", "collapsed", "diverged", "pruned", "failed", "interrupted"]
 
@@ -182,8 +182,7 @@ def _ending(scores: Mapping[str, float], bench: Bench) -> tuple[Outcome, str | N
 def _build(config: TrainConfig, bench: Bench) -> System[Any] | RunResult:
     """Return the system, or the result of a run whose networks cannot be built."""
     try:
-        cls = SYSTEMS[config.system]
-        return cls(config, bench.dataset.facts, bench.device, bench.precision)
+        return bench.start(config)
     except HarnessError:  # settings that do not fit the data
         raise
     except Exception as error:

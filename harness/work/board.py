@@ -172,11 +172,16 @@ def open_study(name: str, workspace: Workspace) -> OpenStudy:
     return OpenStudy(name=name, definition=definition, board=Board(storage, name, definition.study))
 
 
-def num_open(study: StudyConfig, states: Sequence[ArmState]) -> int:
-    """Return how many cells are left, those of searches that are not done yet included."""
-    records = [record for state in states for record in (*state.search, *state.confirm)]
-    searching = sum(not state.search_done for state in states)
-    return sum(not record.is_done for record in records) + searching * study.confirm.seeds
+def count_cells(study: StudyConfig, states: Sequence[ArmState]) -> dict[str, tuple[int, int]]:
+    """Return for each phase how many cells have ended, and how many there will have been."""
+    search = [record for state in states for record in state.search]
+    confirm = [record for state in states for record in state.confirm]
+    # Which cells these will be is known once an arm's search is done.
+    expected = sum(not state.search_done for state in states) * study.confirm.seeds
+    return {
+        "search": (sum(record.is_done for record in search), len(search)),
+        "confirm": (sum(record.is_done for record in confirm), len(confirm) + expected),
+    }
 
 
 def is_complete(states: Sequence[ArmState]) -> bool:

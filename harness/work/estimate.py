@@ -12,7 +12,7 @@ from harness.data import Batches
 from harness.run.bench import Bench
 from harness.run.loop import Progress
 from harness.study.study import Arm, StudyConfig
-from harness.systems import SYSTEMS, draw_inputs, generate
+from harness.systems import draw_inputs, generate
 
 WARM_UP_STEPS = 3
 TIMED_STEPS = 5
@@ -25,8 +25,7 @@ def estimate_seconds(study: StudyConfig, arm: Arm, bench: Bench) -> float:
     Pruned and diverged runs take less; a tuned k or size can make it more or less.
     """
     config = arm.config(arm.defaults, seed=0)
-    cls = SYSTEMS[config.system]
-    system = cls(config, bench.dataset.facts, bench.device, bench.precision)
+    system = bench.start(config)
     generator = system.networks[system.sampled(config)]
     order = torch.Generator(bench.device).manual_seed(0)
     batches = Batches(bench.part, config.batch_size, order)

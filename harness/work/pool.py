@@ -10,13 +10,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import joblib
 import psutil
 import torch
 
 from harness.errors import HarnessError, recording
 from harness.plugins import check_plugins, load_plugins
-from harness.run.execution import Execution
+from harness.run.execution import Execution, count_cores
 from harness.signals import deaf_to_interrupts
 from harness.work.display import Display
 from harness.work.plan import Plan, set_up_bench
@@ -26,32 +25,35 @@ POLL_SECONDS = 0.5
 MEMORY_FACTOR = 1.5  # what a worker may need, in units of what this process takes
 
 
+def check_workers(asked: int | None, execution: Execution) -> None:
+    """Raise HarnessError if so many workers need more cores than there are."""
+    if execution.device == "cpu" and asked is not None and asked > (most := _most(execution)):
+        raise HarnessError(
+            f"--workers {asked}: with {execution.threads} thread(s) each they need "
+            f"{asked * execution.threads} cores, and here are {count_cores()}; allowed are auto "
+            f"and 1 to {most}"
+        )
+
+
 def count_workers(asked: int | None, execution: Execution, cells: int) -> int:
-    """Return how many workers to start, together never with more threads than there are cores.
+    """Return how many workers to start, no more than there is work for.
 
     Args:
         asked: None: one for each core that memory allows; one alone on a GPU.
         execution: How runs are executed.
-        cells: What is left to do; there is no use in more workers.
-
-    Raises:
-        HarnessError: So many workers need more cores than there are.
+        cells: What is left to do.
     """
     if execution.device != "cpu":
         return asked or 1
-    cores: int = joblib.cpu_count()
-    # One worker always goes: a study from a larger machine keeps its number of threads.
-    most = max(1, cores // execution.threads)
-    if asked is not None and asked > most:
-        raise HarnessError(
-            f"--workers {asked}: with {execution.threads} thread(s) each they need "
-            f"{asked * execution.threads} cores, and here are {cores}; allowed are auto and 1 to "
-            f"{most}"
-        )
     if asked is None:
         needed = MEMORY_FACTOR * psutil.Process().memory_info().rss
-        asked = min(most, int(free_memory() / needed))
+        asked = min(_most(execution), int(free_memory() / needed))
     return max(1, min(asked, cells))
+
+
+def _most(execution: Execution) -> int:
+    """Return for how many workers there are cores; one goes always, even with too many threads."""
+    return max(1, count_cores() // execution.threads)
 
 
 CONTAINER = {  # limit, use, and the part of the use that is given back when memory runs short

@@ -20,7 +20,7 @@ from harness.run.runner import RunResult, Stop, run
 from harness.signals import uninterrupted
 from harness.study.study import Arm
 from harness.systems import TrainConfig
-from harness.work.board import ArmState, Board, is_complete
+from harness.work.board import ArmState, Board, count_cells, is_complete
 from harness.work.display import Event, ended
 from harness.work.plan import Plan
 from harness.work.queue import Claim, Phase, Storage, settings_hash
@@ -81,14 +81,7 @@ class Worker:
         return True
 
     def _tell_counts(self, states: Sequence[ArmState]) -> None:
-        search = [record for state in states for record in state.search]
-        confirm = [record for state in states for record in state.confirm]
-        # Which cells these will be is known once an arm's search is done.
-        expected = sum(not state.search_done for state in states) * self._study.confirm.seeds
-        counts = {
-            "search": (sum(record.is_done for record in search), len(search)),
-            "confirm": (sum(record.is_done for record in confirm), len(confirm) + expected),
-        }
+        counts = count_cells(self._study, states)
         self._tell(Event(kind="counts", worker=self._index, counts=counts))
 
     def _train(self, claim: Claim, arm: Arm, phase: Phase) -> None:

@@ -44,12 +44,9 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
         Storage(Workspace.locate(root=tmp_path))
 
 
-def test_definitions_and_names(
-    workspace: Workspace, make_study: Callable[..., StudyConfig]
-) -> None:
-    storage = Storage(workspace)
-    storage.queue("study", "arm", "search")  # whose name is no study's
-    definition = Definition(
+@pytest.fixture
+def definition(make_study: Callable[..., StudyConfig]) -> Definition:
+    return Definition(
         study=make_study(),
         execution=Execution(device="cpu", threads=1),
         experiment_id="1",
@@ -60,6 +57,11 @@ def test_definitions_and_names(
         dataset_digest="0123",
         created=1.5,
     )
+
+
+def test_definitions_and_names(workspace: Workspace, definition: Definition) -> None:
+    storage = Storage(workspace)
+    storage.queue("study", "arm", "search")  # whose name is no study's
     storage.write_definition("losses", definition)
     assert storage.names() == ["losses"]
     assert storage.read_definition("losses") == definition
@@ -76,20 +78,9 @@ def test_definitions_and_names(
 
 
 def test_a_study_that_was_only_named_is_started(
-    workspace: Workspace, make_study: Callable[..., StudyConfig]
+    workspace: Workspace, definition: Definition
 ) -> None:
     storage = Storage(workspace)
     optuna.create_study(study_name="half", storage=storage._storage)  # and then the lights went out
-    definition = Definition(
-        study=make_study(),
-        execution=Execution(device="cpu", threads=1),
-        experiment_id="1",
-        parent_run_id="p",
-        metric="test/fid_x",
-        objective="val/fid_x",
-        floor=0.5,
-        dataset_digest="0123",
-        created=1.5,
-    )
     storage.write_definition("half", definition, new=True)
     assert storage.read_definition("half") == definition

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -15,21 +16,29 @@ from torch.nn.utils.parametrizations import spectral_norm
 import harness.run.precision
 from harness.data import Batch, Facts, Part
 from harness.run.precision import Choice, choose_precision, has_bfloat16_units, layer_errors
-from harness.systems import TrainConfig
+from harness.systems import Precision, TrainConfig
 from harness.systems.gan import GAN, GANConfig
 from harness.systems.gan.architectures import ARCHITECTURES, Architecture
 
+CPU = torch.device("cpu")
 FACTS = Facts(sample_shape=(1, 8, 8))
 
 
+@dataclass(frozen=True)
 class Bench:
     """As much of a bench as the choice looks at."""
 
-    class dataset:
-        facts = FACTS
+    device: torch.device = CPU
+    precision: Precision = "float32"
+    part: Part = field(
+        default_factory=lambda: Part(
+            images=torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8), labels=None
+        )
+    )
 
-    part = Part(images=torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8), labels=None)
-    device = torch.device("cpu")
+    def start(self, config: TrainConfig) -> GAN:
+        assert isinstance(config, GANConfig)
+        return GAN(config, FACTS, self.device, self.precision)
 
 
 class Wrong(nn.Linear):
@@ -65,7 +74,7 @@ def config(**changes: Any) -> TrainConfig:
     return GANConfig.model_validate({"dataset": "digits"} | small | changes)
 
 
-def choose(asked: Any = "auto", bench: Any = Bench, **configs: TrainConfig) -> Choice:
+def choose(asked: Any = "auto", bench: Any = Bench(), **configs: TrainConfig) -> Choice:
     runs = {arm: [each] for arm, each in (configs or {"mlp": config()}).items()}
     return choose_precision(asked, runs, bench)
 
@@ -179,10 +188,7 @@ def test_a_step_that_fails_is_left_to_its_runs(fit: None, monkeypatch: pytest.Mo
 
 
 def test_other_devices_stay_in_float32(fit: None) -> None:
-    class OnCuda(Bench):
-        device = torch.device("cuda")
-
-    assert choose(bench=OnCuda) == Choice(
+    assert choose(bench=Bench(device=torch.device("cuda"))) == Choice(
         precision="float32", reason="bfloat16 is not judged on cuda"
     )
 
@@ -193,7 +199,7 @@ def test_speed_is_how_many_times_as_fast_bfloat16_is(monkeypatch: pytest.MonkeyP
         return {}
 
     monkeypatch.setattr(GAN, "step", slow)
-    ratio = harness.run.precision._speedup(config(), Bench)  # type: ignore[arg-type]
+    ratio = harness.run.precision._speedup(config(), Bench())  # type: ignore[arg-type]
     assert 1.5 < ratio < 6
 
 
@@ -201,7 +207,7 @@ def test_every_shape_of_an_arm_is_checked(
     fit: None, architecture: Callable[[type[nn.Linear]], str]
 ) -> None:
     runs = {"arm": [config(), config(batch_size=6, architecture=architecture(Wrong))]}
-    assert choose_precision("auto", runs, Bench).precision == "float32"  # type: ignore[arg-type]
+    assert choose_precision("auto", runs, Bench()).precision == "float32"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import joblib
 import pytest
 
 import harness.work.pool
 from harness.errors import HarnessError
 from harness.run.execution import Execution, resolve_threads
-from harness.work.pool import count_workers, free_memory
+from harness.work.pool import check_workers, count_workers, free_memory
 
 GB = 2**30
 
@@ -23,13 +24,14 @@ def on(device: str = "cpu", threads: int = 1) -> Execution:
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand on eight cores with 64 GiB, in a process of 1 GiB."""
     pool = harness.work.pool
-    monkeypatch.setattr(pool.joblib, "cpu_count", lambda: 8)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
     monkeypatch.setattr(pool, "free_memory", lambda: 64 * GB)
     process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=GB))
     monkeypatch.setattr(pool.psutil, "Process", lambda: process)
 
 
 def count(asked: int | None, execution: Execution, cells: int = 1000) -> int:
+    check_workers(asked, execution)
     return count_workers(asked, execution, cells)
 
 
