@@ -12,7 +12,7 @@ from harness.evaluate.metric import describe_figures
 from harness.study.presets import list_presets
 from harness.study.study import ConfirmConfig, SearchConfig, StudyConfig
 from harness.systems import SYSTEMS, Budget
-from harness.systems.gan.architectures import ARCHITECTURES
+from harness.systems.architectures import ARCHITECTURES
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
 from harness.systems.layers import ACTIVATIONS, NORMS

@@ -34,7 +34,7 @@ SORTED = 1000  # samples among which ten of each class are looked for
 GRID_SAMPLES = 64
 GRID_SEED = 0  # the same inputs in every run of a study, so grids compare across arms
 CHECKPOINT_SECONDS = 15.0
-CHECKPOINT_FORMAT = 2  # raised whenever an older file could not be continued
+CHECKPOINT_FORMAT = 3  # raised whenever an older file could not be continued
 COLLAPSED_BELOW = 0.05
 """A run is collapsed when its samples' features spread less than this share of the real ones'."""
 

@@ -83,6 +83,26 @@ class Flatten(nn.Flatten):
         return flat
 
 
+def halving(num_inputs: int, num_outputs: int, kernel: int) -> nn.Module:
+    """Return a convolution that halves even sides, for kernels of 2 to 7."""
+    if kernel == KERNEL:
+        return HalvingConv(num_inputs, num_outputs)
+    return nn.Conv2d(num_inputs, num_outputs, kernel, STRIDE, (kernel - 1) // 2)
+
+
+def doubling(num_inputs: int, num_outputs: int, kernel: int) -> nn.Module:
+    """Return a transposed convolution that doubles sides, for kernels of 2 to 7."""
+    if kernel == KERNEL:
+        return DoublingConv(num_inputs, num_outputs)
+    padding, more = (kernel - 1) // 2, kernel % 2
+    return nn.ConvTranspose2d(num_inputs, num_outputs, kernel, STRIDE, padding, more)
+
+
+def to_images(num_inputs: int, channels: int, kernel: int) -> nn.Module:
+    """Return what doubles sides and mixes maps into an image's channels."""
+    return ToImages(num_inputs, channels) if kernel == KERNEL else doubling(num_inputs, channels, kernel)
+
+
 class _Halve(torch.autograd.Function):
     """A halving convolution, the gradient of whose weights is one matrix product."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from harness.registry import Registry
 
@@ -18,7 +19,11 @@ NORMS: Registry[str] = Registry("normalisation")
 NORMS.add("none", "none", "No normalisation")
 NORMS.add("batch", "batch", "Batch norm; in D refused with a penalty, since it mixes samples")
 NORMS.add("layer", "layer", "Layer norm over channels and positions of each sample")
+NORMS.add("instance", "instance", "Instance norm: each map by itself; needs maps larger than 1x1")
+NORMS.add("group", "group", "Group norm, 16 channels to a group (Wu and He 2018)")
 NORMS.add("spectral", "spectral", "Spectral norm of every weight (Miyato et al. 2018)")
+
+CHANNELS_PER_GROUP = 16  # Wu and He 2018, table 3
 
 
 def activation(name: str) -> nn.Module:
@@ -34,16 +39,24 @@ def normalisation(name: str, num_features: int, *, spatial: bool) -> list[nn.Mod
         num_features: Channels (spatial) or features (flat).
         spatial: Whether the input is (N, C, H, W) rather than (N, C).
     """
-    if name == "batch":
-        return [nn.BatchNorm2d(num_features) if spatial else nn.BatchNorm1d(num_features)]
-    if name == "layer":
-        return [nn.GroupNorm(1, num_features) if spatial else nn.LayerNorm(num_features)]
+    match name:
+        case "batch":
+            return [nn.BatchNorm2d(num_features) if spatial else nn.BatchNorm1d(num_features)]
+        case "layer":
+            return [nn.GroupNorm(1, num_features) if spatial else nn.LayerNorm(num_features)]
+        case "instance":
+            # A flat feature is one number: by itself it says nothing, so features go together.
+            both = nn.InstanceNorm2d(num_features, affine=True), nn.LayerNorm(num_features)
+            return [both[0] if spatial else both[1]]
+        case "group":
+            return [nn.GroupNorm(_num_groups(num_features), num_features)]
     return []
 
 
-def weighted(layer: nn.Module, norm: str) -> nn.Module:
-    """Return a linear or convolutional layer, under spectral norm where `norm` says so."""
-    return spectral_norm(layer) if norm == "spectral" else layer
+def _num_groups(num_features: int) -> int:
+    """Return the most groups of equal size with at least 16 channels each; 1 for fewer."""
+    most = max(1, num_features // CHANNELS_PER_GROUP)
+    return next(groups for groups in range(most, 0, -1) if num_features % groups == 0)
 
 
 class Dropout(nn.Module):
@@ -72,3 +85,40 @@ class Dropout(nn.Module):
 def dropout(probability: float) -> list[nn.Module]:
     """Return the dropout layer, or nothing where the probability is 0."""
     return [Dropout(probability)] if probability > 0 else []
+
+
+class Images(nn.Module):
+    """The last layer of every generator: any numbers -> images in [-1, 1].
+
+    In eval mode images lose the frame that they are trained with (`pad_to`).
+
+    Args:
+        squash: `tanh`, or `sigmoid` for 2 sigmoid(x) - 1, which is tanh(x / 2).
+        height: Rows of an image without its frame.
+        width: Its columns.
+    """
+
+    def __init__(self, squash: Literal["tanh", "sigmoid"], height: int, width: int) -> None:
+        super().__init__()
+        self.squash = nn.Tanh() if squash == "tanh" else nn.Sigmoid()
+        self.height, self.width = height, width
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return images (N, C, H, W)."""
+        images: Tensor = self.squash(inputs)
+        if isinstance(self.squash, nn.Sigmoid):
+            images = 2 * images - 1
+        return images if self.training else self.crop(images)
+
+    def crop(self, images: Tensor) -> Tensor:
+        """Return images without their frame."""
+        top = (images.shape[2] - self.height) // 2
+        left = (images.shape[3] - self.width) // 2
+        return images[:, :, top : top + self.height, left : left + self.width]
+
+    def log_odds(self, inputs: Tensor) -> Tensor:
+        """Return the log-odds of Bernoulli pixels whose means are the images of these inputs.
+
+        tanh(l) = 2 sigmoid(2 l) - 1.
+        """
+        return 2 * inputs if isinstance(self.squash, nn.Tanh) else inputs

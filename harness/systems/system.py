@@ -57,6 +57,7 @@ class System(abc.ABC, Generic[C]):
         streams: Names of its random streams, beside those of initialisation.
         networks: By name, in training mode.
         optimizers: By name.
+        buffers: What else training changes, by name: tensors on the device.
         counts: Updates so far, by unit of budget.
 
     Raises:
@@ -84,6 +85,7 @@ class System(abc.ABC, Generic[C]):
                 if isinstance(module, Dropout):
                     module.generator = self.random["dropout"]
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.buffers: dict[str, Tensor] = {}
         self.counts = dict.fromkeys(config.units, 0)
         keep_freed_memory()
 
@@ -124,10 +126,14 @@ class System(abc.ABC, Generic[C]):
 
     @classmethod
     def num_parameters(cls, config: C, facts: Facts) -> dict[str, int]:
-        """Return every network's number of trainable parameters; none is allocated."""
+        """Return the number of weights of every network that is trained; none is allocated."""
         with torch.device("meta"):
             networks = {name: build() for name, build in cls.builders(config, facts).items()}
-        return {name: sum(p.numel() for p in each.parameters()) for name, each in networks.items()}
+        numbers = {
+            name: sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
+            for name, network in networks.items()
+        }
+        return {name: number for name, number in numbers.items() if number}
 
     def in_precision(self, network: nn.Module) -> Callable[..., Tensor]:
         """Return a network as `step` calls it: in the run's precision, with float32 results.
@@ -146,6 +152,7 @@ class System(abc.ABC, Generic[C]):
         return {
             "networks": {name: each.state_dict() for name, each in self.networks.items()},
             "optimizers": {name: each.state_dict() for name, each in self.optimizers.items()},
+            "buffers": dict(self.buffers),
             "streams": self.random.state_dict(),
             "counts": dict(self.counts),
         }
@@ -157,6 +164,8 @@ class System(abc.ABC, Generic[C]):
         for name, optimizer in self.optimizers.items():
             # Optimisers keep and change the tensors that they are given.
             optimizer.load_state_dict(copy.deepcopy(saved["optimizers"][name]))
+        for name, buffer in self.buffers.items():
+            buffer.copy_(saved["buffers"][name])
         self.random.load_state_dict(saved["streams"])
         self.counts = dict(saved["counts"])
 
@@ -191,17 +200,3 @@ def known_settings() -> dict[str, FieldInfo]:
     return {
         key: field for name in SYSTEMS for key, field in SYSTEMS[name].Config.model_fields.items()
     }
-
-
-def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
-    """Step on the gradients of the optimiser's weights and return their L2 norm, on the device.
-
-    Naming the weights spares those of other networks: their gradients are never computed.
-    """
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    for weight in weights:
-        weight.grad = None
-    torch.autograd.backward(loss, inputs=weights)
-    norm = nn.utils.get_total_norm([each.grad for each in weights if each.grad is not None])
-    optimizer.step()
-    return norm

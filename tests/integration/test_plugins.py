@@ -24,7 +24,7 @@ from harness.results.status import list_studies, read_status
 from harness.results.summary import StudySummary
 from harness.study.study import StudyConfig
 from harness.systems import SYSTEMS
-from harness.systems.gan.architectures import ARCHITECTURES
+from harness.systems.architectures import ARCHITECTURES
 from harness.systems.gan.losses import LOSSES
 from harness.work.board import open_study
 
@@ -217,7 +217,7 @@ def test_an_objective_is_a_figure_whose_lowest_or_highest_value_is_best(
 
 NAN = METRIC.replace("float(1 / (1 + apart))", 'float("nan")')
 BUGGY = """
-from harness.systems.gan.architectures.pair import ARCHITECTURES, Architecture
+from harness.systems.architectures.pair import ARCHITECTURES, Architecture
 
 
 def build(*_):

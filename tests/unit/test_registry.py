@@ -7,7 +7,7 @@ import pytest
 from harness.data import DATASETS
 from harness.errors import HarnessError
 from harness.registry import Registry, first_line
-from harness.systems.gan.architectures import ARCHITECTURES
+from harness.systems.architectures import ARCHITECTURES
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
 from harness.systems.layers import ACTIVATIONS, NORMS

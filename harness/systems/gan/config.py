@@ -2,61 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, create_model, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator, Field, create_model, model_validator
 
 from harness.config import Count, Fraction, NonNegative, Positive
 from harness.data import Facts
 from harness.errors import HarnessError
-from harness.systems.config import TrainConfig
-from harness.systems.gan.architectures import ARCHITECTURES
-from harness.systems.gan.architectures.pair import (
-    DiscriminatorSettings,
-    GeneratorSettings,
-    NetworkSettings,
-)
+from harness.systems.gan.augment import check_augmentation, needs_colour
+from harness.systems.gan.conditional import CONDITIONINGS
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
+from harness.systems.gan.prior import PRIORS
+from harness.systems.optimizers import OptimizerSettings
+from harness.systems.pairs import collected, pair_config, prefixed
 
 DEFAULT_PENALTY_WEIGHT = 10.0  # Gulrajani et al. 2017; also the usual R1 scale
 
-
-def _fields(settings: type[NetworkSettings], prefix: str, owner: str) -> dict[str, Any]:
-    """Return the fields of one network's settings by the names that study files use."""
-    return {
-        f"{prefix}{name}": (
-            field.rebuild_annotation(),
-            FieldInfo(default=field.default, description=f"{owner}: {field.description}"),
-        )
-        for name, field in settings.model_fields.items()
-    }
+Augmentation = Annotated[str, AfterValidator(check_augmentation)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def _settings(kind: type[NetworkSettings], prefix: str, config: GANConfig) -> NetworkSettings:
-    return kind(**{name: getattr(config, f"{prefix}{name}") for name in kind.model_fields})
+def _own(prefix: str, owner: str) -> dict[str, Any]:
+    """Return the optimiser's fields of one network; omitted ones are those of both."""
+    fields = prefixed(OptimizerSettings, prefix, f"{owner}, where it differs")
+    for field, info in fields.values():
+        info.default = None
+    return {key: (annotation | None, info) for key, (annotation, info) in fields.items()}
 
 
-_Networks: type[TrainConfig] = create_model(
+_Networks: Any = create_model(
     "_Networks",
-    __base__=TrainConfig,
-    **_fields(GeneratorSettings, "g_", "G"),
-    **_fields(DiscriminatorSettings, "d_", "D"),
+    __base__=pair_config(("g_", "G"), ("d_", "D")),
+    **prefixed(OptimizerSettings, "", "Both networks"),
+    **_own("g_", "G"),
+    **_own("d_", "D"),
 )
 
 
-class GANConfig(_Networks):  # type: ignore[misc, valid-type]
+class GANConfig(_Networks):  # type: ignore[misc]
     """Every setting of a game of two networks: those of each, and those below."""
 
     units: ClassVar[tuple[str, ...]] = ("d_steps", "g_steps")
 
     system: str = "gan"
     """What is trained, and with it which other settings there are."""
-    architecture: Annotated[str, AfterValidator(ARCHITECTURES.check)] = "dc"
-    """Generator and discriminator pair."""
-    latent_dim: Count = 100
-    """Size of z ~ N(0, I)."""
+    prior: Annotated[str, AfterValidator(PRIORS.check)] = "normal"
+    """Distribution of z."""
+    truncation: Positive | None = None
+    """Samples come from z whose parts are all below this in absolute value; training does not."""
+    conditioning: Annotated[str, AfterValidator(CONDITIONINGS.check)] = "none"
+    """How both networks learn the class of an image."""
 
     loss: Annotated[str, AfterValidator(LOSSES.check)] = "non_saturating"
     """Adversarial loss."""
@@ -71,18 +67,35 @@ class GANConfig(_Networks):  # type: ignore[misc, valid-type]
 
     d_steps: Count = 1
     """k: discriminator updates per generator update, each on a fresh real batch."""
-    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
-    """Optimiser of both networks; each has its own instance."""
     g_lr: Positive = 2e-4
     """G's learning rate."""
     d_lr: Positive = 2e-4
     """D's learning rate."""
-    adam_beta1: Fraction = 0.5
-    """Decay of Adam's first moment."""
-    adam_beta2: Fraction = 0.999
-    """Decay of Adam's second moment."""
-    weight_decay: NonNegative = 0.0
-    """L2 (adam, rmsprop, sgd) or decoupled (adamw) weight decay."""
+    average: Annotated[int, Field(ge=0)] = 0
+    """Half-life of the moving average of G that is sampled, in images that G made; 0: none."""
+    g_from: str | None = None
+    """Folder of an exported generator whose weights G starts from."""
+    d_from: str | None = None
+    """Folder of an exported generator whose discriminator's weights D starts from."""
+
+    smooth_real: Fraction = 0.0
+    """Label smoothing: D is to call real images real with a probability of 1 minus this."""
+    smooth_fake: Fraction = 0.0
+    """Label smoothing: D is to call generated images real with this probability."""
+    flip_labels: Fraction = 0.0
+    """Share of labels that D is told wrongly, at random."""
+    instance_noise: NonNegative = 0.0
+    """Standard deviation of Gaussian noise on all images that D sees, at the start."""
+    instance_noise_until: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the budget over which the noise falls to 0."""
+    augment_reals: Augmentation = "none"
+    """Random transformations of real images alone, e.g. `flip` or `rotation+crop`."""
+    augment: Augmentation = "none"
+    """Random transformations of all that D sees, e.g. `translation+cutout` (DiffAugment)."""
+    augment_target: Fraction | None = None
+    """Mean sign of D's logits of real images that `augment` adapts its share to (ADA: 0.6)."""
+    pack: Count = 1
+    """Images that D judges together, which must divide the batch (PacGAN)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -90,49 +103,72 @@ class GANConfig(_Networks):  # type: ignore[misc, valid-type]
         """Fill in what depends on other settings, so that a config is complete."""
         if not isinstance(data, dict):
             return data
-        architecture = data.get("architecture", cls.model_fields["architecture"].default)
-        # An unknown one gets defaults too, so that its name is the only complaint.
-        known = isinstance(architecture, str) and architecture in ARCHITECTURES
-        data = {**ARCHITECTURES[architecture if known else "dc"].defaults, **data}
         if data.get("penalty", "none") != "none" and data.get("penalty_weight") is None:
             data = {**data, "penalty_weight": DEFAULT_PENALTY_WEIGHT}
-        return data
+        own = {}
+        for key, field in OptimizerSettings.model_fields.items():
+            both = data.get(key, field.default)
+            own |= {f"{prefix}{key}": both for prefix in cls.prefixes}
+        given = {key: value for key, value in data.items() if key not in own or value is not None}
+        return {**own, **given}
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.penalty != "none" and self.d_settings.norm == "batch":
+        d_settings = self.d_settings
+        if self.penalty != "none" and d_settings.norm == "batch":
             raise ValueError(
                 f"d_norm = 'batch' with penalty = {self.penalty!r}: batch norm mixes samples, so D "
-                "has no per-sample gradients; use d_norm = 'none', 'layer' or 'spectral'"
+                "has no per-sample gradients; use d_norm = 'none', 'layer', 'group' or 'spectral'"
             )
         if self.penalty == "none" and self.penalty_weight is not None:
             raise ValueError(
                 f"penalty_weight = {self.penalty_weight}: there is no penalty to weigh; set "
                 f"penalty to one of {', '.join(name for name in PENALTIES if name != 'none')}"
             )
-        if self.batch_size < 2 and "batch" in (self.g_settings.norm, self.d_settings.norm):
+        if self.batch_size < 2 and "batch" in (self.g_settings.norm, d_settings.norm):
             raise ValueError(f"batch_size = {self.batch_size}: batch norm needs at least 2")
+        if self.batch_size % self.pack or self.batch_size == self.pack > 1:
+            raise ValueError(
+                f"pack = {self.pack}: batch_size = {self.batch_size} must be a multiple of it, at "
+                "least twice as large"
+            )
+        if self.pack > 1 and self.conditioning != "none":
+            raise ValueError(f"pack = {self.pack}: packs of images of several classes have none")
+        told = {key: getattr(self, key) for key in ("smooth_real", "smooth_fake", "flip_labels")}
+        for key, value in told.items():
+            if value and LOSSES[self.loss].terms is None:
+                raise ValueError(
+                    f"{key} = {value} with loss = {self.loss!r}: it compares images with each "
+                    "other and has no labels"
+                )
+        if self.truncation is not None and self.prior != "normal":
+            raise ValueError(f"truncation = {self.truncation}: only prior = 'normal' has tails")
+        if self.augment_target is not None:
+            if self.augment == "none":
+                raise ValueError(
+                    f"augment_target = {self.augment_target}: there is nothing to adapt; set "
+                    "augment, e.g. to 'translation+cutout'"
+                )
+            if not LOSSES[self.loss].logits_are_log_odds:
+                raise ValueError(
+                    f"augment_target = {self.augment_target} with loss = {self.loss!r}: its "
+                    "logits' signs do not tell real from generated"
+                )
         return self
 
-    @property
-    def g_settings(self) -> NetworkSettings:
-        """The generator's settings."""
-        return _settings(GeneratorSettings, "g_", self)
-
-    @property
-    def d_settings(self) -> NetworkSettings:
-        """The discriminator's settings."""
-        return _settings(DiscriminatorSettings, "d_", self)
+    def optimizer_settings(self, prefix: str) -> OptimizerSettings:
+        """Return how the network with this prefix, `g_` or `d_`, follows its gradients."""
+        return collected(OptimizerSettings, prefix, self)
 
     def check(self, facts: Facts) -> None:
-        """Raise HarnessError if the architecture cannot make samples of this (C, H, W)."""
-        _, height, width = facts.sample_shape
-        architecture = ARCHITECTURES[self.architecture]
-        if height % 4 or width % 4:
+        """Raise HarnessError if such a game cannot be played on such data."""
+        super().check(facts)
+        if self.conditioning != "none" and facts.num_classes == 0:
             raise HarnessError(
-                f"image_size: sides must be multiples of 4, {self.dataset} has {height}x{width}"
+                f"conditioning = {self.conditioning!r}: {self.dataset} has no classes"
             )
-        for key, settings in (("g_depth", self.g_settings), ("d_depth", self.d_settings)):
-            if complaint := architecture.complaint(settings, facts.sample_shape):
-                choice = f"{key} = {settings.depth} with architecture = {self.architecture!r}"
-                raise HarnessError(f"{choice}: {complaint}")
+        for key in ("augment", "augment_reals"):
+            if needs_colour(getattr(self, key)) and facts.sample_shape[0] != 3:
+                raise HarnessError(
+                    f"{key} = {getattr(self, key)!r}: {self.dataset} has no colour to change"
+                )

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from harness.data import Batch, Facts
-from harness.systems.gan.architectures import ARCHITECTURES
+from harness.systems.gan.adaptive import adapt
+from harness.systems.gan.augment import AUGMENTATIONS, named
+from harness.systems.gan.average import MovingAverage
+from harness.systems.gan.conditional import LABEL_DIM, Concatenating, OfClass, Projecting
 from harness.systems.gan.config import GANConfig
+from harness.systems.gan.labels import Labels
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
+from harness.systems.gan.prior import PRIORS, truncated_normal
+from harness.systems.gan.views import Views
+from harness.systems.optimizers import Learner
+from harness.systems.pairs import build_discriminator, build_generator, framed
 from harness.systems.precision import Precision, frozen
-from harness.systems.system import Builders, Panel, System, system, update
+from harness.systems.system import Builders, Panel, System, system
 
 
 @system
@@ -22,7 +30,14 @@ class GAN(System[GANConfig]):
     """A generator and a discriminator with their losses and optimisers."""
 
     Config = GANConfig
-    streams: ClassVar[tuple[str, ...]] = ("latents", "penalty", "dropout")
+    streams: ClassVar[tuple[str, ...]] = (
+        "latents",
+        "penalty",
+        "dropout",
+        "labels",
+        "noise",
+        "augment",
+    )
 
     def __init__(
         self,
@@ -34,31 +49,67 @@ class GAN(System[GANConfig]):
         super().__init__(config, facts, device, precision)
         self._loss = LOSSES[config.loss]
         self._penalty = PENALTIES[config.penalty]
-        # Where no layer of D mixes samples, real and fake images pass together: the same logits,
-        # larger matrix products.
-        self._joint_pass = config.d_settings.norm != "batch"
-        self.generator, self.discriminator = self.networks.values()
+        self._labels = Labels(config, self.random["labels"])
+        self._draw = PRIORS[config.prior]
+        self.generator, self.discriminator = (
+            self.networks[name] for name in ("generator", "discriminator")
+        )
         self._generate = self.in_precision(self.generator)
         self._discriminate = self.in_precision(self.discriminator)
-        self.optimizers = {
-            "g": _optimizer(config, self.generator.parameters(), config.g_lr),
-            "d": _optimizer(config, self.discriminator.parameters(), config.d_lr),
+        # Where no layer of D mixes samples, real and fake images pass together: the same logits,
+        # larger matrix products.
+        settings = config.d_settings
+        self._joint_pass = settings.norm != "batch" and not settings.minibatch_std
+        self._learners = {
+            "g": Learner(self.generator.parameters(), config.g_lr, config.optimizer_settings("g_")),
+            "d": Learner(
+                self.discriminator.parameters(), config.d_lr, config.optimizer_settings("d_")
+            ),
         }
+        self.optimizers = {name: each.optimizer for name, each in self._learners.items()}
+        self._average = None
+        if config.average:
+            average = self.networks["average"]
+            self._average = MovingAverage(average, self.generator, config.average)
+        if config.augment_target is not None:
+            self.buffers["augmented"] = torch.zeros((), device=device)
+        self._views = Views(config, self.random, self.buffers.get("augmented"))
+        self._change_reals = [AUGMENTATIONS[name] for name in named(config.augment_reals)]
 
     @classmethod
     def builders(cls, config: GANConfig, facts: Facts) -> Builders:
-        """Return what builds generator and discriminator."""
-        pair = ARCHITECTURES[config.architecture]
-        return {
-            "generator": lambda: pair.generator(
-                config.g_settings, config.latent_dim, facts.sample_shape
-            ),
-            "discriminator": lambda: pair.discriminator(config.d_settings, facts.sample_shape),
-        }
+        """Return what builds generator, discriminator and, where there is one, the average."""
+        channels, height, width = config.framed_shape(facts)
+        shape = (config.pack * channels, height, width)
+        num_classes = facts.num_classes
+
+        def generator() -> nn.Module:
+            if config.conditioning == "none":
+                return build_generator(config, facts)
+            return OfClass(build_generator(config, facts, LABEL_DIM), num_classes)
+
+        def discriminator() -> nn.Module:
+            match config.conditioning:
+                case "concatenation":
+                    told = (channels + 1, height, width)
+                    return Concatenating(build_discriminator(config, told), num_classes, shape)
+                case "projection":
+                    return Projecting(build_discriminator(config, shape, 1 + num_classes))
+            return build_discriminator(config, shape)
+
+        builders = {"generator": generator, "discriminator": discriminator}
+        if config.average:
+            builders["average"] = lambda: generator().requires_grad_(False)
+        return builders
+
+    @classmethod
+    def sampled(cls, config: GANConfig) -> str:
+        """Return the generator's moving average, where there is one."""
+        return "average" if config.average else "generator"
 
     @classmethod
     def panels(cls, config: GANConfig) -> tuple[Panel, ...]:
-        """Return both losses, and what D gives real and generated images."""
+        """Return both losses, what D gives real and generated images, and what ADA does."""
         if LOSSES[config.loss].logits_are_log_odds:
             unit, title = "nats", "probability that D gives"
             keys = ("d_real", "d_fake")
@@ -66,50 +117,70 @@ class GAN(System[GANConfig]):
             unit, title = "loss", "logit that D gives"
             keys = ("d_real_logit", "d_fake_logit")
         given = dict(zip(keys, ("real images", "generated images"), strict=True))
-        return (
+        panels = [
             Panel(title="discriminator's loss", unit=unit, curves={"d_loss": "D"}),
             Panel(title="generator's loss", unit=unit, curves={"g_loss": "G"}),
             Panel(title=title, unit="mean over a batch", curves=given),
-        )
+        ]
+        if config.augment_target is not None:
+            curves = {"augmented": "of all that D sees"}
+            panels.append(Panel(title="augmented images", unit="share", curves=curves))
+        return tuple(panels)
+
+    @classmethod
+    def draw_inputs(
+        cls, config: GANConfig, facts: Facts, num: int, generator: torch.Generator
+    ) -> tuple[Tensor, ...]:
+        """Return latents (num, latent_dim), and classes (num,) where the generator takes them."""
+        shape = (num, config.latent_dim)
+        if config.truncation is None:
+            latents = PRIORS[config.prior](shape, generator)
+        else:
+            latents = truncated_normal(shape, config.truncation, generator)
+        if config.conditioning == "none":
+            return (latents,)
+        return latents, torch.randint(facts.num_classes, (num,), generator=generator)
 
     def step(self, take: Callable[[], Batch], done: float) -> dict[str, Tensor]:
         """Run one iteration: `d_steps` discriminator updates, then one generator update.
 
-        Every discriminator update takes a fresh real batch.
+        Every discriminator update takes a fresh real batch. Images that G makes are of the classes
+        of the real ones.
 
         Returns:
             Scalars on the device, nothing is read back: `d_loss` (penalty included), `g_loss`,
-            `d_grad_norm`, `g_grad_norm` (L2 over all parameters), mean logits `d_real_logit` and
-            `d_fake_logit`, and where logits are log-odds the mean probabilities `d_real` and
-            `d_fake`. D's are means over its updates, each taken before its own update.
+            `d_grad_norm`, `g_grad_norm` (L2 over all parameters, before clipping), mean logits
+            `d_real_logit` and `d_fake_logit`, and where logits are log-odds the mean probabilities
+            `d_real` and `d_fake`. D's are means over its updates, each taken before its own update.
         """
+        for learner in self._learners.values():
+            learner.set_rate(done)
+        self._views.set_time(done)
         d_measures = []
         for _ in range(self.config.d_steps):
-            real_images = take().images
-            d_measures.append(self._discriminator_step(real_images))
-        return _means(d_measures) | self._generator_step(real_images)
+            batch = take()
+            real_images = self._views(self._real(batch))
+            classes = self._classes(batch)
+            d_measures.append(self._discriminator_step(real_images, classes))
+        return _means(d_measures) | self._generator_step(real_images, classes)
 
-    def _latents(self) -> Tensor:
-        shape = (self.config.batch_size, self.config.latent_dim)
-        return torch.randn(shape, device=self.device, generator=self.random["latents"])
-
-    def _discriminator_step(self, real_images: Tensor) -> dict[str, Tensor]:
+    def _discriminator_step(
+        self, real_images: Tensor, classes: tuple[Tensor, ...]
+    ) -> dict[str, Tensor]:
         with torch.no_grad():
-            fake_images = self._generate(self._latents())
-        if self._joint_pass:
-            logits = self._discriminate(torch.cat([real_images, fake_images]))
-            real_logits, fake_logits = logits.chunk(2)
-        else:
-            real_logits = self._discriminate(real_images)
-            fake_logits = self._discriminate(fake_images)
-        loss = self._loss.discriminator(real_logits, fake_logits)
+            fake_images = self._views(self._generate(self._latents(), *classes))
+        real_logits, fake_logits = self._judge(real_images, fake_images, classes)
+        loss = self._labels.loss(real_logits, fake_logits)
         interval = self.config.penalty_interval
         if self._penalty is not None and self.counts["d_steps"] % interval == 0:
             penalty = self._penalty(
-                self.discriminator, real_images, fake_images, self.random["penalty"]
+                lambda images: self.discriminator(images, *classes),
+                real_images,
+                fake_images,
+                self.random["penalty"],
             )
             loss = loss + (self.config.penalty_weight or 0.0) * interval * penalty
-        norm = update(self.optimizers["d"], loss)
+        norm = self._learners["d"].update(loss)
         if (clip := self.config.weight_clip) is not None:
             with torch.no_grad():
                 torch._foreach_clamp_min_(list(self.discriminator.parameters()), -clip)
@@ -127,40 +198,60 @@ class GAN(System[GANConfig]):
                 "d_real": real_logits.sigmoid().mean(),
                 "d_fake": fake_logits.sigmoid().mean(),
             }
+        if self.config.augment_target is not None:
+            share = self.buffers["augmented"]
+            measures["augmented"] = share.clone()
+            adapt(share, real_logits, self.config.augment_target, self.config.batch_size)
         return measures
 
-    def _generator_step(self, real_images: Tensor) -> dict[str, Tensor]:
+    def _generator_step(
+        self, real_images: Tensor, classes: tuple[Tensor, ...]
+    ) -> dict[str, Tensor]:
         with frozen(self.discriminator):
-            fake_logits = self._discriminate(self._generate(self._latents()))
+            fake_images = self._views(self._generate(self._latents(), *classes))
+            fake_logits = self._discriminate(fake_images, *classes)
         real_logits = fake_logits
         if self._loss.generator_sees_real:
             with torch.no_grad():
-                real_logits = self._discriminate(real_images)
+                real_logits = self._discriminate(real_images, *classes)
         loss = self._loss.generator(real_logits, fake_logits)
-        norm = update(self.optimizers["g"], loss)
+        norm = self._learners["g"].update(loss)
+        if self._average is not None:
+            size = self.config.batch_size
+            self._average.follow(size, self.counts["g_steps"] * size)
         self.counts["g_steps"] += 1
         return {"g_loss": loss.detach(), "g_grad_norm": norm}
+
+    def _real(self, batch: Batch) -> Tensor:
+        images = batch.images
+        for change in self._change_reals:
+            images = change(images, self.random["augment"])
+        return framed(images, self.config)
+
+    def _classes(self, batch: Batch) -> tuple[Tensor, ...]:
+        if self.config.conditioning == "none":
+            return ()
+        assert batch.labels is not None
+        return (batch.labels,)
+
+    def _latents(self) -> Tensor:
+        return self._draw((self.config.batch_size, self.config.latent_dim), self.random["latents"])
+
+    def _judge(
+        self, real_images: Tensor, fake_images: Tensor, classes: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
+        if self._joint_pass:
+            twice = (torch.cat([each, each]) for each in classes)
+            logits = self._discriminate(torch.cat([real_images, fake_images]), *twice)
+            real_logits, fake_logits = logits.chunk(2)
+            return real_logits, fake_logits
+        return (
+            self._discriminate(real_images, *classes),
+            self._discriminate(fake_images, *classes),
+        )
 
 
 def _means(measures: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     if len(measures) == 1:  # spares a small network's step a dozen calls
         return measures[0]
     return {key: torch.stack([each[key] for each in measures]).mean() for key in measures[0]}
-
-
-def _optimizer(
-    config: GANConfig, parameters: Iterable[nn.Parameter], lr: float
-) -> torch.optim.Optimizer:
-    """Return the optimiser, with fused updates where torch has them: a good part of an MLP step."""
-    decay = config.weight_decay
-    match config.optimizer:
-        case "adam":
-            betas = (config.adam_beta1, config.adam_beta2)
-            return torch.optim.Adam(parameters, lr, betas, weight_decay=decay, fused=True)
-        case "adamw":
-            betas = (config.adam_beta1, config.adam_beta2)
-            return torch.optim.AdamW(parameters, lr, betas, weight_decay=decay, fused=True)
-        case "rmsprop":
-            return torch.optim.RMSprop(parameters, lr, weight_decay=decay)
-        case "sgd":
-            return torch.optim.SGD(parameters, lr, weight_decay=decay, fused=True)

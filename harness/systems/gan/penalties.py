@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.registry import Registry, first_line
 
-Penalty: TypeAlias = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+Judge: TypeAlias = Callable[[Tensor], Tensor]
+"""A discriminator: images (N, C, H, W) -> logits (N, 1), twice differentiable."""
+Penalty: TypeAlias = Callable[[Judge, Tensor, Tensor, torch.Generator], Tensor]
 """(discriminator, real_images, fake_images, generator) -> scalar, before `penalty_weight`."""
 
 PENALTIES: Registry[Penalty | None] = Registry("penalty")
@@ -26,11 +28,12 @@ def penalty(function: Penalty) -> Penalty:
     return function
 
 
-def squared_gradient_norms(discriminator: nn.Module, images: Tensor) -> Tensor:
+def squared_gradient_norms(discriminator: Judge, images: Tensor) -> Tensor:
     """Return ‖∇ₓ D(x)‖² for every sample: (N, ...) -> (N,).
 
     Summing the logits before differentiating gives each sample its own gradient only where no layer
-    of D mixes the batch; that is why batch norm in D is refused with a penalty.
+    of D mixes the batch; that is why batch norm in D is refused with a penalty. Where D is told how
+    much a group differs, the gradient is that of the group's summed logits, as in StyleGAN2.
     """
     images = images.detach().requires_grad_(True)
     (gradients,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
@@ -50,7 +53,7 @@ def _interpolate(real_images: Tensor, fake_images: Tensor, generator: torch.Gene
 
 @penalty
 def gradient(
-    discriminator: nn.Module, real_images: Tensor, fake_images: Tensor, generator: torch.Generator
+    discriminator: Judge, real_images: Tensor, fake_images: Tensor, generator: torch.Generator
 ) -> Tensor:
     """(‖∇D(x̂)‖ - 1)² at points between real and fake (WGAN-GP, Gulrajani et al. 2017, eq. 3)."""
     points = _interpolate(real_images, fake_images, generator)
@@ -59,7 +62,7 @@ def gradient(
 
 @penalty
 def gradient_one_sided(
-    discriminator: nn.Module, real_images: Tensor, fake_images: Tensor, generator: torch.Generator
+    discriminator: Judge, real_images: Tensor, fake_images: Tensor, generator: torch.Generator
 ) -> Tensor:
     """max(0, ‖∇D(x̂)‖ - 1)² at points between real and fake (WGAN-LP, Petzka et al. 2018)."""
     points = _interpolate(real_images, fake_images, generator)
@@ -69,7 +72,7 @@ def gradient_one_sided(
 
 @penalty
 def dragan(
-    discriminator: nn.Module, real_images: Tensor, fake_images: Tensor, generator: torch.Generator
+    discriminator: Judge, real_images: Tensor, fake_images: Tensor, generator: torch.Generator
 ) -> Tensor:
     """(‖∇D(x')‖ - 1)² at real images + 0.5 sd(x) U(0, 1) (DRAGAN, Kodali et al. 2017)."""
     noise = torch.rand(real_images.shape, device=real_images.device, generator=generator)
@@ -79,7 +82,7 @@ def dragan(
 
 @penalty
 def r1(
-    discriminator: nn.Module, real_images: Tensor, fake_images: Tensor, generator: torch.Generator
+    discriminator: Judge, real_images: Tensor, fake_images: Tensor, generator: torch.Generator
 ) -> Tensor:
     """½‖∇D(x)‖² at real images (Mescheder et al. 2018, eq. 9)."""
     return squared_gradient_norms(discriminator, real_images).mean() / 2
@@ -87,7 +90,17 @@ def r1(
 
 @penalty
 def r2(
-    discriminator: nn.Module, real_images: Tensor, fake_images: Tensor, generator: torch.Generator
+    discriminator: Judge, real_images: Tensor, fake_images: Tensor, generator: torch.Generator
 ) -> Tensor:
     """½‖∇D(G(z))‖² at generated images (Mescheder et al. 2018, eq. 10)."""
     return squared_gradient_norms(discriminator, fake_images).mean() / 2
+
+
+@penalty
+def r1_r2(
+    discriminator: Judge, real_images: Tensor, fake_images: Tensor, generator: torch.Generator
+) -> Tensor:
+    """R1 + R2: ½‖∇D‖² at real and at generated images (Huang et al. 2024, R3GAN)."""
+    return r1(discriminator, real_images, fake_images, generator) + r2(
+        discriminator, real_images, fake_images, generator
+    )

@@ -18,7 +18,7 @@ from harness.data import Batch, Facts, Part
 from harness.run.precision import Choice, choose_precision, has_bfloat16_units, layer_errors
 from harness.systems import Precision, TrainConfig
 from harness.systems.gan import GAN, GANConfig
-from harness.systems.gan.architectures import ARCHITECTURES, Architecture
+from harness.systems.architectures import ARCHITECTURES, Architecture
 
 CPU = torch.device("cpu")
 FACTS = Facts(sample_shape=(1, 8, 8))

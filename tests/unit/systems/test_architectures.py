@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 from harness.randomness import seeded
 from harness.systems.convolutions import DoublingConv, ToImages
 from harness.systems.gan import GANConfig
-from harness.systems.gan.architectures import ARCHITECTURES, NetworkSettings
+from harness.systems.architectures import ARCHITECTURES, NetworkSettings
 from harness.systems.layers import ACTIVATIONS, Dropout, activation
 
 NAMES = ["mlp", "dc"]

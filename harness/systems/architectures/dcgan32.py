@@ -1,0 +1,96 @@
+"""The pair of DCGAN for 32 pixels: 4x4 convolutions alone, from latents to pixels, without bias."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from harness.systems.architectures.pair import (
+    ARCHITECTURES,
+    Architecture,
+    Complaint,
+    DiscriminatorSettings,
+    GeneratorSettings,
+    SampleShape,
+    both,
+    hidden,
+)
+from harness.systems.blocks import MinibatchStd, SelfAttention
+
+SMALLEST = 4  # side of the first and of the last maps
+RESAMPLING = {"kernel_size": 4, "stride": 2, "padding": 1, "bias": False}
+
+
+def generator(
+    settings: GeneratorSettings, latent_dim: int, sample_shape: SampleShape
+) -> nn.Module:
+    """Return latents -> maps of 4x4 -> `depth` transposed convolutions -> pixels.
+
+    The last hidden map has `width` channels, each one before it twice as many.
+    """
+    num_maps = settings.width * 2 ** (settings.depth - 1)
+    layers: list[nn.Module] = [
+        nn.Unflatten(1, (latent_dim, 1, 1)),
+        nn.ConvTranspose2d(latent_dim, num_maps, SMALLEST, bias=False),
+        *hidden(settings, num_maps, spatial=True),
+    ]
+    for _ in range(settings.depth - 1):
+        layers += [
+            nn.ConvTranspose2d(num_maps, num_maps // 2, **RESAMPLING),
+            *hidden(settings, num_maps // 2, spatial=True),
+        ]
+        num_maps //= 2
+    attention = [SelfAttention(num_maps)] if settings.attention else []
+    last = nn.ConvTranspose2d(num_maps, sample_shape[0], **RESAMPLING)
+    return nn.Sequential(*layers, *attention, last)
+
+
+def discriminator(
+    settings: DiscriminatorSettings, sample_shape: SampleShape, num_outputs: int
+) -> nn.Module:
+    """Return images -> `depth` strided convolutions -> maps of 4x4 -> (N, num_outputs).
+
+    The first has `width` channels and no normalisation, each further one twice as many.
+    """
+    num_inputs, num_maps = sample_shape[0], settings.width
+    layers: list[nn.Module] = []
+    for index in range(settings.depth):
+        own = settings if index else settings.model_copy(update={"norm": "none"})
+        layers += [
+            nn.Conv2d(num_inputs, num_maps, **RESAMPLING),
+            *hidden(own, num_maps, spatial=True),
+        ]
+        if index == 0 and settings.attention:
+            layers.append(SelfAttention(num_maps))
+        num_inputs, num_maps = num_maps, num_maps * 2
+    spread = [MinibatchStd()] if settings.minibatch_std else []
+    last = nn.Conv2d(num_inputs + len(spread), num_outputs, SMALLEST, bias=False)
+    return nn.Sequential(*layers, *spread, last, nn.Flatten())
+
+
+def complaint(
+    generator: GeneratorSettings, discriminator: DiscriminatorSettings, sample_shape: SampleShape
+) -> Complaint | None:
+    """Return why the pair cannot make samples of this shape, or None."""
+    sides = sample_shape[1:]
+    for network, settings in both(generator, discriminator):
+        if settings.kernel is not None:
+            return Complaint(network, "kernel", "these kernels are 4x4")
+        side = SMALLEST * 2**settings.depth
+        if sides != (side, side):
+            reason = f"images must be {side}x{side}, not {sides[0]}x{sides[1]}; set pad_to"
+            return Complaint(network, "depth", reason)
+    return None
+
+
+ARCHITECTURES.add(
+    "dcgan32",
+    Architecture(
+        generator=generator,
+        discriminator=discriminator,
+        generator_defaults={"width": 64, "depth": 3, "init": "normal"},
+        discriminator_defaults={"width": 64, "depth": 3, "norm": "batch", "init": "normal"},
+        pad_to=32,
+        complaint=complaint,
+    ),
+    "Convolutions alone, without bias, for 32x32 pixels; smaller images get a black frame",
+)

@@ -1,0 +1,64 @@
+"""Fully connected pair: G's layers double in width, D mirrors them."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from harness.systems.architectures.pair import (
+    ARCHITECTURES,
+    Architecture,
+    DiscriminatorSettings,
+    GeneratorSettings,
+    NetworkSettings,
+    SampleShape,
+    head,
+    hidden,
+    no_maps,
+)
+
+
+def _stack(settings: NetworkSettings, num_inputs: int, widths: list[int]) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += [nn.Linear(num_inputs, width), *hidden(settings, width, spatial=False)]
+        num_inputs = width
+    return layers
+
+
+def generator(
+    settings: GeneratorSettings, latent_dim: int, sample_shape: SampleShape
+) -> nn.Module:
+    """Return latents (N, latent_dim) -> hidden layers of width, 2 width, 4 width, … -> pixels."""
+    widths = [settings.width * 2**i for i in range(settings.depth)]
+    return nn.Sequential(
+        *_stack(settings, latent_dim, widths),
+        nn.Linear(widths[-1], math.prod(sample_shape)),
+        nn.Unflatten(1, sample_shape),
+    )
+
+
+def discriminator(
+    settings: DiscriminatorSettings, sample_shape: SampleShape, num_outputs: int
+) -> nn.Module:
+    """Return images -> hidden layers of …, 4 width, 2 width, width -> (N, num_outputs)."""
+    widths = [settings.width * 2**i for i in reversed(range(settings.depth))]
+    return nn.Sequential(
+        nn.Flatten(),
+        *_stack(settings, math.prod(sample_shape), widths),
+        *head(settings, widths[-1], num_outputs),
+    )
+
+
+ARCHITECTURES.add(
+    "mlp",
+    Architecture(
+        generator=generator,
+        discriminator=discriminator,
+        generator_defaults={"width": 256, "depth": 3},
+        discriminator_defaults={"width": 256, "depth": 3},
+        complaint=no_maps,
+    ),
+    "Fully connected pair; hidden widths double in G and halve in D",
+)

@@ -1,0 +1,164 @@
+"""What an architecture is: two builders, their settings, and the shapes they can make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, Field
+from torch import nn
+
+from harness.config import Config, Count, Fraction
+from harness.registry import Registry
+from harness.systems.blocks import MinibatchStd, Residual
+from harness.systems.initialise import INITIALISATIONS
+from harness.systems.layers import ACTIVATIONS, NORMS, activation, dropout, normalisation
+
+Norm = Annotated[str, AfterValidator(NORMS.check)]
+Activation = Annotated[str, AfterValidator(ACTIVATIONS.check)]
+Initialisation = Annotated[str, AfterValidator(INITIALISATIONS.check)]
+Kernel = Annotated[int, Field(ge=2, le=7)]
+Blocks = Annotated[int, Field(ge=0)]
+SampleShape = tuple[int, int, int]
+"""(C, H, W)."""
+Network = Literal["generator", "discriminator"]
+
+
+class NetworkSettings(Config):
+    """One network's settings, as `g_*` or `d_*` in a study file.
+
+    A setting that is declared here is one of both networks, legal in study files and recorded; the
+    architectures use it.
+    """
+
+    width: Count
+    """Units or channels to count from; omitted: the architecture's default."""
+    depth: Count
+    """Hidden or resampling layers; omitted: the architecture's default."""
+    norm: Norm = "none"
+    """Normalisation; `batch` in D is refused with a penalty."""
+    norm_after: bool = False
+    """Whether normalisation comes after the activation instead of before it."""
+    activation: Activation
+    """Hidden activation."""
+    dropout: Fraction = 0.0
+    """Dropout probability after every hidden layer."""
+    init: Initialisation = "torch"
+    """How weights start; omitted: the architecture's default."""
+    kernel: Kernel | None = None
+    """Side of the kernels that change a map's size; omitted: the architecture's default."""
+    residual: Blocks = 0
+    """Residual blocks after every hidden layer."""
+    attention: bool = False
+    """Self-attention on the largest hidden maps."""
+
+
+class GeneratorSettings(NetworkSettings):
+    """The generator's."""
+
+    norm: Norm = "batch"
+    """Normalisation."""
+    activation: Activation = "relu"
+    """Hidden activation."""
+    output: Literal["tanh", "sigmoid"] = "tanh"
+    """What makes pixels in [-1, 1]: tanh(x), or 2 sigmoid(x) - 1."""
+
+
+class DiscriminatorSettings(NetworkSettings):
+    """The discriminator's."""
+
+    activation: Activation = "leaky_relu"
+    """Hidden activation."""
+    minibatch_std: bool = False
+    """Whether the last layer is told how much the samples of a group of 4 differ."""
+
+
+class Complaint(NamedTuple):
+    """Why a pair cannot be built: of which network which setting, and what is wrong with it."""
+
+    network: Network
+    key: str
+    reason: str
+
+
+BuildGenerator = Callable[[GeneratorSettings, int, SampleShape], nn.Module]
+BuildDiscriminator = Callable[[DiscriminatorSettings, SampleShape, int], nn.Module]
+Judge = Callable[[GeneratorSettings, DiscriminatorSettings, SampleShape], Complaint | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A pair of builders. Spectral norm, initialisation and the last tanh are added to theirs.
+
+    Attributes:
+        generator: (settings, latent_dim, sample_shape) -> module that maps latents
+            (N, latent_dim) to any numbers (N, C, H, W), of which a tanh makes pixels.
+        discriminator: (settings, sample_shape, num_outputs) -> module images -> (N, num_outputs).
+        generator_defaults: Its settings where a study file is silent; width and depth at least.
+        discriminator_defaults: The other's.
+        pad_to: The side that smaller images are framed to, or None.
+        complaint: Why such a pair cannot be built for samples of this shape, or None.
+    """
+
+    generator: BuildGenerator
+    discriminator: BuildDiscriminator
+    generator_defaults: Mapping[str, Any]
+    discriminator_defaults: Mapping[str, Any]
+    pad_to: int | None = None
+    complaint: Judge = field(default=lambda generator, discriminator, sample_shape: None)
+
+
+ARCHITECTURES: Registry[Architecture] = Registry("architecture")
+
+
+def hidden(settings: NetworkSettings, num_features: int, *, spatial: bool) -> list[nn.Module]:
+    """Return all that follows a weighted layer: norm, activation, dropout, residual blocks.
+
+    Args:
+        settings: The network's.
+        num_features: Channels or features that the layer gives.
+        spatial: Whether they are maps (N, C, H, W) rather than (N, C).
+    """
+    parts = [
+        *normalisation(settings.norm, num_features, spatial=spatial),
+        activation(settings.activation),
+    ]
+    if settings.norm_after:
+        parts.reverse()
+    blocks = residuals(settings, num_features, spatial=spatial)
+    return [*parts, *dropout(settings.dropout), *blocks]
+
+
+def residuals(settings: NetworkSettings, num_features: int, *, spatial: bool) -> list[nn.Module]:
+    """Return the residual blocks that follow a hidden layer."""
+    return [
+        Residual(num_features, settings.norm, settings.activation, spatial=spatial)
+        for _ in range(settings.residual)
+    ]
+
+
+def head(settings: DiscriminatorSettings, num_features: int, num_outputs: int) -> list[nn.Module]:
+    """Return the discriminator's end: (N, num_features) -> (N, num_outputs)."""
+    spread = [MinibatchStd()] if settings.minibatch_std else []
+    return [*spread, nn.Linear(num_features + len(spread), num_outputs)]
+
+
+def both(
+    generator: GeneratorSettings, discriminator: DiscriminatorSettings
+) -> tuple[tuple[Network, NetworkSettings], ...]:
+    """Return both networks' settings with the names that complaints use."""
+    return (("generator", generator), ("discriminator", discriminator))
+
+
+def no_maps(
+    generator: GeneratorSettings, discriminator: DiscriminatorSettings, sample_shape: SampleShape
+) -> Complaint | None:
+    """Return what fully connected layers have no use for."""
+    for network, settings in both(generator, discriminator):
+        for key in ("kernel", "attention"):
+            if getattr(settings, key):
+                return Complaint(network, key, "fully connected layers have no maps")
+        if settings.norm == "instance":
+            return Complaint(network, "norm", "fully connected layers have no maps; use 'layer'")
+    return None

@@ -1,0 +1,182 @@
+"""The settings of a system that is made of one architecture's two networks, and their building."""
+
+from __future__ import annotations
+
+
+from typing import Annotated, Any, ClassVar, TypeVar, cast
+
+from pydantic import AfterValidator, Field, create_model, model_validator
+from pydantic.fields import FieldInfo
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from harness.config import Config, Count
+from harness.data import Facts
+from harness.errors import HarnessError
+from harness.systems.architectures import (
+    ARCHITECTURES,
+    DiscriminatorSettings,
+    GeneratorSettings,
+    NetworkSettings,
+)
+from harness.systems.architectures.pair import SampleShape
+from harness.systems.config import TrainConfig
+from harness.systems.initialise import initialise, spectrally_normed
+from harness.systems.layers import Images
+
+BLACK = -1.0  # of images in [-1, 1]
+SIDE_MULTIPLE = 4
+C = TypeVar("C", bound=Config)
+
+
+def prefixed(settings: type[Config], prefix: str, owner: str, **fixed: Any) -> dict[str, Any]:
+    """Return the fields of settings by the names that study files use, for `create_model`.
+
+    Args:
+        settings: What is set.
+        prefix: What their keys start with.
+        owner: What their descriptions start with.
+        fixed: Other defaults: key without its prefix -> value.
+    """
+    return {
+        f"{prefix}{name}": (
+            field.rebuild_annotation(),
+            FieldInfo(
+                default=fixed.get(name, field.default), description=f"{owner}: {field.description}"
+            ),
+        )
+        for name, field in settings.model_fields.items()
+    }
+
+
+def collected(settings: type[C], prefix: str, config: Config) -> C:
+    """Return the settings that `prefixed` has spread over a config."""
+    values = {name: getattr(config, f"{prefix}{name}") for name in settings.model_fields}
+    return settings(**values)
+
+
+class PairConfig(TrainConfig):
+    """What all such systems have in common; `pair_config` adds the settings of each network."""
+
+    prefixes: ClassVar[tuple[str, str]]
+    """What the keys of the generating and of the judging network start with."""
+
+    architecture: Annotated[str, AfterValidator(ARCHITECTURES.check)] = "dc"
+    """Pair of networks."""
+    latent_dim: Count = 100
+    """Size of z."""
+    pad_to: Annotated[int, Field(ge=4, multiple_of=4)] | None = None
+    """Side of the black frame that smaller images are trained in; samples are cropped again."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _architecture_defaults(cls, data: Any) -> Any:
+        """Fill in what depends on the architecture, so that a config is complete."""
+        if not isinstance(data, dict):
+            return data
+        name = data.get("architecture", cls.model_fields["architecture"].default)
+        # An unknown one gets defaults too, so that its name is the only complaint.
+        known = isinstance(name, str) and name in ARCHITECTURES
+        pair = ARCHITECTURES[name if known else "dc"]
+        defaults: dict[str, Any] = {"pad_to": pair.pad_to}
+        for prefix, own in zip(
+            cls.prefixes, (pair.generator_defaults, pair.discriminator_defaults), strict=True
+        ):
+            defaults |= {f"{prefix}{key}": value for key, value in own.items()}
+        return {**defaults, **data}
+
+    @property
+    def g_settings(self) -> GeneratorSettings:
+        """The generating network's settings."""
+        return collected(GeneratorSettings, self.prefixes[0], self)
+
+    @property
+    def d_settings(self) -> DiscriminatorSettings:
+        """The judging network's settings."""
+        return collected(DiscriminatorSettings, self.prefixes[1], self)
+
+    def framed_shape(self, facts: Facts) -> SampleShape:
+        """Return the (C, H, W) that the networks see."""
+        channels, height, width = facts.sample_shape
+        side = self.pad_to or 0
+        return channels, max(height, side), max(width, side)
+
+    def check(self, facts: Facts) -> None:
+        """Raise HarnessError if the architecture cannot make samples of this (C, H, W)."""
+        _, height, width = facts.sample_shape
+        if height % SIDE_MULTIPLE or width % SIDE_MULTIPLE:
+            raise HarnessError(
+                f"image_size: sides must be multiples of 4, {self.dataset} has {height}x{width}"
+            )
+        if self.pad_to is not None and self.pad_to < max(height, width):
+            raise HarnessError(
+                f"pad_to = {self.pad_to}: {self.dataset} has {height}x{width} pixels; a frame is "
+                "at least as large"
+            )
+        pair = ARCHITECTURES[self.architecture]
+        shape = self.framed_shape(facts)
+        if complaint := pair.complaint(self.g_settings, self.d_settings, shape):
+            network, key, reason = complaint
+            key = f"{self.prefixes[0 if network == 'generator' else 1]}{key}"
+            value = getattr(self, key)
+            raise HarnessError(
+                f"{key} = {value!r} with architecture = {self.architecture!r}: {reason}"
+            )
+
+
+def pair_config(generating: tuple[str, str], judging: tuple[str, str]) -> type[PairConfig]:
+    """Return the config of a pair whose keys start with these prefixes.
+
+    Args:
+        generating: Prefix of the generating network's keys, and its name in descriptions.
+        judging: The same of the judging one.
+    """
+    model = create_model(
+        "NetworksConfig",
+        __base__=PairConfig,
+        **prefixed(GeneratorSettings, *generating),
+        **prefixed(DiscriminatorSettings, *judging),
+    )
+    model.prefixes = (generating[0], judging[0])
+    return cast("type[PairConfig]", model)
+
+
+def build_generator(config: PairConfig, facts: Facts, num_more_inputs: int = 0) -> nn.Sequential:
+    """Return latents (N, latent_dim + num_more_inputs) -> images (see `Images`)."""
+    settings = config.g_settings
+    shape = config.framed_shape(facts)
+    build = ARCHITECTURES[config.architecture].generator
+    network = build(settings, config.latent_dim + num_more_inputs, shape)
+    _, height, width = facts.sample_shape
+    layers = network if isinstance(network, nn.Sequential) else [network]
+    return _finished(nn.Sequential(*layers, Images(settings.output, height, width)), settings)
+
+
+def build_discriminator(
+    config: PairConfig, shape: SampleShape, num_outputs: int = 1
+) -> nn.Module:
+    """Return framed images of a shape (C, H, W) -> (N, num_outputs)."""
+    settings = config.d_settings
+    build = ARCHITECTURES[config.architecture].discriminator
+    return _finished(build(settings, shape, num_outputs), settings)
+
+
+N = TypeVar("N", bound=nn.Module)
+
+
+def _finished(network: N, settings: NetworkSettings) -> N:
+    """Draw the weights as the settings say, and norm them if that is so."""
+    initialise(network, settings.init)
+    if settings.norm == "spectral":
+        spectrally_normed(network)
+    return network
+
+
+def framed(images: Tensor, config: PairConfig) -> Tensor:
+    """Return images with a black frame around them where the config has one."""
+    _, _, height, width = images.shape
+    if config.pad_to is None or config.pad_to == height == width:
+        return images
+    top, left = (config.pad_to - height) // 2, (config.pad_to - width) // 2
+    sides = (left, config.pad_to - width - left, top, config.pad_to - height - top)
+    return pad(images, sides, value=BLACK)
