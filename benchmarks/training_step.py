@@ -38,8 +38,8 @@ from torchvision import transforms
 from harness.data import Batch, Facts, Part, load_dataset, to_uint8
 from harness.run.loop import MEASUREMENTS_PER_RUN, Measured, train
 from harness.systems import Budget, Precision
-from harness.systems.gan import GAN, GANConfig
 from harness.systems.architectures import ARCHITECTURES
+from harness.systems.gan import GAN, GANConfig
 
 COMPARED = ("mlp", "dc")
 SAMPLE_SHAPE = (1, 28, 28)

@@ -100,7 +100,9 @@ def doubling(num_inputs: int, num_outputs: int, kernel: int) -> nn.Module:
 
 def to_images(num_inputs: int, channels: int, kernel: int) -> nn.Module:
     """Return what doubles sides and mixes maps into an image's channels."""
-    return ToImages(num_inputs, channels) if kernel == KERNEL else doubling(num_inputs, channels, kernel)
+    if kernel == KERNEL:
+        return ToImages(num_inputs, channels)
+    return doubling(num_inputs, channels, kernel)
 
 
 class _Halve(torch.autograd.Function):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-
-from typing import Annotated, Any, ClassVar, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 from pydantic.fields import FieldInfo
@@ -85,6 +84,12 @@ class PairConfig(TrainConfig):
             defaults |= {f"{prefix}{key}": value for key, value in own.items()}
         return {**defaults, **data}
 
+    @model_validator(mode="after")
+    def _enough_for_batch_norm(self) -> Self:
+        if self.batch_size < 2 and "batch" in (self.g_settings.norm, self.d_settings.norm):
+            raise ValueError(f"batch_size = {self.batch_size}: batch norm needs at least 2")
+        return self
+
     @property
     def g_settings(self) -> GeneratorSettings:
         """The generating network's settings."""
@@ -138,7 +143,7 @@ def pair_config(generating: tuple[str, str], judging: tuple[str, str]) -> type[P
         **prefixed(DiscriminatorSettings, *judging),
     )
     model.prefixes = (generating[0], judging[0])
-    return cast("type[PairConfig]", model)
+    return model
 
 
 def build_generator(config: PairConfig, facts: Facts, num_more_inputs: int = 0) -> nn.Sequential:
@@ -152,9 +157,7 @@ def build_generator(config: PairConfig, facts: Facts, num_more_inputs: int = 0) 
     return _finished(nn.Sequential(*layers, Images(settings.output, height, width)), settings)
 
 
-def build_discriminator(
-    config: PairConfig, shape: SampleShape, num_outputs: int = 1
-) -> nn.Module:
+def build_discriminator(config: PairConfig, shape: SampleShape, num_outputs: int = 1) -> nn.Module:
     """Return framed images of a shape (C, H, W) -> (N, num_outputs)."""
     settings = config.d_settings
     build = ARCHITECTURES[config.architecture].discriminator

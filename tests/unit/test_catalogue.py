@@ -12,8 +12,8 @@ from harness.registry import Registry
 from harness.study.presets import list_presets, load_preset
 from harness.study.study import ConfirmConfig, SearchConfig, StudyConfig
 from harness.systems import SYSTEMS, Budget
-from harness.systems.gan import GANConfig
 from harness.systems.architectures import ARCHITECTURES
+from harness.systems.gan import GANConfig
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
 from harness.systems.layers import ACTIVATIONS, NORMS

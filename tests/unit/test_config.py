@@ -12,8 +12,8 @@ from harness.config import parse
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig
 from harness.systems import SYSTEMS, Budget, known_settings, parse_config, system_of
-from harness.systems.gan import GANConfig
 from harness.systems.architectures import ARCHITECTURES
+from harness.systems.gan import GANConfig
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
 from harness.systems.layers import ACTIVATIONS, NORMS

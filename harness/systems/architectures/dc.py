@@ -19,9 +19,7 @@ from harness.systems.blocks import SelfAttention
 from harness.systems.convolutions import Flatten, doubling, halving, to_images
 
 
-def generator(
-    settings: GeneratorSettings, latent_dim: int, sample_shape: SampleShape
-) -> nn.Module:
+def generator(settings: GeneratorSettings, latent_dim: int, sample_shape: SampleShape) -> nn.Module:
     """Return latents -> small maps -> `depth` transposed convolutions -> pixels.
 
     The first maps have the image's sides divided by 2^depth; the last hidden map has `width`

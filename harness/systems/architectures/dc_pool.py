@@ -21,9 +21,7 @@ from harness.systems.convolutions import doubling, to_images
 HIDDEN_PER_WIDTH = {"generator": 16, "discriminator": 32}  # 1,024 units at widths 64 and 32
 
 
-def generator(
-    settings: GeneratorSettings, latent_dim: int, sample_shape: SampleShape
-) -> nn.Module:
+def generator(settings: GeneratorSettings, latent_dim: int, sample_shape: SampleShape) -> nn.Module:
     """Return latents -> 16 width units -> maps -> `depth` transposed convolutions -> pixels.
 
     The last hidden map has `width` channels, each one before it twice as many.

@@ -17,12 +17,9 @@ from harness.systems.architectures.pair import (
 from harness.systems.blocks import MinibatchStd, SelfAttention
 
 SMALLEST = 4  # side of the first and of the last maps
-RESAMPLING = {"kernel_size": 4, "stride": 2, "padding": 1, "bias": False}
 
 
-def generator(
-    settings: GeneratorSettings, latent_dim: int, sample_shape: SampleShape
-) -> nn.Module:
+def generator(settings: GeneratorSettings, latent_dim: int, sample_shape: SampleShape) -> nn.Module:
     """Return latents -> maps of 4x4 -> `depth` transposed convolutions -> pixels.
 
     The last hidden map has `width` channels, each one before it twice as many.
@@ -35,13 +32,17 @@ def generator(
     ]
     for _ in range(settings.depth - 1):
         layers += [
-            nn.ConvTranspose2d(num_maps, num_maps // 2, **RESAMPLING),
+            _doubling(num_maps, num_maps // 2),
             *hidden(settings, num_maps // 2, spatial=True),
         ]
         num_maps //= 2
     attention = [SelfAttention(num_maps)] if settings.attention else []
-    last = nn.ConvTranspose2d(num_maps, sample_shape[0], **RESAMPLING)
+    last = _doubling(num_maps, sample_shape[0])
     return nn.Sequential(*layers, *attention, last)
+
+
+def _doubling(num_inputs: int, num_outputs: int) -> nn.Module:
+    return nn.ConvTranspose2d(num_inputs, num_outputs, 4, 2, 1, bias=False)
 
 
 def discriminator(
@@ -56,7 +57,7 @@ def discriminator(
     for index in range(settings.depth):
         own = settings if index else settings.model_copy(update={"norm": "none"})
         layers += [
-            nn.Conv2d(num_inputs, num_maps, **RESAMPLING),
+            nn.Conv2d(num_inputs, num_maps, 4, 2, 1, bias=False),
             *hidden(own, num_maps, spatial=True),
         ]
         if index == 0 and settings.attention:

@@ -27,9 +27,7 @@ def _stack(settings: NetworkSettings, num_inputs: int, widths: list[int]) -> lis
     return layers
 
 
-def generator(
-    settings: GeneratorSettings, latent_dim: int, sample_shape: SampleShape
-) -> nn.Module:
+def generator(settings: GeneratorSettings, latent_dim: int, sample_shape: SampleShape) -> nn.Module:
     """Return latents (N, latent_dim) -> hidden layers of width, 2 width, 4 width, … -> pixels."""
     widths = [settings.width * 2**i for i in range(settings.depth)]
     return nn.Sequential(

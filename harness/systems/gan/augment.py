@@ -127,9 +127,7 @@ def rotation(images: Tensor, generator: torch.Generator) -> Tensor:
 def crop(images: Tensor, generator: torch.Generator) -> Tensor:
     """Enlarges a random part of at least 80 % of the sides to the whole."""
     scale = _uniform(images, SMALLEST_CROP, 1, generator).flatten()
-    shifts = [
-        _uniform(images, -1, 1, generator).flatten() * (1 - scale) for _ in ("right", "down")
-    ]
+    shifts = [_uniform(images, -1, 1, generator).flatten() * (1 - scale) for _ in ("right", "down")]
     zero = torch.zeros_like(scale)
     rows = (scale, zero, shifts[0], zero, scale, shifts[1])
     return _resampled(images, torch.stack(rows, dim=1).view(-1, 2, 3))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, Field, create_model, model_validator
+from pydantic import AfterValidator, Field, ValidationError, create_model, model_validator
 
 from harness.config import Count, Fraction, NonNegative, Positive
 from harness.data import Facts
@@ -26,7 +26,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 def _own(prefix: str, owner: str) -> dict[str, Any]:
     """Return the optimiser's fields of one network; omitted ones are those of both."""
     fields = prefixed(OptimizerSettings, prefix, f"{owner}, where it differs")
-    for field, info in fields.values():
+    for _, info in fields.values():
         info.default = None
     return {key: (annotation | None, info) for key, (annotation, info) in fields.items()}
 
@@ -105,10 +105,12 @@ class GANConfig(_Networks):  # type: ignore[misc]
             return data
         if data.get("penalty", "none") != "none" and data.get("penalty_weight") is None:
             data = {**data, "penalty_weight": DEFAULT_PENALTY_WEIGHT}
-        own = {}
-        for key, field in OptimizerSettings.model_fields.items():
-            both = data.get(key, field.default)
-            own |= {f"{prefix}{key}": both for prefix in cls.prefixes}
+        shared = {key: data[key] for key in OptimizerSettings.model_fields if key in data}
+        try:
+            both = OptimizerSettings(**shared).model_dump()
+        except ValidationError:  # each wrong value is complained of once, under its own name
+            both = {}
+        own = {f"{prefix}{key}": value for prefix in cls.prefixes for key, value in both.items()}
         given = {key: value for key, value in data.items() if key not in own or value is not None}
         return {**own, **given}
 
@@ -125,8 +127,6 @@ class GANConfig(_Networks):  # type: ignore[misc]
                 f"penalty_weight = {self.penalty_weight}: there is no penalty to weigh; set "
                 f"penalty to one of {', '.join(name for name in PENALTIES if name != 'none')}"
             )
-        if self.batch_size < 2 and "batch" in (self.g_settings.norm, d_settings.norm):
-            raise ValueError(f"batch_size = {self.batch_size}: batch norm needs at least 2")
         if self.batch_size % self.pack or self.batch_size == self.pack > 1:
             raise ValueError(
                 f"pack = {self.pack}: batch_size = {self.batch_size} must be a multiple of it, at "

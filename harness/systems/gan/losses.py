@@ -16,7 +16,6 @@ from torch.nn.functional import relu, softplus
 
 from harness.registry import Registry, first_line
 
-
 Term: TypeAlias = Callable[[Tensor], Tensor]
 
 

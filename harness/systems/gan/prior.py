@@ -35,9 +35,7 @@ def uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
     return torch.rand(shape, generator=generator, device=generator.device) * 2 - 1
 
 
-def truncated_normal(
-    shape: tuple[int, int], limit: float, generator: torch.Generator
-) -> Tensor:
+def truncated_normal(shape: tuple[int, int], limit: float, generator: torch.Generator) -> Tensor:
     """Return N(0, I) given that every part lies in [-limit, limit] (Brock et al. 2019, BigGAN)."""
     below = math.erf(limit / math.sqrt(2))
     even = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64)

@@ -17,8 +17,8 @@ import harness.run.precision
 from harness.data import Batch, Facts, Part
 from harness.run.precision import Choice, choose_precision, has_bfloat16_units, layer_errors
 from harness.systems import Precision, TrainConfig
-from harness.systems.gan import GAN, GANConfig
 from harness.systems.architectures import ARCHITECTURES, Architecture
+from harness.systems.gan import GAN, GANConfig
 
 CPU = torch.device("cpu")
 FACTS = Facts(sample_shape=(1, 8, 8))

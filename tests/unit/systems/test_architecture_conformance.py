@@ -12,8 +12,8 @@ from harness.config import parse
 from harness.data import Batches, Facts, Part
 from harness.errors import HarnessError
 from harness.randomness import seeded
-from harness.systems.gan import GAN, GANConfig
 from harness.systems.architectures import ARCHITECTURES
+from harness.systems.gan import GAN, GANConfig
 from harness.systems.layers import ACTIVATIONS, NORMS, Dropout
 
 CPU = torch.device("cpu")

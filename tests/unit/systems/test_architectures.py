@@ -13,9 +13,9 @@ from harness.config import parse
 from harness.data import Facts
 from harness.errors import HarnessError
 from harness.randomness import seeded
+from harness.systems.architectures import ARCHITECTURES, NetworkSettings
 from harness.systems.convolutions import DoublingConv, ToImages
 from harness.systems.gan import GANConfig
-from harness.systems.architectures import ARCHITECTURES, NetworkSettings
 from harness.systems.layers import ACTIVATIONS, Dropout, activation
 
 NAMES = ["mlp", "dc"]

@@ -18,8 +18,8 @@ from harness.data import Facts
 from harness.errors import HarnessError
 from harness.randomness import seeded
 from harness.systems import draw_inputs, generate, load_generator, save_generator
-from harness.systems.gan import GANConfig
 from harness.systems.architectures import ARCHITECTURES
+from harness.systems.gan import GANConfig
 from harness.systems.generator import SAMPLES_PER_PASS, SPEC_FILE, WEIGHTS_FILE
 from harness.systems.layers import NORMS
 
