@@ -71,6 +71,12 @@ class RunRecord:
         """Seconds of training, evaluation excluded."""
         return self.metrics.get("progress/train_seconds", 0.0)
 
+    @property
+    def plugins(self) -> str:
+        """What it was trained with beyond the harness, or "none"."""
+        named = {key: self.tags[key] for key in sorted(self.tags) if key.startswith("plugin.")}
+        return ", ".join(f"{key.removeprefix('plugin.')} {named[key]}" for key in named) or "none"
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRecords:

@@ -11,11 +11,13 @@ import pytest
 
 from harness.evaluate.metric import METRICS, Figure, figure_of, metric
 from harness.results.report.analysis import Analysis, analyse
+from harness.results.report.answer import answer
 from harness.results.report.charts import build_charts
 from harness.results.report.galleries import chosen_runs
+from harness.results.report.methods import methods
 from harness.results.report.records import StudyRecords
 from harness.results.report.tables import build_tables
-from harness.results.report.words import answer, methods, threats
+from harness.results.report.threats import threats
 from harness.work.queue import CellRecord
 
 CONFIRM = {"minimax": [5.0, 9.0, 4.0, 7.0, 6.0, "failed"], "hinge": [2.0, 3.5, 1.0, 2.5, 3.0, 8.0]}
