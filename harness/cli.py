@@ -246,8 +246,8 @@ def ui(
     """Browse all runs in MLflow's own UI, on 127.0.0.1."""
     import socket
 
+    from harness.records.sqlite import sqlite_file
     from harness.records.tracking import serve_ui
-    from harness.records.workspace import sqlite_file
 
     workspace = _workspace(None, tracking_uri, None)
     file = sqlite_file(workspace.tracking_uri)

@@ -38,7 +38,8 @@ from torch import nn
 from harness.data import Dataset, Facts
 from harness.errors import HarnessError
 from harness.records.provenance import environment, without_password
-from harness.records.workspace import UI_PORT, Workspace, prepare_sqlite, sqlite_file
+from harness.records.sqlite import prepare_sqlite, sqlite_file
+from harness.records.workspace import UI_PORT, Workspace
 from harness.run.runner import GRID_KEY, Outcome, RunResult
 from harness.systems import TrainConfig, draw_inputs, save_generator
 

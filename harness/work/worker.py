@@ -21,9 +21,10 @@ from harness.signals import uninterrupted
 from harness.study.study import Arm
 from harness.systems import TrainConfig
 from harness.work.board import ArmState, Board, count_cells, is_complete
+from harness.work.cell import Phase, settings_hash
 from harness.work.display import Event, ended
 from harness.work.plan import Plan
-from harness.work.queue import Claim, Phase, Storage, settings_hash
+from harness.work.queue import Claim, Storage
 
 IDLE_SECONDS = 0.5
 LONGEST_IDLE_SECONDS = 4.0

@@ -20,11 +20,13 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
+import harness.work.lease
 import harness.work.queue
 from harness.records.workspace import Workspace
 from harness.run.runner import Stop
 from harness.study.space import Choice, Range
-from harness.work.queue import Cell, Claim, Queue, Storage
+from harness.work.cell import Cell
+from harness.work.queue import Claim, Queue, Storage
 
 SPACE: dict[str, Any] = {
     "g_lr": Range(low=1e-5, high=1e-1, log=True),
@@ -67,7 +69,7 @@ def queue(workspace: Workspace) -> Queue:
 @pytest.fixture(autouse=True)
 def _no_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases change only where a test wants it."""
-    monkeypatch.setattr(harness.work.queue, "RENEW_SECONDS", 3600.0)
+    monkeypatch.setattr(harness.work.lease, "RENEW_SECONDS", 3600.0)
 
 
 def take(queue: Queue) -> Claim:
@@ -182,7 +184,7 @@ def test_an_expired_lease_is_taken_over_exactly_once(workspace: Workspace, queue
 
 
 def test_a_lease_is_renewed(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness.work.queue, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(harness.work.lease, "RENEW_SECONDS", 0.01)
     queue.prepare(cells(1))
     claim = take(queue)
     expire(claim)
@@ -191,13 +193,13 @@ def test_a_lease_is_renewed(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> No
         assert time.monotonic() < deadline
         time.sleep(0.01)
     claim.complete("finished", 1.0, {})
-    assert not claim._thread.is_alive()
+    assert not claim._lease._thread.is_alive()
 
 
 def test_the_old_holder_is_stopped_after_its_renewal_fails(
     workspace: Workspace, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harness.work.queue, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(harness.work.lease, "RENEW_SECONDS", 0.05)
     queue.prepare(cells(1))
     old = take(queue)
     old.check()
@@ -205,7 +207,7 @@ def test_the_old_holder_is_stopped_after_its_renewal_fails(
     with monkeypatch.context() as patch:
         patch.setattr(harness.work.queue, "_is_abandoned", lambda trial: True)
         assert other.claim() is not None
-    assert old._lost.wait(10)
+    assert old._lease._lost.wait(10)
     with pytest.raises(Stop):
         old.check()
     with pytest.raises(Stop):
@@ -278,7 +280,7 @@ def test_a_released_cell_is_continued(workspace: Workspace, queue: Queue) -> Non
     claim = take(queue)
     claim.remember("done", {"100": {"scores": {}}})
     claim.release()
-    assert not claim._thread.is_alive()
+    assert not claim._lease._thread.is_alive()
     queue.prepare([replace(cell, point=None) for cell in cells(2)])
     assert {key: record.state for key, record in queue.records().items()} == {
         "0": "waiting",

@@ -17,7 +17,7 @@ from harness.study.definition import Definition
 from harness.study.study import StudyConfig
 from harness.systems import Budget
 from harness.work.board import ArmState, open_study
-from harness.work.queue import CellRecord
+from harness.work.cell import CellRecord
 
 SCORED = ("finished", "collapsed")
 Curves = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]

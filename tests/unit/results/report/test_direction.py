@@ -18,7 +18,7 @@ from harness.results.report.methods import methods
 from harness.results.report.records import StudyRecords
 from harness.results.report.tables import build_tables
 from harness.results.report.threats import threats
-from harness.work.queue import CellRecord
+from harness.work.cell import CellRecord
 
 CONFIRM = {"minimax": [5.0, 9.0, 4.0, 7.0, 6.0, "failed"], "hinge": [2.0, 3.5, 1.0, 2.5, 3.0, 8.0]}
 SEARCH = {"minimax": [9.0, 7.0, "diverged", 8.0], "hinge": [4.0, 6.0, 5.0, 3.0]}
