@@ -247,7 +247,7 @@ def ui(
     import socket
 
     from harness.records.sqlite import sqlite_file
-    from harness.records.tracking import serve_ui
+    from harness.records.ui import serve_ui
 
     workspace = _workspace(None, tracking_uri, None)
     file = sqlite_file(workspace.tracking_uri)

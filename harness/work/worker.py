@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.config import flatten
 from harness.errors import recording
-from harness.records.tracking import RunRecorder, Tracker, flatten
+from harness.records.tracking import RunRecorder, Tracker
 from harness.run.bench import Bench, run_params
 from harness.run.loop import Progress
 from harness.run.runner import RunResult, Stop, run
