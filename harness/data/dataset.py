@@ -89,6 +89,16 @@ class Dataset:
         """What networks are built for."""
         return Facts(sample_shape=self.sample_shape, num_classes=self.num_classes)
 
+    @property
+    def profile(self) -> dict[str, int | list[int]]:
+        """Sizes of its parts and shape of its images, for the record."""
+        return {
+            "train": len(self.train),
+            "validation": len(self.validation),
+            "test": len(self.test),
+            "sample_shape": list(self.sample_shape),
+        }
+
     def part(self, split: Split) -> Part:
         """Return the part named `split`."""
         parts: dict[Split, Part] = {

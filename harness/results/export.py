@@ -20,7 +20,7 @@ from harness.study.definition import Definition
 from harness.systems import generate, load_generator
 from harness.systems.generator import SPEC_FILE, WEIGHTS_FILE
 from harness.work.board import open_study
-from harness.work.queue import CellRecord
+from harness.work.cell import CellRecord
 
 CARD_FILE = "README.md"
 GRID_FILE = "samples.png"

@@ -21,7 +21,7 @@ from harness.results.statistics import (
 )
 from harness.study.study import StudyConfig
 from harness.work.board import ArmState
-from harness.work.queue import CellRecord
+from harness.work.cell import CellRecord
 
 SIGNIFICANCE = 0.05
 FEWEST_FOR_INTERVALS = 5

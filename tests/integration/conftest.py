@@ -25,7 +25,8 @@ from harness.run.runner import RunResult
 from harness.study.study import StudyConfig
 from harness.systems.gan import GANConfig
 from harness.work.board import Board
-from harness.work.queue import CellRecord, Storage
+from harness.work.cell import CellRecord
+from harness.work.queue import Storage
 
 NAME = "tiny"
 

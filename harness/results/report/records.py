@@ -17,7 +17,7 @@ from harness.study.definition import Definition
 from harness.study.study import StudyConfig
 from harness.systems import Budget
 from harness.work.board import ArmState, open_study
-from harness.work.queue import CellRecord
+from harness.work.cell import CellRecord
 
 SCORED = ("finished", "collapsed")
 Curves = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
@@ -70,6 +70,12 @@ class RunRecord:
     def train_seconds(self) -> float:
         """Seconds of training, evaluation excluded."""
         return self.metrics.get("progress/train_seconds", 0.0)
+
+    @property
+    def plugins(self) -> str:
+        """What it was trained with beyond the harness, or "none"."""
+        named = {key: self.tags[key] for key in sorted(self.tags) if key.startswith("plugin.")}
+        return ", ".join(f"{key.removeprefix('plugin.')} {named[key]}" for key in named) or "none"
 
 
 @dataclass(frozen=True, kw_only=True)

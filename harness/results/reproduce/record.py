@@ -21,8 +21,9 @@ from harness.evaluate import EvaluateConfig
 from harness.evaluate.metric import is_floor
 from harness.plugins import check_plugins
 from harness.records.provenance import environment
+from harness.records.sqlite import sqlite_file
 from harness.records.tracking import Tracker, logged_dataset
-from harness.records.workspace import Workspace, sqlite_file
+from harness.records.workspace import Workspace
 from harness.results.reproduce.comparison import Difference, Facts
 from harness.run.bench import Bench
 from harness.run.execution import Execution

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from harness.results.report.analysis import Analysis, analyse
+from harness.results.report.answer import answer, notices
 from harness.results.report.records import RunRecord
-from harness.results.report.words import answer, notices, threats
+from harness.results.report.threats import threats
 from harness.study.study import StudyConfig
 
 NOTHING: Mapping[str, Any] = {}
