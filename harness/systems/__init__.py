@@ -11,6 +11,7 @@ from harness.systems.generator import (
     GeneratorSpec,
     draw_inputs,
     generate,
+    is_conditional,
     load_generator,
     save_generator,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "TrainConfig",
     "draw_inputs",
     "generate",
+    "is_conditional",
     "known_settings",
     "load_generator",
     "parse_config",

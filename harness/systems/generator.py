@@ -44,9 +44,17 @@ class GeneratorSpec(Config):
     plugins: dict[str, str] = {}
     """Name -> hash of every plugin that was loaded: the settings may name what they register."""
 
-    def draw_inputs(self, num_samples: int, seed: int) -> tuple[Tensor, ...]:
-        """Return inputs for so many samples, the same on every device."""
-        return draw_inputs(parse_config(self.config, SPEC_FILE), self.facts, num_samples, seed)
+    def draw_inputs(
+        self, num_samples: int, seed: int, label: int | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return inputs for so many samples, of one class if it is given; the same everywhere."""
+        config = parse_config(self.config, SPEC_FILE)
+        return draw_inputs(config, self.facts, num_samples, seed, label)
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether its samples are asked of a class."""
+        return is_conditional(parse_config(self.config, SPEC_FILE), self.facts)
 
     @property
     def facts(self) -> Facts:
@@ -117,12 +125,32 @@ def _upgraded(raw: Any) -> Any:
 
 
 def draw_inputs(
-    config: TrainConfig, facts: Facts, num_samples: int, seed: int
+    config: TrainConfig, facts: Facts, num_samples: int, seed: int, label: int | None = None
 ) -> tuple[Tensor, ...]:
-    """Return what a system's generator takes for so many samples, the same on every device."""
+    """Return what a system's generator takes for so many samples, the same on every device.
+
+    Args:
+        config: The system's settings.
+        facts: What its networks were built for.
+        num_samples: How many.
+        seed: One seed, one set of inputs.
+        label: The class that all samples are asked of; None: any.
+
+    Raises:
+        HarnessError: There is no such class, or the system makes no samples of a chosen one.
+    """
+    num_classes = facts.num_classes
+    if label is not None and not 0 <= label < num_classes and is_conditional(config, facts):
+        raise HarnessError(f"class {label}: allowed are 0 to {num_classes - 1}")
     generator = torch.Generator().manual_seed(derive_seed(seed, "samples"))
     system = system_of({"system": config.system})
-    return system.draw_inputs(config, facts, num_samples, generator)
+    return system.draw_inputs(config, facts, num_samples, generator, label)
+
+
+def is_conditional(config: TrainConfig, facts: Facts) -> bool:
+    """Return whether a system's samples are asked of a class."""
+    system = system_of({"system": config.system})
+    return system.asked_classes(config, draw_inputs(config, facts, 1, 0)) is not None
 
 
 @torch.inference_mode()
