@@ -146,7 +146,8 @@ def test_the_scores_are_those_of_the_generator_at_the_full_budget(
     assert result.reason is None
     assert result.progress.images_seen == BUDGET
     assert result.scores == result.last_scores
-    figures = [figure.name for name in METRICS for figure in METRICS[name].figures]
+    plain = [METRICS[name] for name in METRICS if not METRICS[name].needs_labels]
+    figures = [figure.name for metric in plain for figure in metric.figures]
     assert set(result.scores) == {bench.evaluator.key("validation", each) for each in figures}
     at_end = bench.evaluator.key("validation", "coverage")
     assert list(recorder.series(at_end)) == [BUDGET]
@@ -302,9 +303,9 @@ def test_the_test_split_is_scored_once_at_the_end_and_only_if_asked(
     scored: list[str] = []
     score = type(bench.evaluator).score
 
-    def spy(self: Any, fakes: Tensor, *splits: Any, final: bool) -> dict[str, float]:
+    def spy(self: Any, fakes: Tensor, *splits: Any, **options: Any) -> dict[str, float]:
         scored.extend(splits)
-        return score(self, fakes, *splits, final=final)
+        return score(self, fakes, *splits, **options)
 
     monkeypatch.setattr(type(bench.evaluator), "score", spy)
     options: dict[str, Any] = {"final_splits": ("validation", "test")} if asked else {}
