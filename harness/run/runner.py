@@ -48,8 +48,14 @@ class Recorder(Protocol):
     def log_grid(self, key: str, picture: npt.NDArray[np.uint8], step: int) -> None:
         """Record a picture (H, W, 3) at `step` images seen."""
 
-    def log_generator(self, generator: nn.Module, config: TrainConfig, facts: Facts) -> None:
-        """Record the final generator, in eval mode."""
+    def log_generator(
+        self,
+        generator: nn.Module,
+        config: TrainConfig,
+        facts: Facts,
+        others: Mapping[str, nn.Module],
+    ) -> None:
+        """Record the final generator, in eval mode, and the system's other networks by name."""
 
     def flush(self) -> None:
         """Write all that was held back."""
@@ -256,7 +262,8 @@ def _evaluate(
     """
     if not system.is_finite():
         raise FloatingPointError("weights are not finite")
-    config, generator = system.config, system.networks[system.sampled(system.config)]
+    config, others = system.config, dict(system.networks)
+    generator = others.pop(system.sampled(config))
     step = milestone.progress.images_seen
     scores: dict[str, float] = {}
     generator.eval()
@@ -288,7 +295,7 @@ def _evaluate(
                 if classes is not None:
                     recorder.log_grid(CLASSES_KEY, class_grid(more, classes), step)
                 recorder.log_metrics(floors, step)
-                recorder.log_generator(generator, config, system.facts)
+                recorder.log_generator(generator, config, system.facts, others)
     finally:
         generator.train()
     return scores

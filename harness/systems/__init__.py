@@ -13,6 +13,7 @@ from harness.systems.generator import (
     generate,
     is_conditional,
     load_generator,
+    load_network,
     save_generator,
 )
 from harness.systems.precision import Precision
@@ -41,6 +42,7 @@ __all__ = [
     "is_conditional",
     "known_settings",
     "load_generator",
+    "load_network",
     "parse_config",
     "save_generator",
     "system",

@@ -24,11 +24,19 @@ from harness.systems import (
     generate,
     is_conditional,
     load_generator,
+    load_network,
     save_generator,
 )
 from harness.systems.gan import GANConfig
 from harness.systems.gan.architectures import ARCHITECTURES
-from harness.systems.generator import SAMPLES_PER_PASS, SPEC_FILE, WEIGHTS_FILE
+from harness.systems.generator import (
+    RAW_FILE,
+    SAMPLES_PER_PASS,
+    SPEC_FILE,
+    WEIGHTS_FILE,
+    generator_files,
+    network_file,
+)
 from harness.systems.layers import NORMS
 
 FACTS = Facts(sample_shape=(1, 8, 8), num_classes=10)
@@ -466,3 +474,103 @@ def test_a_description_passes_the_class_on(stamp: type[System[Any]], tmp_path: P
     assert spec.draw_inputs(4, seed=0, label=2)[1].tolist() == [2] * 4
     with pytest.raises(HarnessError, match="allowed are 0 to 9"):
         spec.draw_inputs(4, seed=0, label=10)
+
+
+# Other networks beside it.
+
+
+@pytest.fixture
+def whole(stamp: type[System[Any]], tmp_path: Path) -> tuple[Path, System[Any]]:
+    """Return an exported system with a moving average, and the system itself."""
+    made = stamp(stamp_config(stamp), FACTS, torch.device("cpu"))
+    for network in made.networks.values():
+        for parameter in network.parameters():
+            parameter.data.normal_(generator=torch.Generator().manual_seed(len(parameter)))
+    made.networks["average"].pictures.data.mul_(0.5)
+    others = {name: made.networks[name] for name in ("generator", "critic")}
+    save_generator(tmp_path / "whole", made.networks["average"], made.config, FACTS, others)
+    return tmp_path / "whole", made
+
+
+def test_every_network_is_stored_under_its_name(whole: tuple[Path, System[Any]]) -> None:
+    folder, made = whole
+    files = {SPEC_FILE, WEIGHTS_FILE, RAW_FILE, "critic.safetensors"}
+    assert {file.name for file in folder.iterdir()} == files == generator_files(folder)
+    others = json.loads((folder / SPEC_FILE).read_text())["others"]
+    assert {name: network_file(name) for name in others} == {
+        "generator": RAW_FILE,
+        "critic": "critic.safetensors",
+    }
+    for name, digest in others.items():
+        assert hashlib.sha256((folder / network_file(name)).read_bytes()).hexdigest() == digest
+    for name, network in made.networks.items():
+        weights, expected = load_network(folder, name), network.state_dict()
+        assert sorted(weights) == sorted(expected)
+        assert all(torch.equal(weights[key], expected[key]) for key in weights)
+    loaded, spec = load_generator(folder)
+    assert torch.equal(loaded.pictures, made.networks["average"].pictures)
+    assert not torch.equal(loaded.pictures, made.networks["generator"].pictures)
+    assert list(spec.others) == ["generator", "critic"]
+
+
+def test_a_network_that_is_not_there(whole: tuple[Path, System[Any]], folder: Path) -> None:
+    with pytest.raises(HarnessError) as caught:
+        load_network(whole[0], "discriminator")
+    assert str(caught.value) == (
+        f"{whole[0]} holds no network 'discriminator', only average, generator, critic"
+    )
+    with pytest.raises(HarnessError, match="no network 'discriminator', only generator"):
+        load_network(folder, "discriminator")
+
+
+def test_damaged_files_of_other_networks(whole: tuple[Path, System[Any]]) -> None:
+    folder, _ = whole
+    file = folder / "critic.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(HarnessError, match=r"critic.safetensors is damaged: its SHA-256 is not"):
+        load_network(folder, "critic")
+    file.unlink()
+    with pytest.raises(HarnessError, match=r"is incomplete: critic.safetensors is missing$"):
+        load_network(folder, "critic")
+    load_generator(folder)  # does without it
+    with pytest.raises(HarnessError, match="is not an exported generator"):
+        load_network(folder / "none", "critic")
+
+
+def test_other_networks_are_read_without_executing_pickled_code(
+    whole: tuple[Path, System[Any]], tmp_path: Path
+) -> None:
+    folder, _ = whole
+    payload = pickle.dumps(Trap(tmp_path / "mark"))
+    (folder / "critic.safetensors").write_bytes(payload)
+    others = {"critic": hashlib.sha256(payload).hexdigest()}
+    rewrite(folder, others=others)
+    with pytest.raises(HarnessError, match=f"critic.safetensors does not fit {SPEC_FILE}"):
+        load_network(folder, "critic")
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_description_names_files_beside_it_only(whole: tuple[Path, System[Any]]) -> None:
+    folder, _ = whole
+    rewrite(folder, others={"../critic": "0" * 64})
+    assert "others" in refusal(folder)
+
+
+def test_exports_that_name_no_other_networks_are_read(folder: Path) -> None:
+    spec = json.loads((folder / SPEC_FILE).read_text())
+    assert spec.pop("others") == {}
+    (folder / SPEC_FILE).write_text(json.dumps(spec))
+    expected = load_generator(folder)[0].state_dict()
+    assert load_generator(folder)[1].others == {}
+    weights = load_network(folder, "generator")
+    assert all(torch.equal(weights[key], expected[key]) for key in expected)
+    assert generator_files(folder) == {SPEC_FILE, WEIGHTS_FILE}
+    downgrade(folder)
+    assert sorted(load_network(folder, "generator")) == sorted(expected)
+    assert generator_files(folder) == {SPEC_FILE, WEIGHTS_FILE}
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"others": 3}', b'{"others": [1]}'])
+def test_files_of_a_folder_that_describes_nothing(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / SPEC_FILE).write_bytes(content)
+    assert {SPEC_FILE, WEIGHTS_FILE} <= generator_files(tmp_path)
