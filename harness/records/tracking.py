@@ -295,10 +295,19 @@ class RunRecorder:
         """Hold back a picture that the UI's step slider plays."""
         self._pending_grids.append((key, step, picture))
 
-    def log_generator(self, generator: nn.Module, config: TrainConfig, facts: Facts) -> None:
-        """Store the generator twice: as plain weights, and as a model for `mlflow.pytorch`."""
+    def log_generator(
+        self,
+        generator: nn.Module,
+        config: TrainConfig,
+        facts: Facts,
+        others: Mapping[str, nn.Module],
+    ) -> None:
+        """Store the generator twice: as plain weights, and as a model for `mlflow.pytorch`.
+
+        The system's other networks are stored as plain weights only.
+        """
         with tempfile.TemporaryDirectory() as folder:
-            save_generator(Path(folder), generator, config, facts)
+            save_generator(Path(folder), generator, config, facts, others)
             self._client.log_artifacts(self.run_id, folder, WEIGHTS_ARTIFACT)
         inputs = draw_inputs(config, facts, 2, 0)  # 1 would freeze the exported batch size
         if len(inputs) > 1:

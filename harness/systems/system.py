@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from harness.config import parse
 from harness.data import Batch, Facts
+from harness.errors import HarnessError
 from harness.randomness import Streams, derive_seed, seeded
 from harness.registry import Registry, first_line
 from harness.systems.config import TrainConfig
@@ -118,11 +119,36 @@ class System(abc.ABC, Generic[C]):
 
     @classmethod
     def draw_inputs(
-        cls, config: C, facts: Facts, num: int, generator: torch.Generator
+        cls,
+        config: C,
+        facts: Facts,
+        num: int,
+        generator: torch.Generator,
+        label: int | None = None,
     ) -> tuple[Tensor, ...]:
-        """Return inputs of the sampled network on the CPU: latents (num, latent_dim) ~ N(0, I)."""
+        """Return inputs of the sampled network on the CPU: latents (num, latent_dim) ~ N(0, I).
+
+        Args:
+            config: The system's settings.
+            facts: What its networks were built for.
+            num: Number of samples.
+            generator: Where they are drawn from.
+            label: The class that all of them are of; None: any.
+
+        Raises:
+            HarnessError: A class is given, and samples of a chosen class are not what it makes.
+        """
+        if label is not None:
+            raise HarnessError(
+                f"system = {config.system!r} with these settings makes no samples of a chosen class"
+            )
         # A system whose inputs are others says so.
         return (torch.randn(num, config.latent_dim, generator=generator),)  # type: ignore[attr-defined]
+
+    @classmethod
+    def asked_classes(cls, config: C, inputs: tuple[Tensor, ...]) -> Tensor | None:
+        """Return the classes (N,) int64 that inputs ask for; None where they ask for none."""
+        return None
 
     @classmethod
     def num_parameters(cls, config: C, facts: Facts) -> dict[str, int]:

@@ -234,7 +234,9 @@ def ended_in_any_case(recorder: RunRecorder) -> Iterator[None]:
 
 
 def _means(scores: list[Mapping[str, float]]) -> dict[str, float]:
-    return {key: float(np.mean([each[key] for each in scores])) for key in scores[0]}
+    """Return the means of the figures that all seeds have."""
+    shared = [key for key in scores[0] if all(key in each for each in scores)]
+    return {key: float(np.mean([each[key] for each in scores])) for key in shared}
 
 
 def _check_parent() -> None:

@@ -45,6 +45,7 @@ def test_export_takes_the_lowest_validation_fid(
         "samples.png",
         "generator.json",
         "generator.safetensors",
+        "discriminator.safetensors",
     }
     record = json.loads((folder / "record.json").read_text())
     assert record["run_id"] == result["run_id"]

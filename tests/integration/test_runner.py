@@ -14,17 +14,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import harness.evaluate.metrics.conditional
 import harness.run.runner
 from harness.config import parse
 from harness.data import Batch, Facts
 from harness.errors import HarnessError
-from harness.evaluate import METRICS, EvaluateConfig
+from harness.evaluate import METRICS, EvaluateConfig, Evaluator
 from harness.run.bench import Bench
 from harness.run.checkpoint import save_checkpoint
 from harness.run.execution import Execution
 from harness.run.loop import Progress
+from harness.run.pictures import class_grid
 from harness.run.runner import Stop, run
-from harness.systems import draw_inputs, generate
+from harness.systems import System, TrainConfig, draw_inputs, generate
 from harness.systems.gan import GAN, GANConfig
 
 BUDGET = 320
@@ -64,6 +66,7 @@ class Memory:
         self.grids: list[tuple[str, int, Any]] = []
         self.generators: list[dict[str, Tensor]] = []
         self.modes: list[bool] = []
+        self.others: list[str] = []
         self._pending: list[tuple[str, int, float]] = []
         self._pending_grids: list[tuple[str, int, Any]] = []
 
@@ -73,10 +76,17 @@ class Memory:
     def log_grid(self, key: str, picture: Any, step: int) -> None:
         self._pending_grids.append((key, step, picture))
 
-    def log_generator(self, generator: nn.Module, config: GANConfig, facts: Facts) -> None:
+    def log_generator(
+        self,
+        generator: nn.Module,
+        config: TrainConfig,
+        facts: Facts,
+        others: Mapping[str, nn.Module],
+    ) -> None:
         weights = {key: value.clone() for key, value in generator.state_dict().items()}
         self.generators.append(weights)
         self.modes.append(generator.training)
+        self.others = list(others)
 
     def flush(self) -> None:
         self.scalars += self._pending
@@ -146,7 +156,8 @@ def test_the_scores_are_those_of_the_generator_at_the_full_budget(
     assert result.reason is None
     assert result.progress.images_seen == BUDGET
     assert result.scores == result.last_scores
-    figures = [figure.name for name in METRICS for figure in METRICS[name].figures]
+    plain = [METRICS[name] for name in METRICS if not METRICS[name].needs_labels]
+    figures = [figure.name for metric in plain for figure in metric.figures]
     assert set(result.scores) == {bench.evaluator.key("validation", each) for each in figures}
     at_end = bench.evaluator.key("validation", "coverage")
     assert list(recorder.series(at_end)) == [BUDGET]
@@ -160,6 +171,7 @@ def test_the_scores_are_those_of_the_generator_at_the_full_budget(
     fakes = generate(gan.generator.eval(), draw_inputs(config, facts, 64, config.seed))
     assert bench.evaluator.score(fakes, "validation") == dict(result.scores)
     assert recorder.modes == [False]
+    assert recorder.others == ["discriminator"]
 
 
 def test_a_run_records_curves_grids_and_floors(bench: Bench, checkpoint: Path) -> None:
@@ -302,9 +314,9 @@ def test_the_test_split_is_scored_once_at_the_end_and_only_if_asked(
     scored: list[str] = []
     score = type(bench.evaluator).score
 
-    def spy(self: Any, fakes: Tensor, *splits: Any, final: bool) -> dict[str, float]:
+    def spy(self: Any, fakes: Tensor, *splits: Any, **options: Any) -> dict[str, float]:
         scored.extend(splits)
-        return score(self, fakes, *splits, final=final)
+        return score(self, fakes, *splits, **options)
 
     monkeypatch.setattr(type(bench.evaluator), "score", spy)
     options: dict[str, Any] = {"final_splits": ("validation", "test")} if asked else {}
@@ -443,3 +455,123 @@ def test_a_checkpoint_of_another_version_is_named(bench: Bench, checkpoint: Path
     save_checkpoint(checkpoint, {"train": {}, "evaluations": [], "config": "{}"})
     with pytest.raises(HarnessError, match="written by another version of the harness"):
         run(make(), bench, Memory(), checkpoint=checkpoint)
+
+
+# Samples that are asked of a class.
+
+
+def ask(stamp: type[System[Any]], **changes: Any) -> TrainConfig:
+    settings = {"system": "stamp", "dataset": "digits", "batch_size": 80}
+    budget = {"budget": {"images": 4000}}
+    return parse(stamp.Config, settings | budget | changes, "test")
+
+
+def ranked_by(bench: Bench, objective: str) -> Bench:
+    evaluate = EvaluateConfig(samples=64, times=2, kid_subsets=2, objective=objective)
+    cache = bench.evaluator._cache_dir
+    evaluator = Evaluator(bench.dataset, evaluate, cache_dir=cache, device=bench.device)
+    floors = {
+        key: value
+        for split in ("validation", "test")
+        for key, value in evaluator.floor(split, conditional=True).items()
+    }
+    return dataclasses.replace(bench, evaluator=evaluator, floors=floors)
+
+
+CONDITIONAL = ("intra_fid", "class_accuracy")
+
+
+def test_a_conditional_run_is_scored_by_class(
+    bench: Bench, checkpoint: Path, stamp: type[System[Any]]
+) -> None:
+    recorder, config = Memory(), ask(stamp)
+    both = ("validation", "test")
+    result = run(config, bench, recorder, checkpoint=checkpoint, final_splits=both)
+    assert result.reason is None
+    for split in both:
+        for figure in CONDITIONAL:
+            key = bench.evaluator.key(split, figure)
+            assert recorder.series(key) == {4000: result.scores[key]}
+            floor = bench.evaluator.key(split, f"{figure}_floor")
+            assert floor not in bench.floors
+            assert list(recorder.series(floor)) == [4000]
+        accuracy = bench.evaluator.key(split, "class_accuracy")
+        assert result.scores[accuracy] > 0.9  # it stamps each class's mean picture
+    assert recorder.others == ["generator", "critic"]
+    for key, floor in bench.floors.items():
+        assert recorder.series(key) == {4000: floor}
+
+
+def test_an_unconditional_run_records_nothing_of_classes_asked_for(
+    bench: Bench, checkpoint: Path, stamp: type[System[Any]]
+) -> None:
+    recorder = Memory()
+    result = run(ask(stamp, conditional=False), bench, recorder, checkpoint=checkpoint)
+    assert result.scores
+    run(make(), bench, recorder, checkpoint=checkpoint)
+    assert not any(figure in key for key, *_ in recorder.scalars for figure in CONDITIONAL)
+
+
+def test_the_rows_of_the_picture_are_the_classes_asked_for(
+    bench: Bench, checkpoint: Path, stamp: type[System[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[list[int]] = []
+
+    def spy(images: Tensor, classes: Tensor) -> Any:
+        shown.append(classes.tolist())
+        return class_grid(images, classes)
+
+    monkeypatch.setattr(harness.run.runner, "class_grid", spy)
+    config = ask(stamp, budget={"images": 80})  # after one step the ruler would not know them
+    run(config, bench, Memory(), checkpoint=checkpoint)
+    _, asked = draw_inputs(config, bench.dataset.facts, 64, config.seed)
+    assert shown == [asked.tolist()]
+
+
+def test_conditional_runs_are_ranked_by_a_figure_of_theirs(
+    bench: Bench, checkpoint: Path, stamp: type[System[Any]]
+) -> None:
+    ranked, recorder = ranked_by(bench, "intra_fid"), Memory()
+    told: list[float] = []
+    result = run(
+        ask(stamp),
+        ranked,
+        recorder,
+        checkpoint=checkpoint,
+        on_evaluation=lambda index, score: bool(told.append(score)),
+    )
+    assert list(recorder.series(ranked.objective).values()) == told
+    assert len(told) == 2
+    assert result.scores[ranked.objective] == told[-1]
+    assert ranked.floor == ranked.floors[ranked.evaluator.key("test", "intra_fid_floor")]
+
+
+def test_runs_without_classes_cannot_be_ranked_by_them(
+    bench: Bench, checkpoint: Path, stamp: type[System[Any]]
+) -> None:
+    ranked = ranked_by(bench, "class_accuracy")
+    for config in (make(), ask(stamp, conditional=False)):
+        words = rf"objective = 'class_accuracy' ranks .* system = '{config.system}' with these set"
+        with pytest.raises(HarnessError, match=words):
+            run(config, ranked, Memory(), checkpoint=checkpoint)
+    ranked.check(ask(stamp))
+
+
+def test_samples_that_lack_what_they_are_ranked_by_are_a_failed_result(
+    bench: Bench, checkpoint: Path, stamp: type[System[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranked = ranked_by(bench, "intra_fid")
+    monkeypatch.setattr(harness.evaluate.metrics.conditional, "FEWEST", 1000)
+    result = run(ask(stamp), ranked, Memory(), checkpoint=checkpoint)
+    assert result.outcome == "failed"
+    assert result.reason == f"ValueError: {ranked.objective}: these samples have no such figure"
+
+
+def test_scores_by_class_change_nothing_in_training(
+    bench: Bench, checkpoint: Path, stamp: type[System[Any]]
+) -> None:
+    once, often = Memory(), Memory()
+    run(ask(stamp), times(bench, 1), once, checkpoint=checkpoint)
+    other = checkpoint.with_name("other.pt")
+    run(ask(stamp), times(ranked_by(bench, "intra_fid"), 5), often, checkpoint=other)
+    assert equal(once.weights, often.weights)
