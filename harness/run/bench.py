@@ -122,4 +122,6 @@ def run_params(config: TrainConfig, execution: Execution, bench: Bench) -> dict[
         sizes = {}
     facts = execution.facts()
     facts |= {f"parameters.{network}": number for network, number in sizes.items()}
+    sources = SYSTEMS[config.system].sources(config)
+    facts |= {f"sha256.{key}": digest for key, digest in sources.items()}
     return facts | {"evaluate.times": bench.times} | protocol

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -39,6 +39,8 @@ class GeneratorSpec(Config):
     sample_shape: Annotated[tuple[Count, Count, Count], Field(strict=False)]
     """(C, H, W)."""
     num_classes: int = 0
+    class_shares: Annotated[tuple[float, ...], Field(strict=False)] = ()
+    """How often each class is drawn where none is asked for."""
     config: dict[str, Any]
     """The run's settings."""
     weights_sha256: str
@@ -63,7 +65,11 @@ class GeneratorSpec(Config):
     @property
     def facts(self) -> Facts:
         """What the network was built for."""
-        return Facts(sample_shape=self.sample_shape, num_classes=self.num_classes)
+        return Facts(
+            sample_shape=self.sample_shape,
+            num_classes=self.num_classes,
+            class_shares=self.class_shares,
+        )
 
 
 def save_generator(
@@ -135,27 +141,44 @@ def load_generator(folder: Path) -> tuple[nn.Module, GeneratorSpec]:
     return generator.eval(), spec
 
 
-def load_network(folder: Path, name: str) -> dict[str, Tensor]:
-    """Return the weights by name of any network of an exported system, on the CPU.
+class WeightsFile(NamedTuple):
+    """Where an exported network's weights lie, and the hash that its description states."""
+
+    path: Path
+    sha256: str
+
+    def read(self) -> dict[str, Tensor]:
+        """Return the weights by name, on the CPU; raises HarnessError if they are damaged."""
+        try:
+            return safetensors.torch.load(_read_weights(self.path, self.sha256))
+        except safetensors.SafetensorError as error:
+            raise _unfit(self.path, error) from None
+
+
+def find_network(folder: Path, name: str | None = None) -> WeightsFile:
+    """Return the weights of any network of an exported system.
 
     Args:
         folder: An exported generator.
-        name: As the system names it, e.g. `discriminator`; the sampled network has its own name.
+        name: As the system names it, e.g. `discriminator`; None: the network that is sampled.
 
     Raises:
-        HarnessError: The folder is missing, foreign or corrupt, or holds no such network.
+        HarnessError: The folder is missing or foreign, or holds no such network.
     """
     spec = _read_spec(folder)
     sampled = system_of(spec.config).sampled(parse_config(spec.config, str(folder / SPEC_FILE)))
-    there = {sampled: (WEIGHTS_FILE, spec.weights_sha256)}
-    there |= {each: (network_file(each), sha256) for each, sha256 in spec.others.items()}
+    there = {sampled: WeightsFile(folder / WEIGHTS_FILE, spec.weights_sha256)}
+    for each, sha256 in spec.others.items():
+        there[each] = WeightsFile(folder / network_file(each), sha256)
+    name = sampled if name is None else name
     if name not in there:
         raise HarnessError(f"{folder} holds no network {name!r}, only {', '.join(there)}")
-    file, sha256 = there[name]
-    try:
-        return safetensors.torch.load(_read_weights(folder / file, sha256))
-    except safetensors.SafetensorError as error:
-        raise _unfit(folder / file, error) from None
+    return there[name]
+
+
+def load_network(folder: Path, name: str) -> dict[str, Tensor]:
+    """Return the weights by name of any network of an exported system (see `find_network`)."""
+    return find_network(folder, name).read()
 
 
 def generator_files(folder: Path) -> set[str]:

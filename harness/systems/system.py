@@ -138,10 +138,7 @@ class System(abc.ABC, Generic[C]):
         Raises:
             HarnessError: A class is given, and samples of a chosen class are not what it makes.
         """
-        if label is not None:
-            raise HarnessError(
-                f"system = {config.system!r} with these settings makes no samples of a chosen class"
-            )
+        refuse_label(config, label)
         # A system whose inputs are others says so.
         return (torch.randn(num, config.latent_dim, generator=generator),)  # type: ignore[attr-defined]
 
@@ -149,6 +146,11 @@ class System(abc.ABC, Generic[C]):
     def asked_classes(cls, config: C, inputs: tuple[Tensor, ...]) -> Tensor | None:
         """Return the classes (N,) int64 that inputs ask for; None where they ask for none."""
         return None
+
+    @classmethod
+    def sources(cls, config: C) -> dict[str, str]:
+        """Return key of a setting -> SHA-256 of the weights that it names, for the record."""
+        return {}
 
     @classmethod
     def num_parameters(cls, config: C, facts: Facts) -> dict[str, int]:
@@ -194,6 +196,14 @@ class System(abc.ABC, Generic[C]):
             buffer.copy_(saved["buffers"][name])
         self.random.load_state_dict(saved["streams"])
         self.counts = dict(saved["counts"])
+
+
+def refuse_label(config: TrainConfig, label: int | None) -> None:
+    """Raise HarnessError if a class is asked of a system that makes none on demand."""
+    if label is not None:
+        raise HarnessError(
+            f"system = {config.system!r} with these settings makes no samples of a chosen class"
+        )
 
 
 SYSTEMS: Registry[type[System[Any]]] = Registry("system")

@@ -31,7 +31,7 @@ from harness.run.runner import PICTURES
 from harness.systems import TrainConfig, load_generator, system_of
 
 REPRODUCIBLE = ("finished", "collapsed", "diverged")
-NOT_CONFIG = ("level.", "parameters.", "evaluate.")
+NOT_CONFIG = ("level.", "parameters.", "sha256.", "evaluate.")
 EXECUTION = ("device", "threads", "precision")
 PROTOCOL = ("extractor", "samples", "times", "kid_subsets")
 TIMED = ("train/images_per_second", "progress/train_seconds", "system/")
