@@ -13,9 +13,14 @@ from harness.study.presets import list_presets
 from harness.study.study import ConfirmConfig, SearchConfig, StudyConfig
 from harness.systems import SYSTEMS, Budget
 from harness.systems.architectures import ARCHITECTURES
+from harness.systems.gan.augment import AUGMENTATIONS
+from harness.systems.gan.conditional import CONDITIONINGS
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
+from harness.systems.gan.prior import PRIORS
+from harness.systems.initialise import INITIALISATIONS
 from harness.systems.layers import ACTIVATIONS, NORMS
+from harness.systems.optimizers import OPTIMIZERS, SCHEDULES
 
 
 def _fields(model: type[BaseModel]) -> Callable[[], dict[str, str]]:
@@ -36,6 +41,12 @@ CATALOGUE: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
     "losses": ("values of loss, and variants by themselves", LOSSES.describe),
     "penalties": ("values of penalty", PENALTIES.describe),
     "architectures": ("values of architecture", ARCHITECTURES.describe),
+    "conditionings": ("values of conditioning", CONDITIONINGS.describe),
+    "priors": ("values of prior", PRIORS.describe),
+    "augmentations": ("what augment and augment_reals join with +", AUGMENTATIONS.describe),
+    "optimizers": ("values of optimizer, g_optimizer and d_optimizer", OPTIMIZERS.describe),
+    "schedules": ("values of schedule, g_schedule and d_schedule", SCHEDULES.describe),
+    "initialisations": ("values of g_init and d_init", INITIALISATIONS.describe),
     "norms": ("values of g_norm and d_norm", NORMS.describe),
     "activations": ("values of g_activation and d_activation", ACTIVATIONS.describe),
     "datasets": ("values of dataset", _datasets),
