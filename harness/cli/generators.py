@@ -55,6 +55,9 @@ def sample(
     output: Annotated[Path, typer.Option("--output", "-o", help="A .png grid or .npz array.")],
     num_samples: Annotated[int, typer.Option("-n", "--num-samples", min=1)] = 64,
     seed: Annotated[int, typer.Option(min=0, help="One seed, one set of samples.")] = 0,
+    label: Annotated[
+        int | None, typer.Option("--class", help="Samples of this class only.")
+    ] = None,
     plugins: Plugins = None,
 ) -> None:
     """Draw samples from an exported generator."""
@@ -62,8 +65,9 @@ def sample(
     from harness.results.export import sample as draw
 
     check_sample_file(output)
-    write_samples(draw(folder, num_samples, seed), output)
-    print(f"{num_samples} samples of seed {seed}: {output}")
+    write_samples(draw(folder, num_samples, seed, label=label), output)
+    of_class = "" if label is None else f" of class {label}"
+    print(f"{num_samples} samples{of_class} of seed {seed}: {output}")
 
 
 def score(
