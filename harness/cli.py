@@ -177,7 +177,7 @@ def train(
 
     if precision not in ("auto", "float32", "bfloat16"):
         raise unknown_name("--precision", precision, ["auto", "float32", "bfloat16"])
-    values: dict[str, Any] = dict(load_preset(preset)) if preset else {}
+    values = load_preset(preset).for_one_run() if preset else {}
     evaluate: dict[str, Any] = {}
     for text in settings or []:
         key, value = parse_assignment(text)
