@@ -583,7 +583,9 @@ def _dry_run(
         f"{plan['device']} with {plan['threads']} thread(s) each, in {plan['precision']}"
         + (f" ({plan['precision_reason']})" if plan["precision_reason"] else "")
     )
-    print(f"metric {plan['metric']}, least attainable p {plan['smallest_p']:.2g}")
+    least = plan["smallest_p"]
+    ranked = "nothing is ranked" if least is None else f"least attainable p {least:.2g}"
+    print(f"metric {plan['metric']}, {ranked}")
 
 
 if __name__ == "__main__":

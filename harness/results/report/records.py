@@ -244,7 +244,7 @@ def _extractor(runs: Sequence[RunRecord]) -> str:
 def merge(studies: Sequence[StudyRecords]) -> StudyRecords:
     """Return one study's records as they are, or several as one whose arms are named `STUDY: arm`.
 
-    The first study's question and baseline lead.
+    The first study's question and baseline lead; nothing is ranked where one study ranks nothing.
     """
     if len(studies) == 1:
         return studies[0]
@@ -265,8 +265,11 @@ def merge(studies: Sequence[StudyRecords]) -> StudyRecords:
         for arm, shares in records.importances.items()
     }
     name = "+".join(records.name for records in studies)
+    descriptive = any(records.study.descriptive for records in studies)
+    study = first.study.model_copy(update={"descriptive": descriptive})
     return replace(
         first,
+        definition=first.definition.model_copy(update={"study": study}),
         name=name,
         states=states,
         runs=runs,
