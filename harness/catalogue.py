@@ -9,8 +9,10 @@ from pydantic import BaseModel
 from harness.data import DATASETS
 from harness.evaluate import EvaluateConfig
 from harness.evaluate.metric import describe_figures
-from harness.study.presets import list_presets
-from harness.study.study import ConfirmConfig, SearchConfig, StudyConfig
+from harness.study.budget import PresetBudget
+from harness.study.phases import ConfirmConfig, SearchConfig
+from harness.study.presets import list_deviations, list_presets
+from harness.study.study import StudyConfig
 from harness.systems import SYSTEMS, Budget
 from harness.systems.architectures import ARCHITECTURES
 from harness.systems.gan.augment import AUGMENTATIONS
@@ -23,10 +25,11 @@ from harness.systems.layers import ACTIVATIONS, NORMS
 from harness.systems.optimizers import OPTIMIZERS, SCHEDULES
 
 
-def _fields(model: type[BaseModel]) -> Callable[[], dict[str, str]]:
+def _fields(*models: type[BaseModel]) -> Callable[[], dict[str, str]]:
     def describe() -> dict[str, str]:
         return {
             name: " ".join((field.description or "").split())
+            for model in models
             for name, field in model.model_fields.items()
         }
 
@@ -51,6 +54,7 @@ CATALOGUE: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
     "activations": ("values of g_activation and d_activation", ACTIVATIONS.describe),
     "datasets": ("values of dataset", _datasets),
     "presets": ("values of preset", list_presets),
+    "deviations": ("where presets differ from what was published", list_deviations),
     "metrics": ("what runs are scored by", describe_figures),
     "systems": ("values of system", SYSTEMS.describe),
     **{
@@ -63,6 +67,6 @@ CATALOGUE: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
     "study": ("tables and keys of a study file", _fields(StudyConfig)),
     "search": ("keys of [search]", _fields(SearchConfig)),
     "confirm": ("keys of [confirm]", _fields(ConfirmConfig)),
-    "budget": ("keys of [budget]", _fields(Budget)),
+    "budget": ("keys of [budget]", _fields(Budget, PresetBudget)),
     "evaluate": ("keys of [evaluate]", _fields(EvaluateConfig)),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tomllib
@@ -173,6 +174,28 @@ def stamp(monkeypatch: pytest.MonkeyPatch) -> type[Stamp]:
     monkeypatch.setattr(SYSTEMS, "_entries", dict(SYSTEMS._entries))
     monkeypatch.setattr(SYSTEMS, "_descriptions", dict(SYSTEMS._descriptions))
     return system(Stamp)
+
+
+@pytest.fixture
+def add_preset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Return a function that makes a preset; none that ship are found beside these."""
+    folder = tmp_path / "presets"
+    folder.mkdir()
+    monkeypatch.setattr("harness.study.presets.FOLDER", folder)
+
+    def add(name: str, /, **content: Any) -> None:
+        preset = {"description": f"System {name}", "settings": {}} | content
+        lines = [f"{key} = {_toml(value)}" for key, value in preset.items()]
+        (folder / f"{name}.toml").write_text("\n".join(lines))
+
+    return add
+
+
+def _toml(value: Any) -> str:
+    """Spell a value; lists, numbers and strings are spelt as in JSON."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + "}"
+    return json.dumps(value)
 
 
 @pytest.fixture(scope="session")

@@ -125,7 +125,9 @@ def _dry_run(
         f"{plan['device']} with {plan['threads']} thread(s) each, in {plan['precision']}"
         + (f" ({plan['precision_reason']})" if plan["precision_reason"] else "")
     )
-    print(f"metric {plan['metric']}, least attainable p {plan['smallest_p']:.2g}")
+    least = plan["smallest_p"]
+    ranked = "nothing is ranked" if least is None else f"least attainable p {least:.2g}"
+    print(f"metric {plan['metric']}, {ranked}")
 
 
 def train(
@@ -151,7 +153,7 @@ def train(
 
     if precision not in ("auto", "float32", "bfloat16"):
         raise unknown_name("--precision", precision, ["auto", "float32", "bfloat16"])
-    values: dict[str, Any] = dict(load_preset(preset)) if preset else {}
+    values = load_preset(preset).for_one_run() if preset else {}
     evaluate: dict[str, Any] = {}
     for text in settings or []:
         key, value = parse_assignment(text)

@@ -63,7 +63,8 @@ def export_best(name: str, folder: Path, workspace: Workspace, arm: str | None =
         arm: Only this arm; None: any.
 
     Raises:
-        HarnessError: Unknown study or arm, no confirm run with a score yet, or a folder in the way.
+        HarnessError: Unknown study or arm, no arm named of a descriptive study, no confirm run with
+            a score yet, or a folder in the way.
     """
     opened = open_study(name, workspace)
     definition, study = opened.definition, opened.study
@@ -71,6 +72,11 @@ def export_best(name: str, folder: Path, workspace: Workspace, arm: str | None =
     states = opened.board.states()
     if arm is not None and arm not in [state.arm.name for state in states]:
         raise unknown_name("arm", arm, [state.arm.name for state in states])
+    if study.descriptive and arm is None and len(states) > 1:
+        raise HarnessError(
+            f"study {name!r} is descriptive, so no arm of it is best: choose one with --arm "
+            f"({', '.join(state.arm.name for state in states)})"
+        )
     runs = [
         (record, state.arm.name)
         for state in states

@@ -53,7 +53,8 @@ class Analysis:
         records: The runs it rests on.
         summary: Arms, comparisons and answer, the same as `harness status` shows.
         arms: One per arm, in the study's order.
-        contrasts: Every other arm against the baseline: the primary tests.
+        contrasts: Every other arm against the baseline: the primary tests; empty, as all below, of
+            a descriptive study.
         pairs: All pairs, exploratory; empty for two arms or more than six.
         effects: Marginal effects; empty for a single factor.
         interactions: Likewise.
@@ -134,13 +135,13 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
     contrasts = tuple(
         _contrast(test, by_name[test.arm], by_name[test.baseline]) for test in summary.comparisons
     )
-    crossed = {} if baseline else records.study.factors
+    crossed = {} if baseline or summary.unranked else records.study.factors
     return Analysis(
         records=records,
         summary=summary,
         arms=arms,
         contrasts=contrasts,
-        pairs=_pairs(arms, summary.figure),
+        pairs=() if summary.unranked else _pairs(arms, summary.figure),
         effects=marginal_effects(arms, crossed, records.study.baseline_levels),
         interactions=interactions(arms, crossed, records.study.baseline_levels),
     )

@@ -26,13 +26,14 @@ def notices(analysis: Analysis) -> list[str]:
             f"trials and {sum(r.is_done for r in confirm)} of {expected} confirm runs have ended. "
             "All figures are those so far."
         )
+    rank = "the median counts them as worst" if summary.unranked else "they rank worst in all tests"
     for arm in analysis.arms:
         lost = len(arm.confirm) - len(arm.scored)
         if lost:
             kinds = sorted({run.outcome for run in arm.confirm} - set(SCORED))
             found.append(
                 f"{lost} of {len(arm.confirm)} confirm runs of {arm.name} have no score "
-                f"({', '.join(kinds)}); they rank worst in all tests."
+                f"({', '.join(kinds)}); {rank}."
             )
         if arm.share("collapsed").count:
             share = arm.share("collapsed")

@@ -10,6 +10,7 @@ from harness.evaluate.metric import Figure, figure_of
 from harness.results.report.analysis import Analysis
 from harness.results.report.records import RunRecord, StudyRecords, budget_text
 from harness.results.spelling import assignments, number
+from harness.study.presets import load_preset
 from harness.study.space import Range
 from harness.study.study import Arm
 
@@ -34,11 +35,13 @@ def _study_methods(records: StudyRecords, *, joint: bool) -> str:
         f"{sizes.get('train', 0):,} training, {sizes.get('validation', 0):,} validation and "
         f"{sizes.get('test', 0):,} test images, kept apart from each other."
     )
+    baseline = "nothing is ranked" if study.descriptive else f"baseline {study.baseline_arm}"
     text.append(
-        f"Arms: {_listed(arms)}; baseline {study.baseline_arm}. "
+        f"Arms: {_listed(arms)}; {baseline}. "
         + (f"The same in all arms: {assignments(study.fixed)}. " if study.fixed else "")
         + "All other settings are in runs.csv."
     )
+    text += [_describe_preset(name) for name in dict.fromkeys(arm.preset for arm in arms) if name]
     if tuned := [arm for arm in arms if arm.space]:
         trials = study.num_trials or "all grid points as"
         seeds = study.search.seeds
@@ -55,6 +58,11 @@ def _study_methods(records: StudyRecords, *, joint: bool) -> str:
         f"{budget_text(records)} each, no pruning. A run's score is its last evaluation."
     )
     return " ".join(filter(None, text))
+
+
+def _describe_preset(name: str) -> str:
+    preset = load_preset(name)
+    return " ".join((f"Preset {name}: {preset.description}.", *preset.deviations))
 
 
 def _spaces(arms: Sequence[Arm]) -> str:
@@ -111,6 +119,12 @@ def _own_facts(figure: Figure, facts: Mapping[str, str]) -> dict[str, str]:
 
 def _statistics(analysis: Analysis) -> str:
     label = analysis.figure.label
+    if analysis.summary.unranked:
+        return (
+            f"Statistics: {analysis.summary.unranked[0].lower()}{analysis.summary.unranked[1:]}, "
+            "and nothing is tested. Intervals are at 95 %: Wilson's for shares, percentile "
+            "bootstrap (10,000 resamples of runs) for interquartile means."
+        )
     return (
         f"Statistics: arms are compared unpaired on test {label}; what equal seeds may share, "
         "such as the order of the data, the tests do not use. The primary test is the exact "

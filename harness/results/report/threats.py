@@ -40,6 +40,12 @@ def threats(analysis: Analysis, curves: Curves) -> list[str]:
 def _few_seeds(analysis: Analysis) -> Iterator[str]:
     sizes = [len(arm.confirm) for arm in analysis.arms if arm.confirm]
     if sizes and min(sizes) < FEW_SEEDS:
+        if analysis.summary.unranked:
+            yield (
+                f"Few seeds: {min(sizes)} run{'s' * (min(sizes) > 1)} in an arm; how much its "
+                "scores vary over seeds is hardly known."
+            )
+            return
         least = sorted(sizes)[:2]
         p_value = smallest_p(least[0], least[-1])
         yield (
@@ -50,6 +56,9 @@ def _few_seeds(analysis: Analysis) -> Iterator[str]:
 
 
 def _still_improving(analysis: Analysis, curves: Curves) -> Iterator[str]:
+    may = "may change the order of the arms"
+    if analysis.summary.unranked:
+        may = "may better it"
     for arm in analysis.arms:
         changes, share = [], LATE
         for run in arm.scored:
@@ -65,7 +74,7 @@ def _still_improving(analysis: Analysis, curves: Curves) -> Iterator[str]:
             yield (
                 f"Budget: the validation {arm.figure.label} of {arm.name} was still improving, by "
                 f"{-100 * change:.0f} % (median) after {100 * share:.0f} % of the training; a "
-                "longer budget may change the order of the arms."
+                f"longer budget {may}."
             )
 
 
@@ -106,6 +115,7 @@ def _failure_rates(analysis: Analysis) -> Iterator[str]:
             f"Unequal losses in the search (trials without a score: {listed}): arms chose among "
             "unequal numbers of scored settings."
         )
+    tests = "" if analysis.summary.unranked else " and tests"
     rates = {
         arm.name: 1 - len(arm.scored) / len(arm.confirm) for arm in analysis.arms if arm.confirm
     }
@@ -113,7 +123,7 @@ def _failure_rates(analysis: Analysis) -> Iterator[str]:
         listed = ", ".join(f"{name} {100 * rate:.0f} %" for name, rate in rates.items())
         yield (
             f"Unequal failure rates of confirm runs ({listed}): means are over the surviving runs "
-            "and flatter the arms that fail; read medians and tests."
+            f"and flatter the arms that fail; read medians{tests}."
         )
 
 
@@ -133,7 +143,8 @@ def _compute(analysis: Analysis) -> Iterator[str]:
 
 def _search_noise(analysis: Analysis) -> Iterator[str]:
     if not any(arm.search for arm in analysis.arms):
-        yield "Nothing was tuned: the arms are compared at their given settings only."
+        done = "shown" if analysis.summary.unranked else "compared"
+        yield f"Nothing was tuned: the arms are {done} at their given settings only."
         return
     counts = [len(arm.state.search) for arm in analysis.arms]
     if len(set(counts)) > 1:
