@@ -120,7 +120,7 @@ class GANConfig(_Networks):  # type: ignore[misc]
         if self.penalty != "none" and d_settings.norm == "batch":
             raise ValueError(
                 f"d_norm = 'batch' with penalty = {self.penalty!r}: batch norm mixes samples, so "
-                "D has no per-sample gradients; use 'none', 'layer', 'instance', 'group', 'spectral'"
+                "D has no per-sample gradients; use none, layer, instance, group or spectral"
             )
         if self.penalty == "none" and self.penalty_weight is not None:
             raise ValueError(
