@@ -15,8 +15,8 @@ from harness.evaluate import EvaluateConfig
 from harness.plugins import check_plugins, plugin_hashes, plugin_sources
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
-from harness.results.statistics import smallest_p
 from harness.results.continuing import check_defaults
+from harness.results.statistics import smallest_p
 from harness.results.summary import StudySummary, summarise
 from harness.run.bench import Bench, run_params
 from harness.run.execution import Execution, cpu_threads, resolve_device, resolve_threads
