@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError, create_model, model
 from harness.config import Count, Fraction, NonNegative, Positive
 from harness.data import Facts
 from harness.errors import HarnessError
+from harness.systems.blocks import group_size
 from harness.systems.gan.augment import check_augmentation, needs_colour
 from harness.systems.gan.conditional import CONDITIONINGS
 from harness.systems.gan.losses import LOSSES
@@ -131,6 +132,12 @@ class GANConfig(_Networks):  # type: ignore[misc]
             raise ValueError(
                 f"pack = {self.pack}: batch_size = {self.batch_size} must be a multiple of it, at "
                 "least twice as large"
+            )
+        num_judged = self.batch_size // self.pack
+        if d_settings.minibatch_std and group_size(num_judged) == 1:
+            raise ValueError(
+                f"d_minibatch_std = True: D judges {num_judged} at once, which no group of 2 to 4 "
+                "divides; set batch_size to a multiple of 4"
             )
         if self.pack > 1 and self.conditioning != "none":
             raise ValueError(f"pack = {self.pack}: packs of images of several classes have none")
