@@ -72,7 +72,7 @@ class GANConfig(_Networks):  # type: ignore[misc]
     """G's learning rate."""
     d_lr: Positive = 2e-4
     """D's learning rate."""
-    average: Annotated[int, Field(ge=0)] = 0
+    average: Annotated[int, Field(ge=0)] = 20_000
     """Half-life of the moving average of G that is sampled, in images that G made; 0: none."""
     g_from: str | None = None
     """Folder of an exported generator whose weights G starts from."""
@@ -104,6 +104,7 @@ class GANConfig(_Networks):  # type: ignore[misc]
         """Fill in what depends on other settings, so that a config is complete."""
         if not isinstance(data, dict):
             return data
+        data = {**cls.architecture_of(data).gan_defaults, **data}
         if data.get("penalty", "none") != "none" and data.get("penalty_weight") is None:
             data = {**data, "penalty_weight": DEFAULT_PENALTY_WEIGHT}
         shared = {key: data[key] for key in OptimizerSettings.model_fields if key in data}
