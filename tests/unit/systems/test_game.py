@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from harness.config import parse
 from harness.data import Batch, Facts
 from harness.systems import draw_inputs, generate
+from harness.systems.architectures import ARCHITECTURES
 from harness.systems.gan import GAN, GANConfig
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
@@ -356,7 +357,10 @@ def test_defaults_given_explicitly_are_the_same_bits(
         for key, field in GANConfig.model_fields.items()
         if field.default is not None and key not in SMALL and not field.is_required()
     }
-    defaults |= {"g_init": silent.config.g_init, "d_init": silent.config.d_init}
+    pair = ARCHITECTURES[architecture]
+    defaults |= {f"g_{key}": value for key, value in pair.generator_defaults.items()}
+    defaults |= {f"d_{key}": value for key, value in pair.discriminator_defaults.items()}
+    defaults |= {**pair.gan_defaults, **SMALL}
     assert {"average", "pack", "smooth_real", "augment", "schedule", "d_residual"} <= set(defaults)
     told = game(**defaults | {"architecture": architecture})
     complete = GAN(parse(GANConfig, silent.config.model_dump(), "test"), FACTS, CPU)
