@@ -5,15 +5,13 @@ from __future__ import annotations
 import pytest
 
 from harness.catalogue import CATALOGUE
-from harness.config import parse
 from harness.data import DATASETS
 from harness.evaluate import EvaluateConfig
 from harness.registry import Registry
 from harness.study.presets import list_presets, load_preset
 from harness.study.study import ConfirmConfig, SearchConfig, StudyConfig
-from harness.systems import SYSTEMS, Budget
+from harness.systems import SYSTEMS, Budget, parse_config
 from harness.systems.architectures import ARCHITECTURES
-from harness.systems.gan import GANConfig
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
 from harness.systems.layers import ACTIVATIONS, NORMS
@@ -75,7 +73,7 @@ def test_something_registered_later_is_listed_too(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("name", list_presets())
 def test_presets_are_possible(name: str) -> None:
     assert name in CATALOGUE["presets"][1]()
-    config = parse(GANConfig, load_preset(name), f"preset {name}")
+    config = parse_config(load_preset(name), f"preset {name}")
     given = config.model_dump(include=set(load_preset(name)))
     assert given == load_preset(name)
     assert not {"seed", "budget", "dataset"} & set(load_preset(name))

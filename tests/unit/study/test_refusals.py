@@ -141,7 +141,7 @@ def test_a_question_and_a_budget_are_required(minimal: Any) -> None:
             {"fixed": {"d_norm": "batch"}, "compare": {"penalty": ["none", "r1"]}},
             ["penalty=none"],
             "penalty=r1",
-            ["d_norm = 'batch'", "penalty = 'r1'", "'none', 'layer' or 'spectral'"],
+            ["d_norm = 'batch'", "penalty = 'r1'", "'none', 'layer', 'group' or 'spectral'"],
         ),
         (
             {"compare": {"architecture": ["mlp", "dcc"]}},
