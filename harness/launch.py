@@ -277,7 +277,9 @@ def preview(
         **execution.model_dump(),
         "precision_reason": reason,
         "metric": bench.metric,
-        "smallest_p": smallest_p(study.confirm.seeds, study.confirm.seeds),
+        "smallest_p": None
+        if study.descriptive
+        else smallest_p(study.confirm.seeds, study.confirm.seeds),
     }
 
 

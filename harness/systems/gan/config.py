@@ -119,8 +119,8 @@ class GANConfig(_Networks):  # type: ignore[misc]
         d_settings = self.d_settings
         if self.penalty != "none" and d_settings.norm == "batch":
             raise ValueError(
-                f"d_norm = 'batch' with penalty = {self.penalty!r}: batch norm mixes samples, so D "
-                "has no per-sample gradients; use d_norm = 'none', 'layer', 'group' or 'spectral'"
+                f"d_norm = 'batch' with penalty = {self.penalty!r}: batch norm mixes samples, so "
+                "D has no per-sample gradients; use 'none', 'layer', 'instance', 'group', 'spectral'"
             )
         if self.penalty == "none" and self.penalty_weight is not None:
             raise ValueError(

@@ -17,10 +17,10 @@ from harness.config import parse
 from harness.data import Facts
 from harness.errors import HarnessError
 from harness.randomness import seeded
-from harness.systems import load_generator, save_generator
+from harness.systems import load_generator, load_network, save_generator
 from harness.systems.architectures import ARCHITECTURES
 from harness.systems.gan import GANConfig
-from harness.systems.generator import SPEC_FILE, WEIGHTS_FILE
+from harness.systems.generator import SPEC_FILE, WEIGHTS_FILE, generator_files
 from harness.systems.layers import NORMS
 from harness.systems.pairs import build_generator
 
@@ -311,3 +311,28 @@ def test_loading_a_generator_executes_no_pickled_code(
     replace_weights(folder, file.read_bytes())
     assert f"does not fit {SPEC_FILE}" in refusal(folder)
     assert not mark.exists()
+
+
+# Other networks beside it.
+
+
+def test_exports_that_name_no_other_networks_are_read(folder: Path) -> None:
+    spec = json.loads((folder / SPEC_FILE).read_text())
+    assert spec.pop("others") == {}
+    (folder / SPEC_FILE).write_text(json.dumps(spec))
+    expected = load_generator(folder)[0].state_dict()
+    assert load_generator(folder)[1].others == {}
+    weights = load_network(folder, "generator")
+    assert all(torch.equal(weights[key], expected[key]) for key in expected)
+    with pytest.raises(HarnessError, match="no network 'discriminator', only generator"):
+        load_network(folder, "discriminator")
+    assert generator_files(folder) == {SPEC_FILE, WEIGHTS_FILE}
+    downgrade(folder)
+    assert sorted(load_network(folder, "generator")) == sorted(expected)
+    assert generator_files(folder) == {SPEC_FILE, WEIGHTS_FILE}
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"others": 3}', b'{"others": [1]}'])
+def test_files_of_a_folder_that_describes_nothing(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / SPEC_FILE).write_bytes(content)
+    assert {SPEC_FILE, WEIGHTS_FILE} <= generator_files(tmp_path)

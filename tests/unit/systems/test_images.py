@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from harness.config import parse
 from harness.data import Facts
+from harness.errors import HarnessError
 from harness.randomness import seeded
-from harness.systems import draw_inputs, generate
+from harness.systems import (
+    System,
+    TrainConfig,
+    draw_inputs,
+    generate,
+    is_conditional,
+    save_generator,
+)
 from harness.systems.gan import GANConfig
 from harness.systems.generator import SAMPLES_PER_PASS
 from harness.systems.pairs import build_generator
@@ -125,3 +136,49 @@ def test_several_inputs_are_split_alike() -> None:
     first, second = draw(1003, 2, seed=0) / 8, draw(1003, 2, seed=1) / 8
     images = generate(Sum(), (first, second))
     assert torch.equal(images, generate(Echo(), (first + second,)))
+
+
+# Samples of a class.
+
+
+def stamp_config(stamp: type[System[Any]], **settings: Any) -> TrainConfig:
+    return parse(stamp.Config, {"system": "stamp", "dataset": "digits"} | settings, "test")
+
+
+def test_a_class_may_be_chosen(stamp: type[System[Any]]) -> None:
+    config = stamp_config(stamp)
+    latents, mixed = draw_inputs(config, FACTS, 50, seed=3)
+    assert len(mixed.unique()) > 5
+    same_latents, classes = draw_inputs(config, FACTS, 50, seed=3, label=7)
+    assert torch.equal(latents, same_latents)
+    assert classes.tolist() == [7] * 50
+    assert is_conditional(config, FACTS)
+    assert torch.equal(stamp.asked_classes(config, (latents, mixed)), mixed)
+
+
+@pytest.mark.parametrize("label", [-1, 10, 99])
+def test_a_class_that_the_data_lack(stamp: type[System[Any]], label: int) -> None:
+    with pytest.raises(HarnessError, match=rf"^class {label}: allowed are 0 to 9$"):
+        draw_inputs(stamp_config(stamp), FACTS, 5, seed=0, label=label)
+
+
+@pytest.mark.parametrize("label", [3, 99])
+def test_a_class_of_a_system_that_makes_none(stamp: type[System[Any]], label: int) -> None:
+    for config in (
+        parse(GANConfig, SMALL, "test"),
+        stamp_config(stamp, conditional=False),
+    ):
+        assert not is_conditional(config, FACTS)
+        words = f"system = '{config.system}' with these settings makes no samples of a chosen class"
+        with pytest.raises(HarnessError, match=f"^{words}$"):
+            draw_inputs(config, FACTS, 5, seed=0, label=label)
+
+
+def test_a_description_passes_the_class_on(stamp: type[System[Any]], tmp_path: Path) -> None:
+    config = stamp_config(stamp)
+    network = stamp(config, FACTS, torch.device("cpu")).networks["average"]
+    spec = save_generator(tmp_path, network, config, FACTS)
+    assert spec.is_conditional
+    assert spec.draw_inputs(4, seed=0, label=2)[1].tolist() == [2] * 4
+    with pytest.raises(HarnessError, match="allowed are 0 to 9"):
+        spec.draw_inputs(4, seed=0, label=10)
