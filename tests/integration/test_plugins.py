@@ -229,8 +229,8 @@ ARCHITECTURES.add(
     Architecture(
         generator=build,
         discriminator=build,
-        defaults={"g_width": 4, "g_depth": 1, "d_width": 4, "d_depth": 1},
-        complaint=lambda settings, sample_shape: None,
+        generator_defaults={"width": 4, "depth": 1},
+        discriminator_defaults={"width": 4, "depth": 1},
     ),
     "Cannot be built",
 )

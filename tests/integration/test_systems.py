@@ -31,11 +31,16 @@ GAN: dict[str, Any] = {
     "g_width": 4,
     "d_width": 4,
 }
-VAE: dict[str, Any] = {"system": "vae", "latent_dim": 4, "width": 8}
+VAE: dict[str, Any] = {
+    "system": "vae",
+    "latent_dim": 4,
+    "encoder_width": 8,
+    "decoder_width": 8,
+}
 VARIANTS: dict[str, Any] = {
     "pair": {**GAN, "space": {"g_lr": {"low": 1e-4, "high": 1e-2, "log": True}}},
     "bernoulli": {**VAE, "space": {"lr": {"low": 1e-4, "high": 1e-2, "log": True}}},
-    "gaussian": {**VAE, "decoder": "gaussian", "space": {"lr": [1e-3, 1e-2]}},
+    "gaussian": {**VAE, "likelihood": "gaussian", "space": {"lr": [1e-3, 1e-2]}},
 }
 STUDY = {
     "question": "Does a VAE beat a GAN?",

@@ -5,19 +5,18 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 import harness.run.precision
 from harness.data import Batch, Facts, Part
 from harness.run.precision import Choice, choose_precision, has_bfloat16_units, layer_errors
 from harness.systems import Precision, TrainConfig
-from harness.systems.architectures import ARCHITECTURES, Architecture
+from harness.systems.architectures import ARCHITECTURES
 from harness.systems.gan import GAN, GANConfig
 
 CPU = torch.device("cpu")
@@ -92,19 +91,12 @@ def architecture() -> Iterator[Callable[[type[nn.Linear]], str]]:
     mlp = ARCHITECTURES["mlp"]
 
     def register(layer: type[nn.Linear]) -> str:
-        def discriminator(settings: Any, shape: Any) -> nn.Module:
-            net = mlp.discriminator(settings.model_copy(update={"norm": "none"}), shape)
+        def discriminator(settings: Any, shape: Any, num_outputs: int) -> nn.Module:
+            net = mlp.discriminator(settings, shape, num_outputs)
             net[-1].__class__ = layer
-            if settings.norm == "spectral":
-                spectral_norm(net[-1])
             return net
 
-        pair = Architecture(
-            generator=mlp.generator,
-            discriminator=discriminator,
-            defaults=mlp.defaults,
-            complaint=mlp.complaint,
-        )
+        pair = replace(mlp, discriminator=discriminator)
         ARCHITECTURES.add("strange", pair, "for a test")
         return "strange"
 

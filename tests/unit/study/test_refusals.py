@@ -178,7 +178,11 @@ def test_a_question_and_a_budget_are_required(minimal: Any) -> None:
             {"fixed": {"d_norm": "batch"}, "compare": {"penalty": ["none", "r1"]}},
             ["penalty=none"],
             "penalty=r1",
-            ["d_norm = 'batch'", "penalty = 'r1'", "'none', 'layer' or 'spectral'"],
+            [
+                "d_norm = 'batch'",
+                "penalty = 'r1'",
+                "use 'none', 'layer', 'instance', 'group', 'spectral'",
+            ],
         ),
         (
             {"compare": {"architecture": ["mlp", "dcc"]}},

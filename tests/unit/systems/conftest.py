@@ -1,4 +1,4 @@
-"""Small GANs and the batches that they are fed."""
+"""Small systems and the batches that they are fed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.data import Batch
-from harness.systems import System
+from harness.config import parse
+from harness.data import Batch, Batches, Facts, Part
+from harness.systems import SYSTEMS, Precision, System, TrainConfig
 from harness.systems.gan import GAN
 
+GREY = Facts(sample_shape=(1, 8, 8), num_classes=10)
 DEEP: dict[str, Any] = {"g_depth": 2, "d_depth": 2}
 
 
@@ -28,6 +30,54 @@ def _advance(system: System[Any], batches: Tensor) -> dict[str, Tensor]:
     measures = system.step(lambda: Batch(images=next(feed), labels=None), 0.0)
     assert next(feed, None) is None, "a batch was not taken"
     return measures
+
+
+class Small:
+    """Makes small systems of any kind, and random images for them."""
+
+    @staticmethod
+    def config(name: str, **changes: Any) -> TrainConfig:
+        """Return a system's config with small networks, whatever their sizes are called."""
+        sizes = {
+            key: 4 if key.endswith("width") else 3
+            for key in SYSTEMS[name].Config.model_fields
+            if key.endswith(("width", "latent_dim"))
+        }
+        settings = {"system": name, "dataset": "digits", "batch_size": 4}
+        budget = {"budget": {"images": 20}}
+        return parse(SYSTEMS[name].Config, settings | sizes | budget | changes, "test")
+
+    @staticmethod
+    def system(
+        name: str,
+        facts: Facts = GREY,
+        precision: Precision = "float32",
+        **changes: Any,
+    ) -> System[Any]:
+        """Return a system with that config."""
+        config = Small.config(name, **changes)
+        return SYSTEMS[name](config, facts, torch.device("cpu"), precision)
+
+    @staticmethod
+    def part(facts: Facts, num: int = 11) -> Part:
+        """Return random images, labelled where the data are."""
+        generator = torch.Generator().manual_seed(0)
+        shape = (num, *facts.sample_shape)
+        images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        labels = torch.arange(num) % facts.num_classes if facts.num_classes else None
+        return Part(images=images, labels=labels)
+
+    @staticmethod
+    def stream(system: System[Any]) -> Batches:
+        """Return batches of such images for a system."""
+        order = torch.Generator().manual_seed(1)
+        return Batches(Small.part(system.facts), system.config.batch_size, order)
+
+
+@pytest.fixture(scope="session")
+def small() -> type[Small]:
+    """Return what makes small systems."""
+    return Small
 
 
 @pytest.fixture(scope="session")

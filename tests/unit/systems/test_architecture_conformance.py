@@ -12,14 +12,17 @@ from harness.config import parse
 from harness.data import Batches, Facts, Part
 from harness.errors import HarnessError
 from harness.randomness import seeded
+from harness.systems import SYSTEMS
 from harness.systems.architectures import ARCHITECTURES
 from harness.systems.gan import GAN, GANConfig
 from harness.systems.layers import ACTIVATIONS, NORMS, Dropout
+from harness.systems.pairs import PairConfig, build_discriminator, build_generator
 
 CPU = torch.device("cpu")
 SHAPES = [(1, 8, 8), (3, 12, 12), (1, 28, 28), (3, 32, 32), (1, 8, 12)]
 SMALL = (1, 16, 16)
 LATENT_DIM = 6
+PAIRED = [SYSTEMS[name] for name in SYSTEMS if issubclass(SYSTEMS[name].Config, PairConfig)]
 
 pytestmark = pytest.mark.parametrize("name", list(ARCHITECTURES))
 
@@ -34,15 +37,14 @@ def pair(
     name: str, shape: tuple[int, int, int] = SMALL, **changes: Any
 ) -> tuple[nn.Module, nn.Module]:
     """Return a generator and a discriminator; skips where the pair refuses the shape."""
-    settings = config(name, **changes)
+    settings, facts = config(name, **changes), Facts(sample_shape=shape)
     try:
-        settings.check(Facts(sample_shape=shape))
+        settings.check(facts)
     except HarnessError as refused:
         pytest.skip(str(refused))
-    architecture = ARCHITECTURES[name]
     with seeded(1):
-        generator = architecture.generator(settings.g_settings, LATENT_DIM, shape)
-        return generator, architecture.discriminator(settings.d_settings, shape)
+        generator = build_generator(settings, facts)
+        return generator, build_discriminator(settings, settings.framed_shape(facts))
 
 
 def latents(num: int) -> Tensor:
@@ -52,12 +54,28 @@ def latents(num: int) -> Tensor:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_shapes_and_range(name: str, shape: tuple[int, int, int]) -> None:
     generator, discriminator = pair(name, shape)
+    framed = config(name).framed_shape(Facts(sample_shape=shape))
     for num in (2, 5):
-        images = generator(latents(num) * 100)
-        assert images.shape == (num, *shape)
+        images = generator.train()(latents(num) * 100)
+        assert images.shape == (num, *framed)
         assert images.dtype == torch.float32
         assert images.abs().max() <= 1
         assert discriminator(images).shape == (num, 1)
+        shown = generator.eval()(latents(num))
+        assert shown.shape == (num, *shape)
+        assert shown.std() > 0
+
+
+@pytest.mark.parametrize("num_outputs", [2, 11])
+def test_a_discriminator_gives_as_many_numbers_as_are_asked_for(
+    name: str, num_outputs: int
+) -> None:
+    settings = config(name)
+    shape = settings.framed_shape(Facts(sample_shape=SMALL))
+    discriminator = build_discriminator(settings, shape, num_outputs)
+    outputs = discriminator(torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)))
+    assert outputs.shape == (3, num_outputs)
+    assert (outputs.std(dim=1) > 0).all()
 
 
 def test_it_makes_some_of_the_usual_shapes(name: str) -> None:
@@ -85,10 +103,15 @@ def test_every_activation_works(name: str, chosen: str) -> None:
 
 
 def test_its_defaults_are_settings(name: str) -> None:
-    defaults = ARCHITECTURES[name].defaults
-    assert defaults.keys() <= GANConfig.model_fields.keys()
-    silent = parse(GANConfig, {"architecture": name}, "test").model_dump()
-    assert {key: silent[key] for key in defaults} == dict(defaults)
+    pair = ARCHITECTURES[name]
+    for system in PAIRED:
+        generating, judging = system.Config.prefixes
+        defaults = {f"{generating}{key}": value for key, value in pair.generator_defaults.items()}
+        defaults |= {f"{judging}{key}": each for key, each in pair.discriminator_defaults.items()}
+        defaults["pad_to"] = pair.pad_to
+        assert defaults.keys() <= system.Config.model_fields.keys()
+        silent = parse(system.Config, {"architecture": name}, "test").model_dump()
+        assert {key: silent[key] for key in defaults} == defaults
 
 
 def test_building_draws_from_the_run_alone(name: str) -> None:
@@ -100,15 +123,26 @@ def test_building_draws_from_the_run_alone(name: str) -> None:
         assert all(torch.equal(value, weights[key]) for key, value in one.state_dict().items())
 
 
-def test_only_batch_norm_may_mix_samples(name: str) -> None:
+@pytest.mark.parametrize("norm", [norm for norm in NORMS if norm != "batch"])
+def test_only_batch_norm_may_mix_samples(name: str, norm: str) -> None:
+    _, discriminator = pair(name, d_norm=norm)
+    shape = config(name).framed_shape(Facts(sample_shape=SMALL))
+    images = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    discriminator.eval()
+    alone = discriminator(images[:1])
+    assert torch.allclose(discriminator(images)[:1], alone, rtol=1e-4, atol=1e-6)
+
+
+def test_it_takes_some_norms_and_says_why_it_takes_no_others(name: str) -> None:
+    refused = {}
     for norm in NORMS:
-        if norm == "batch":
-            continue
-        _, discriminator = pair(name, d_norm=norm)
-        images = torch.rand(4, *SMALL, generator=torch.Generator().manual_seed(0)) * 2 - 1
-        discriminator.eval()
-        alone = discriminator(images[:1])
-        assert torch.allclose(discriminator(images)[:1], alone, rtol=1e-4, atol=1e-6)
+        try:
+            config(name, g_norm=norm, d_norm=norm).check(Facts(sample_shape=SMALL))
+        except HarnessError as error:
+            refused[norm] = str(error)
+    assert not {"none", "batch"} & set(refused)
+    for norm, reason in refused.items():
+        assert f"norm = {norm!r} with architecture = {name!r}: " in reason
 
 
 def test_training_draws_from_its_own_streams(name: str) -> None:

@@ -13,30 +13,46 @@ from harness.config import parse
 from harness.data import Facts
 from harness.errors import HarnessError
 from harness.randomness import seeded
-from harness.systems.architectures import ARCHITECTURES, NetworkSettings
 from harness.systems.convolutions import DoublingConv, ToImages
 from harness.systems.gan import GANConfig
 from harness.systems.layers import ACTIVATIONS, Dropout, activation
+from harness.systems.pairs import build_discriminator, build_generator
 
 NAMES = ["mlp", "dc"]
 LATENT_DIM = 6
 WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
-NORM_LAYERS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
+NORM_LAYERS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.GroupNorm,
+    nn.InstanceNorm2d,
+    nn.LayerNorm,
+)
 
 
-def settings(**changes: Any) -> NetworkSettings:
+def config(name: str, **changes: Any) -> GANConfig:
+    """Return a config in which both networks have the same settings."""
     base = {"width": 4, "depth": 2, "norm": "none", "activation": "relu", "dropout": 0.0}
-    return NetworkSettings(**base | changes)
+    both = {f"{own}_{key}": value for own in "gd" for key, value in (base | changes).items()}
+    return parse(GANConfig, {"architecture": name, "latent_dim": LATENT_DIM, **both}, "test")
+
+
+def generator(chosen: GANConfig, shape: tuple[int, int, int]) -> nn.Module:
+    with seeded(1):
+        return build_generator(chosen, Facts(sample_shape=shape))
+
+
+def discriminator(chosen: GANConfig, shape: tuple[int, int, int]) -> nn.Module:
+    with seeded(1):
+        return build_discriminator(chosen, shape)
 
 
 def make_g(name: str, shape: tuple[int, int, int] = (1, 8, 8), **changes: Any) -> nn.Module:
-    with seeded(1):
-        return ARCHITECTURES[name].generator(settings(**changes), LATENT_DIM, shape)
+    return generator(config(name, **changes), shape)
 
 
 def make_d(name: str, shape: tuple[int, int, int] = (1, 8, 8), **changes: Any) -> nn.Module:
-    with seeded(1):
-        return ARCHITECTURES[name].discriminator(settings(**changes), shape)
+    return discriminator(config(name, **changes), shape)
 
 
 def latents(num: int) -> Tensor:
@@ -80,11 +96,9 @@ def test_logits_are_not_squashed(name: str) -> None:
 
 
 def test_mlp_widths_double_in_g_and_mirror_in_d() -> None:
-    config = parse(GANConfig, {"architecture": "mlp"}, "test")
-    mlp = ARCHITECTURES["mlp"]
+    silent = parse(GANConfig, {"architecture": "mlp"}, "test")
     shape = (1, 28, 28)
-    g = mlp.generator(config.g_settings, config.latent_dim, shape)
-    d = mlp.discriminator(config.d_settings, shape)
+    g, d = generator(silent, shape), discriminator(silent, shape)
     assert num_outputs(g) == [256, 512, 1024, 784]
     assert num_outputs(d) == [1024, 512, 256, 1]
     assert layers(g, nn.Linear)[0].in_features == 100
@@ -92,10 +106,9 @@ def test_mlp_widths_double_in_g_and_mirror_in_d() -> None:
 
 
 def test_dc_channels_halve_in_g_and_double_in_d() -> None:
-    config = parse(GANConfig, {"architecture": "dc"}, "test")
-    dc = ARCHITECTURES["dc"]
-    g = dc.generator(config.g_settings, config.latent_dim, (3, 32, 32))
-    d = dc.discriminator(config.d_settings, (3, 32, 32))
+    silent = parse(GANConfig, {"architecture": "dc"}, "test")
+    shape = (3, 32, 32)
+    g, d = generator(silent, shape), discriminator(silent, shape)
     assert num_outputs(g) == [128 * 8 * 8, 64, 3]
     assert num_outputs(d) == [64, 128, 1]
     assert layers(d, nn.Linear)[0].in_features == 128 * 8 * 8
@@ -105,8 +118,9 @@ def test_dc_channels_halve_in_g_and_double_in_d() -> None:
 
 
 def test_dc_initialisation_follows_radford() -> None:
-    g = make_g("dc", (1, 32, 32), width=32, norm="batch")
-    d = make_d("dc", (1, 32, 32), width=32, norm="batch")
+    settings = {"architecture": "dc", "g_width": 32, "d_width": 32}
+    chosen = parse(GANConfig, settings | {"g_norm": "batch", "d_norm": "batch"}, "test")
+    g, d = generator(chosen, (1, 32, 32)), discriminator(chosen, (1, 32, 32))
     for layer in layers(g, WEIGHTED) + layers(d, WEIGHTED):
         assert layer.weight.std().item() == pytest.approx(0.02, rel=0.1)
         assert layer.weight.mean().item() == pytest.approx(0, abs=0.005)
@@ -160,8 +174,11 @@ def test_no_norm_means_none(name: str) -> None:
     [
         ("mlp", "batch", nn.BatchNorm1d),
         ("mlp", "layer", nn.LayerNorm),
+        ("mlp", "group", nn.GroupNorm),
         ("dc", "batch", nn.BatchNorm2d),
         ("dc", "layer", nn.GroupNorm),
+        ("dc", "group", nn.GroupNorm),
+        ("dc", "instance", nn.InstanceNorm2d),
     ],
 )
 def test_norm_layers_follow_hidden_layers(name: str, norm: str, kind: type[nn.Module]) -> None:
@@ -260,27 +277,27 @@ def test_dropout_is_there_only_on_request(make: Any, name: str) -> None:
 @pytest.mark.parametrize("player", ["g", "d"])
 def test_too_deep_a_network_is_refused_by_key_and_value(player: str) -> None:
     key = f"{player}_depth"
-    config = parse(GANConfig, {"dataset": "mnist", "architecture": "dc", key: 3}, "test")
+    chosen = parse(GANConfig, {"dataset": "mnist", "architecture": "dc", key: 3}, "test")
     with pytest.raises(HarnessError) as caught:
-        config.check(Facts(sample_shape=(1, 28, 28)))
+        chosen.check(Facts(sample_shape=(1, 28, 28)))
     message = str(caught.value)
     assert "\n" not in message
     for part in (f"{key} = 3", "'dc'", "divisible by 8", "28x28"):
         assert part in message
-    config.check(Facts(sample_shape=(1, 32, 32)))
+    chosen.check(Facts(sample_shape=(1, 32, 32)))
 
 
 @pytest.mark.parametrize("shape", [(1, 30, 28), (1, 28, 30)])
 @pytest.mark.parametrize("name", NAMES)
 def test_sides_must_be_multiples_of_four(name: str, shape: tuple[int, int, int]) -> None:
-    config = parse(GANConfig, {"dataset": "mnist", "architecture": name}, "test")
+    chosen = parse(GANConfig, {"dataset": "mnist", "architecture": name}, "test")
     with pytest.raises(HarnessError, match=f"multiples of 4, mnist has {shape[1]}x{shape[2]}"):
-        config.check(Facts(sample_shape=shape))
+        chosen.check(Facts(sample_shape=shape))
 
 
 def test_a_deep_mlp_fits_any_shape() -> None:
-    config = parse(GANConfig, {"architecture": "mlp", "g_depth": 7, "d_depth": 9}, "test")
-    config.check(Facts(sample_shape=(1, 28, 28)))
+    chosen = parse(GANConfig, {"architecture": "mlp", "g_depth": 7, "d_depth": 9}, "test")
+    chosen.check(Facts(sample_shape=(1, 28, 28)))
 
 
 def test_only_the_layer_that_makes_images_is_no_kernel_of_torchs_in_float32() -> None:

@@ -11,44 +11,28 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from harness.config import parse
 from harness.data import Facts
 from harness.errors import HarnessError
 from harness.randomness import seeded
-from harness.systems import (
-    System,
-    TrainConfig,
-    draw_inputs,
-    generate,
-    is_conditional,
-    load_generator,
-    load_network,
-    save_generator,
-)
+from harness.systems import load_generator, load_network, save_generator
 from harness.systems.architectures import ARCHITECTURES
 from harness.systems.gan import GANConfig
-from harness.systems.generator import (
-    RAW_FILE,
-    SAMPLES_PER_PASS,
-    SPEC_FILE,
-    WEIGHTS_FILE,
-    generator_files,
-    network_file,
-)
+from harness.systems.generator import SPEC_FILE, WEIGHTS_FILE, generator_files
 from harness.systems.layers import NORMS
+from harness.systems.pairs import build_generator
 
-FACTS = Facts(sample_shape=(1, 8, 8), num_classes=10)
-SMALL = {"dataset": "digits", "latent_dim": 5, "g_width": 4, "g_depth": 1}
+FACTS = Facts(sample_shape=(1, 16, 16), num_classes=10)
+SMALL = {"dataset": "digits", "latent_dim": 5, "g_width": 4}
 
 
 def make(**settings: Any) -> tuple[nn.Module, GANConfig]:
     """Return a generator whose every parameter and buffer has left its initial value."""
     config = parse(GANConfig, SMALL | settings, "test")
     with seeded(0):
-        build = ARCHITECTURES[config.architecture].generator
-        generator = build(config.g_settings, config.latent_dim, FACTS.sample_shape)
+        generator = build_generator(config, FACTS)
         for parameter in generator.parameters():
             parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
         generator.train()
@@ -60,7 +44,7 @@ def make(**settings: Any) -> tuple[nn.Module, GANConfig]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return an exported generator."""
-    generator, config = make(architecture="mlp", g_norm="batch")
+    generator, config = make(architecture="mlp", g_depth=1, g_norm="batch")
     save_generator(tmp_path / "export", generator, config, FACTS)
     return tmp_path / "export"
 
@@ -113,6 +97,10 @@ def test_a_generator_survives_bit_for_bit(
     tmp_path: Path, architecture: str, norm: str, dropout: float
 ) -> None:
     original, config = make(architecture=architecture, g_norm=norm, g_dropout=dropout)
+    try:
+        config.check(FACTS)
+    except HarnessError as refused:
+        pytest.skip(str(refused))
     spec = save_generator(tmp_path / "new" / "export", original, config, FACTS)
     loaded, read = load_generator(tmp_path / "new" / "export")
     assert read == spec
@@ -126,6 +114,7 @@ def test_a_generator_survives_bit_for_bit(
     assert latents.shape == (6, 5)
     expected = original.eval()(latents)
     assert torch.equal(loaded(latents), expected)
+    assert expected.shape == (6, *FACTS.sample_shape)
     assert expected.std() > 0
     assert torch.equal(loaded(latents), expected)  # sampling changes nothing
 
@@ -187,8 +176,8 @@ def test_somebody_elses_json(folder: Path, content: str) -> None:
         ({"config": {"latent_dim": "5"}}, "latent_dim = '5': "),
         ({"config": {"latent_dim": 0}}, "latent_dim"),
         ({"config": {"latent_dim": -1}}, "latent_dim"),
-        ({"sample_shape": [1, -8, 8]}, "sample_shape"),
-        ({"sample_shape": [8, 8]}, "sample_shape"),
+        ({"sample_shape": [1, -16, 16]}, "sample_shape"),
+        ({"sample_shape": [16, 16]}, "sample_shape"),
         ({"config": {"g_depth": 0}}, "g_depth"),
         ({"config": {"g_depth": -1}}, "g_depth"),
         ({"config": {"g_dropout": 2.0}}, "g_dropout"),
@@ -207,8 +196,8 @@ def test_a_description_that_describes_nothing(
 # Of version 1.
 
 
-@pytest.mark.parametrize("architecture", list(ARCHITECTURES))
-@pytest.mark.parametrize("norm", list(NORMS))
+@pytest.mark.parametrize("architecture", ["mlp", "dc"])
+@pytest.mark.parametrize("norm", ["none", "batch", "layer", "spectral"])  # all that there were
 def test_an_export_of_version_1_is_still_read(tmp_path: Path, architecture: str, norm: str) -> None:
     settings = {"g_activation": "silu", "g_depth": 2, "g_dropout": 0.3}
     original, config = make(architecture=architecture, g_norm=norm, **settings)
@@ -216,7 +205,7 @@ def test_an_export_of_version_1_is_still_read(tmp_path: Path, architecture: str,
     expected, spec = load_generator(tmp_path)
     downgrade(tmp_path)
     loaded, old = load_generator(tmp_path)
-    assert (old.facts.sample_shape, old.weights_sha256) == ((1, 8, 8), spec.weights_sha256)
+    assert (old.facts.sample_shape, old.weights_sha256) == (FACTS.sample_shape, spec.weights_sha256)
     assert not loaded.training
     before, after = original.state_dict(), loaded.state_dict()
     assert list(before) == list(after)
@@ -236,7 +225,7 @@ def test_an_export_of_version_1_is_still_read(tmp_path: Path, architecture: str,
         ({"g_norm": "bach"}, "'bach'"),
         ({"latent_dim": "5"}, "latent_dim = '5': "),
         ({"latent_dim": 0}, "latent_dim"),
-        ({"height": -8}, ""),
+        ({"height": -16}, ""),
         ({"channels": None}, ""),
         ({"g_depth": -1}, "g_depth"),
         ({"g_dropout": 2.0}, ""),
@@ -277,7 +266,7 @@ def test_weights_cut_short(folder: Path, length: int) -> None:
 
 @pytest.mark.parametrize("other", [{"g_width": 3}, {"g_depth": 2}, {"g_norm": "none"}])
 def test_weights_of_another_network(folder: Path, other: dict[str, Any]) -> None:
-    generator, _ = make(**{"architecture": "mlp", "g_norm": "batch", **other})
+    generator, _ = make(**{"architecture": "mlp", "g_depth": 1, "g_norm": "batch", **other})
     replace_weights(folder, safetensors.torch.save(generator.state_dict()))
     assert f"does not fit {SPEC_FILE}" in refusal(folder)
 
@@ -287,7 +276,7 @@ def test_weights_of_another_network(folder: Path, other: dict[str, Any]) -> None
     [
         {"config": {"architecture": "dc"}},
         {"config": {"latent_dim": 6}},
-        {"sample_shape": [3, 8, 8]},
+        {"sample_shape": [3, 16, 16]},
     ],
 )
 def test_a_description_of_another_network(folder: Path, other: dict[str, Any]) -> None:
@@ -324,236 +313,7 @@ def test_loading_a_generator_executes_no_pickled_code(
     assert not mark.exists()
 
 
-# Latents and images.
-
-
-def draw(num: int, latent_dim: int, seed: int) -> Tensor:
-    config = parse(GANConfig, SMALL | {"latent_dim": latent_dim}, "test")
-    (latents,) = draw_inputs(config, FACTS, num, seed)
-    return latents
-
-
-def test_latents_are_a_function_of_their_seed() -> None:
-    before = torch.random.get_rng_state()
-    latents = draw(100, 7, seed=3)
-    assert torch.equal(torch.random.get_rng_state(), before)
-    torch.manual_seed(99)
-    assert torch.equal(draw(100, 7, seed=3), latents)
-    assert not torch.equal(draw(100, 7, seed=4), latents)
-    assert latents.shape == (100, 7)
-    assert latents.dtype == torch.float32
-    assert latents.device.type == "cpu"
-
-
-def test_latents_are_standard_normal() -> None:
-    latents = draw(20_000, 3, seed=0)
-    assert latents.mean(0).abs().max() < 0.04  # 5.6 standard errors
-    assert (latents.std(0) - 1).abs().max() < 0.03
-    assert torch.corrcoef(latents.T).fill_diagonal_(0).abs().max() < 0.04
-    assert len(latents.unique()) > 59_000
-
-
-class Echo(nn.Module):
-    """Returns its latents as images (N, 1, 1, latent_dim), and counts its passes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(1))
-        self.passes: list[int] = []
-
-    def forward(self, latents: Tensor) -> Tensor:
-        self.passes.append(len(latents))
-        return (self.gain * latents).view(len(latents), 1, 1, -1)
-
-
-def test_images_are_rounded_and_clamped() -> None:
-    levels = torch.tensor([[-1.0, -0.999, -0.99, 0.0, 0.99, 1.0, -7.0, 7.0]])
-    images = generate(Echo(), (levels,))
-    assert images.dtype == torch.uint8
-    assert images.device.type == "cpu"
-    # 127.5 (x + 1): 0, 0.1275, 1.275, 127.5, 253.725, 255, and beyond the ends
-    assert images.flatten().tolist() == [0, 0, 1, 128, 254, 255, 0, 255]
-
-
-@pytest.mark.parametrize("num", [1, 499, 500, 501, 1003])
-def test_images_do_not_depend_on_how_they_are_split(num: int) -> None:
-    echo = Echo()
-    latents = draw(num, 4, seed=0)
-    images = generate(echo, (latents,))
-    assert images.shape == (num, 1, 1, 4)
-    assert sum(echo.passes) == num
-    assert max(echo.passes) <= SAMPLES_PER_PASS
-    one_by_one = torch.cat([generate(echo, (latent[None],)) for latent in latents])
-    assert torch.equal(images, one_by_one)
-
-
-def test_images_of_a_network_do_not_depend_on_how_they_are_split() -> None:
-    generator, _ = make(architecture="dc", g_norm="batch", g_dropout=0.3)
-    generator.eval()
-    latents = draw(501, 5, seed=0)
-    images = generate(generator, (latents,))
-    parts = torch.cat([generate(generator, (part,)) for part in latents.split([1, 400, 100])])
-    assert (images.int() - parts.int()).abs().max() <= 1  # sums in another order
-    assert torch.equal(generate(generator, (latents,)), images)
-    assert images.float().std() > 0
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("where", [0, 500])
-def test_images_that_are_no_numbers(bad: float, where: int) -> None:
-    latents = torch.zeros(501, 2)
-    latents[where, 1] = bad
-    with pytest.raises(FloatingPointError, match="not finite"):
-        generate(Echo(), (latents,))
-
-
-def test_images_carry_no_gradient() -> None:
-    echo = Echo()
-    generate(echo, (torch.zeros(3, 2),))
-    assert echo.gain.grad is None
-
-
-class Sum(nn.Module):
-    """Adds two inputs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(1))
-
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        return (self.gain * (first + second)).view(len(first), 1, 1, -1)
-
-
-def test_several_inputs_are_split_alike() -> None:
-    first, second = draw(1003, 2, seed=0) / 8, draw(1003, 2, seed=1) / 8
-    images = generate(Sum(), (first, second))
-    assert torch.equal(images, generate(Echo(), (first + second,)))
-
-
-# Samples of a class.
-
-
-def stamp_config(stamp: type[System[Any]], **settings: Any) -> TrainConfig:
-    return parse(stamp.Config, {"system": "stamp", "dataset": "digits"} | settings, "test")
-
-
-def test_a_class_may_be_chosen(stamp: type[System[Any]]) -> None:
-    config = stamp_config(stamp)
-    latents, mixed = draw_inputs(config, FACTS, 50, seed=3)
-    assert len(mixed.unique()) > 5
-    same_latents, classes = draw_inputs(config, FACTS, 50, seed=3, label=7)
-    assert torch.equal(latents, same_latents)
-    assert classes.tolist() == [7] * 50
-    assert is_conditional(config, FACTS)
-    assert torch.equal(stamp.asked_classes(config, (latents, mixed)), mixed)
-
-
-@pytest.mark.parametrize("label", [-1, 10, 99])
-def test_a_class_that_the_data_lack(stamp: type[System[Any]], label: int) -> None:
-    with pytest.raises(HarnessError, match=rf"^class {label}: allowed are 0 to 9$"):
-        draw_inputs(stamp_config(stamp), FACTS, 5, seed=0, label=label)
-
-
-@pytest.mark.parametrize("label", [3, 99])
-def test_a_class_of_a_system_that_makes_none(stamp: type[System[Any]], label: int) -> None:
-    for config in (
-        parse(GANConfig, SMALL, "test"),
-        stamp_config(stamp, conditional=False),
-    ):
-        assert not is_conditional(config, FACTS)
-        words = f"system = '{config.system}' with these settings makes no samples of a chosen class"
-        with pytest.raises(HarnessError, match=f"^{words}$"):
-            draw_inputs(config, FACTS, 5, seed=0, label=label)
-
-
-def test_a_description_passes_the_class_on(stamp: type[System[Any]], tmp_path: Path) -> None:
-    config = stamp_config(stamp)
-    network = stamp(config, FACTS, torch.device("cpu")).networks["average"]
-    spec = save_generator(tmp_path, network, config, FACTS)
-    assert spec.is_conditional
-    assert spec.draw_inputs(4, seed=0, label=2)[1].tolist() == [2] * 4
-    with pytest.raises(HarnessError, match="allowed are 0 to 9"):
-        spec.draw_inputs(4, seed=0, label=10)
-
-
 # Other networks beside it.
-
-
-@pytest.fixture
-def whole(stamp: type[System[Any]], tmp_path: Path) -> tuple[Path, System[Any]]:
-    """Return an exported system with a moving average, and the system itself."""
-    made = stamp(stamp_config(stamp), FACTS, torch.device("cpu"))
-    for network in made.networks.values():
-        for parameter in network.parameters():
-            parameter.data.normal_(generator=torch.Generator().manual_seed(len(parameter)))
-    made.networks["average"].pictures.data.mul_(0.5)
-    others = {name: made.networks[name] for name in ("generator", "critic")}
-    save_generator(tmp_path / "whole", made.networks["average"], made.config, FACTS, others)
-    return tmp_path / "whole", made
-
-
-def test_every_network_is_stored_under_its_name(whole: tuple[Path, System[Any]]) -> None:
-    folder, made = whole
-    files = {SPEC_FILE, WEIGHTS_FILE, RAW_FILE, "critic.safetensors"}
-    assert {file.name for file in folder.iterdir()} == files == generator_files(folder)
-    others = json.loads((folder / SPEC_FILE).read_text())["others"]
-    assert {name: network_file(name) for name in others} == {
-        "generator": RAW_FILE,
-        "critic": "critic.safetensors",
-    }
-    for name, digest in others.items():
-        assert hashlib.sha256((folder / network_file(name)).read_bytes()).hexdigest() == digest
-    for name, network in made.networks.items():
-        weights, expected = load_network(folder, name), network.state_dict()
-        assert sorted(weights) == sorted(expected)
-        assert all(torch.equal(weights[key], expected[key]) for key in weights)
-    loaded, spec = load_generator(folder)
-    assert torch.equal(loaded.pictures, made.networks["average"].pictures)
-    assert not torch.equal(loaded.pictures, made.networks["generator"].pictures)
-    assert list(spec.others) == ["generator", "critic"]
-
-
-def test_a_network_that_is_not_there(whole: tuple[Path, System[Any]], folder: Path) -> None:
-    with pytest.raises(HarnessError) as caught:
-        load_network(whole[0], "discriminator")
-    assert str(caught.value) == (
-        f"{whole[0]} holds no network 'discriminator', only average, generator, critic"
-    )
-    with pytest.raises(HarnessError, match="no network 'discriminator', only generator"):
-        load_network(folder, "discriminator")
-
-
-def test_damaged_files_of_other_networks(whole: tuple[Path, System[Any]]) -> None:
-    folder, _ = whole
-    file = folder / "critic.safetensors"
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(HarnessError, match=r"critic.safetensors is damaged: its SHA-256 is not"):
-        load_network(folder, "critic")
-    file.unlink()
-    with pytest.raises(HarnessError, match=r"is incomplete: critic.safetensors is missing$"):
-        load_network(folder, "critic")
-    load_generator(folder)  # does without it
-    with pytest.raises(HarnessError, match="is not an exported generator"):
-        load_network(folder / "none", "critic")
-
-
-def test_other_networks_are_read_without_executing_pickled_code(
-    whole: tuple[Path, System[Any]], tmp_path: Path
-) -> None:
-    folder, _ = whole
-    payload = pickle.dumps(Trap(tmp_path / "mark"))
-    (folder / "critic.safetensors").write_bytes(payload)
-    others = {"critic": hashlib.sha256(payload).hexdigest()}
-    rewrite(folder, others=others)
-    with pytest.raises(HarnessError, match=f"critic.safetensors does not fit {SPEC_FILE}"):
-        load_network(folder, "critic")
-    assert not (tmp_path / "mark").exists()
-
-
-def test_a_description_names_files_beside_it_only(whole: tuple[Path, System[Any]]) -> None:
-    folder, _ = whole
-    rewrite(folder, others={"../critic": "0" * 64})
-    assert "others" in refusal(folder)
 
 
 def test_exports_that_name_no_other_networks_are_read(folder: Path) -> None:
@@ -564,6 +324,8 @@ def test_exports_that_name_no_other_networks_are_read(folder: Path) -> None:
     assert load_generator(folder)[1].others == {}
     weights = load_network(folder, "generator")
     assert all(torch.equal(weights[key], expected[key]) for key in expected)
+    with pytest.raises(HarnessError, match="no network 'discriminator', only generator"):
+        load_network(folder, "discriminator")
     assert generator_files(folder) == {SPEC_FILE, WEIGHTS_FILE}
     downgrade(folder)
     assert sorted(load_network(folder, "generator")) == sorted(expected)

@@ -29,6 +29,10 @@ GOLDEN = {
     # D: (ln 10/9 + ln 2) / 2 + (ln 10/3 + ln 22/21) / 2 = ln(4400/567) / 2
     # G: (ln 10/7 + ln 22) / 2 + (ln 10 + ln 2) / 2 = ln(4400/7) / 2
     "relativistic_average": ([2 * LN3, 0.0], [LN7, -LN7], 1.0245002580893001, 3.2217248354255195),
+    # Pairs are 0 and -ln 3, ln 3 and ln 7, in that order.
+    # D: (softplus(-ln 3) + softplus(ln 7/3)) / 2 = (ln 4/3 + ln 10/3) / 2 = ln(40/9) / 2
+    # G: (softplus(ln 3) + softplus(ln 3/7)) / 2 = (ln 4 + ln 10/7) / 2 = ln(40/7) / 2
+    "relativistic_pairing": ([0.0, LN3], [-LN3, LN7], math.log(40 / 9) / 2, math.log(40 / 7) / 2),
 }
 
 # name: slopes of D's loss by the real and by the fake logits, summed over a batch at logits 0.
@@ -39,6 +43,7 @@ SLOPES_AT_ZERO = {
     "hinge": (-1.0, 1.0),
     "wasserstein": (-1.0, 1.0),
     "relativistic_average": (-1.0, 1.0),  # 0.5 through the own term, 0.5 through the mean
+    "relativistic_pairing": (-0.5, 0.5),
 }
 
 
@@ -91,16 +96,17 @@ def test_generator_gradients_of_minimax_and_non_saturating_differ_as_theory_says
     torch.testing.assert_close(ratio, torch.tensor(logits, dtype=torch.float64).exp())
 
 
-@pytest.mark.parametrize("name", ["wasserstein", "relativistic_average"])
+@pytest.mark.parametrize("name", ["wasserstein", "relativistic_average", "relativistic_pairing"])
 def test_relative_losses_ignore_a_common_shift(name: str) -> None:
     real, fake = column([0.2, 3.0]), column([0.5, -1.0])
     shifted = LOSSES[name].discriminator(real + 0.7, fake + 0.7)
     assert shifted.item() == pytest.approx(LOSSES[name].discriminator(real, fake).item())
 
 
-def test_relativistic_generator_exchanges_real_and_fake() -> None:
+@pytest.mark.parametrize("name", ["relativistic_average", "relativistic_pairing"])
+def test_relativistic_generator_exchanges_real_and_fake(name: str) -> None:
     real, fake = column([0.2, 3.0]), column([0.5, -1.0])
-    loss = LOSSES["relativistic_average"]
+    loss = LOSSES[name]
     assert loss.generator(real, fake).item() == loss.discriminator(fake, real).item()
 
 

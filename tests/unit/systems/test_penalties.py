@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from harness.systems.gan.penalties import PENALTIES, Penalty, squared_gradient_norms
 
-NAMES = ["gradient", "gradient_one_sided", "dragan", "r1", "r2"]
+NAMES = ["gradient", "gradient_one_sided", "dragan", "r1", "r2", "r1_r2"]
 NORM_PENALTIES = ["gradient", "gradient_one_sided", "dragan"]
 RANDOM = NORM_PENALTIES
 
@@ -60,6 +60,7 @@ def get(name: str) -> Penalty:
         ("dragan", 16.0, 0.25),
         ("r1", 12.5, 0.125),  # 5² / 2, 0.5² / 2
         ("r2", 12.5, 0.125),
+        ("r1_r2", 25.0, 0.25),
     ],
 )
 def test_linear_discriminator_has_hand_values(name: str, above: float, below: float) -> None:
@@ -84,6 +85,7 @@ def test_squared_norms_are_one_per_sample() -> None:
         ("gradient_one_sided", 8.0),
         ("r1", 6.5),  # (25 + 1) / 2 / 2
         ("r2", 6.5),
+        ("r1_r2", 13.0),
     ],
 )
 def test_norms_are_per_sample(name: str, expected: float) -> None:
@@ -111,6 +113,7 @@ def test_norms_are_per_sample_at_the_drawn_points(name: str) -> None:
         ("dragan", [4.8, 6.4]),
         ("r1", [3.0, 4.0]),  # w
         ("r2", [3.0, 4.0]),
+        ("r1_r2", [6.0, 8.0]),
     ],
 )
 def test_gradient_reaches_the_discriminators_parameters(name: str, expected: list[float]) -> None:
