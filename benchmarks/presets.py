@@ -36,7 +36,7 @@ from harness.run.execution import Execution
 from harness.run.loop import Milestone, train
 from harness.run.pictures import image_grid, png
 from harness.study.file import parse_assignment
-from harness.study.presets import list_presets, load_preset
+from harness.study.presets import load_preset, preset_names
 from harness.systems import draw_inputs, generate, parse_config
 
 SURE = 0.9
@@ -163,7 +163,7 @@ def settings_of(name: str) -> dict[str, Any]:
     """Return the settings of `preset:key=value,…`, or of an architecture's defaults."""
     base, _, changes = name.partition(":")
     settings: dict[str, Any] = (
-        dict(load_preset(base)) if base in list_presets() else {"architecture": base}
+        load_preset(base).for_one_run() if base in preset_names() else {"architecture": base}
     )
     return settings | dict(map(parse_assignment, filter(None, changes.split(","))))
 

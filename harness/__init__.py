@@ -16,6 +16,7 @@ _HOMES = {
     "Workspace": "records.workspace",
     "export_best": "results.export",
     "load_generator": "systems",
+    "load_network": "systems",
     "load_plugins": "plugins",
     "load_study": "study.file",
     "preview": "launch",

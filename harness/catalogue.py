@@ -9,19 +9,27 @@ from pydantic import BaseModel
 from harness.data import DATASETS
 from harness.evaluate import EvaluateConfig
 from harness.evaluate.metric import describe_figures
-from harness.study.presets import list_presets
-from harness.study.study import ConfirmConfig, SearchConfig, StudyConfig
+from harness.study.budget import PresetBudget
+from harness.study.phases import ConfirmConfig, SearchConfig
+from harness.study.presets import list_deviations, list_presets
+from harness.study.study import StudyConfig
 from harness.systems import SYSTEMS, Budget
 from harness.systems.architectures import ARCHITECTURES
+from harness.systems.gan.augment import AUGMENTATIONS
+from harness.systems.gan.conditional import CONDITIONINGS
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
+from harness.systems.gan.prior import PRIORS
+from harness.systems.initialise import INITIALISATIONS
 from harness.systems.layers import ACTIVATIONS, NORMS
+from harness.systems.optimizers import OPTIMIZERS, SCHEDULES
 
 
-def _fields(model: type[BaseModel]) -> Callable[[], dict[str, str]]:
+def _fields(*models: type[BaseModel]) -> Callable[[], dict[str, str]]:
     def describe() -> dict[str, str]:
         return {
             name: " ".join((field.description or "").split())
+            for model in models
             for name, field in model.model_fields.items()
         }
 
@@ -36,10 +44,17 @@ CATALOGUE: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
     "losses": ("values of loss, and variants by themselves", LOSSES.describe),
     "penalties": ("values of penalty", PENALTIES.describe),
     "architectures": ("values of architecture", ARCHITECTURES.describe),
+    "conditionings": ("values of conditioning", CONDITIONINGS.describe),
+    "priors": ("values of prior", PRIORS.describe),
+    "augmentations": ("what augment and augment_reals join with +", AUGMENTATIONS.describe),
+    "optimizers": ("values of optimizer, g_optimizer and d_optimizer", OPTIMIZERS.describe),
+    "schedules": ("values of schedule, g_schedule and d_schedule", SCHEDULES.describe),
+    "initialisations": ("values of g_init and d_init", INITIALISATIONS.describe),
     "norms": ("values of g_norm and d_norm", NORMS.describe),
     "activations": ("values of g_activation and d_activation", ACTIVATIONS.describe),
     "datasets": ("values of dataset", _datasets),
     "presets": ("values of preset", list_presets),
+    "deviations": ("where presets differ from what was published", list_deviations),
     "metrics": ("what runs are scored by", describe_figures),
     "systems": ("values of system", SYSTEMS.describe),
     **{
@@ -52,6 +67,6 @@ CATALOGUE: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
     "study": ("tables and keys of a study file", _fields(StudyConfig)),
     "search": ("keys of [search]", _fields(SearchConfig)),
     "confirm": ("keys of [confirm]", _fields(ConfirmConfig)),
-    "budget": ("keys of [budget]", _fields(Budget)),
+    "budget": ("keys of [budget]", _fields(Budget, PresetBudget)),
     "evaluate": ("keys of [evaluate]", _fields(EvaluateConfig)),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tomllib
@@ -11,10 +12,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from harness.data import load_dataset
+from harness.config import Count
+from harness.data import Batch, Facts, load_dataset
 from harness.errors import HarnessError
 from harness.plugins import load_plugins
+from harness.systems import SYSTEMS, Precision, System, TrainConfig, system
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -85,6 +89,113 @@ def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
         return Said(int(ended.value.code or 0), *capfd.readouterr())
 
     return call
+
+
+class StampConfig(TrainConfig):
+    system: str = "stamp"
+    latent_dim: Count = 2
+    conditional: bool = True
+    """Whether a class can be asked for."""
+
+
+class StampNet(nn.Module):
+    """A picture per class, made brighter or darker by the first latent."""
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__()
+        self.pictures = nn.Parameter(torch.zeros(facts.num_classes, *facts.sample_shape))
+
+    def forward(self, latents: Tensor, classes: Tensor | None = None) -> Tensor:
+        chosen = self.pictures.mean(0) if classes is None else self.pictures[classes]
+        return (chosen + 0.1 * latents[:, :1, None, None]).clamp(-1, 1)
+
+
+class Stamp(System[StampConfig]):
+    """Learns each class's mean picture; its moving average is what is sampled."""
+
+    Config = StampConfig
+
+    def __init__(
+        self,
+        config: StampConfig,
+        facts: Facts,
+        device: torch.device,
+        precision: Precision = "float32",
+    ) -> None:
+        super().__init__(config, facts, device, precision)
+        self.networks["average"].load_state_dict(self.networks["generator"].state_dict())
+
+    @classmethod
+    def builders(cls, config: StampConfig, facts: Facts) -> Any:
+        net: Callable[[], nn.Module] = lambda: StampNet(facts)  # noqa: E731
+        return {"generator": net, "average": net, "critic": lambda: nn.Linear(3, 1)}
+
+    @classmethod
+    def sampled(cls, config: StampConfig) -> str:
+        return "average"
+
+    @classmethod
+    def draw_inputs(
+        cls,
+        config: StampConfig,
+        facts: Facts,
+        num: int,
+        generator: torch.Generator,
+        label: int | None = None,
+    ) -> tuple[Tensor, ...]:
+        if not config.conditional:
+            return super().draw_inputs(config, facts, num, generator, label)
+        latents = torch.randn(num, config.latent_dim, generator=generator)
+        classes = torch.randint(facts.num_classes, (num,), generator=generator)
+        return latents, classes if label is None else torch.full_like(classes, label)
+
+    @classmethod
+    def asked_classes(cls, config: StampConfig, inputs: tuple[Tensor, ...]) -> Tensor | None:
+        return inputs[1] if config.conditional else None
+
+    @torch.no_grad()
+    def step(self, take: Callable[[], Batch], done: float) -> dict[str, Tensor]:
+        batch = take()
+        assert batch.labels is not None
+        (pictures,), (averages,) = (
+            list(self.networks[name].parameters()) for name in ("generator", "average")
+        )
+        for label in batch.labels.unique():
+            of_class = batch.images[batch.labels == label].mean(0)
+            pictures[label] += 0.2 * (of_class - pictures[label])
+        averages += 0.2 * (pictures - averages)
+        self.counts["steps"] += 1
+        return {"loss": (pictures - averages).square().mean()}
+
+
+@pytest.fixture
+def stamp(monkeypatch: pytest.MonkeyPatch) -> type[Stamp]:
+    """Register a small class-conditional system for the length of a test."""
+    monkeypatch.setattr(SYSTEMS, "_entries", dict(SYSTEMS._entries))
+    monkeypatch.setattr(SYSTEMS, "_descriptions", dict(SYSTEMS._descriptions))
+    return system(Stamp)
+
+
+@pytest.fixture
+def add_preset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Return a function that makes a preset; none that ship are found beside these."""
+    folder = tmp_path / "presets"
+    folder.mkdir()
+    monkeypatch.setattr("harness.study.presets.FOLDER", folder)
+
+    def add(name: str, /, **content: Any) -> None:
+        preset = {"description": f"System {name}", "settings": {}} | content
+        lines = [f"{key} = {_toml(value)}" for key, value in preset.items()]
+        (folder / f"{name}.toml").write_text("\n".join(lines))
+
+    return add
+
+
+def _toml(value: Any) -> str:
+    """Spell a value; lists, numbers and strings are spelt as in JSON."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + "}"
+    return json.dumps(value)
 
 
 @pytest.fixture(scope="session")

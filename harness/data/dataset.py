@@ -50,10 +50,17 @@ class Facts:
     Attributes:
         sample_shape: (C, H, W).
         num_classes: 0 for unlabelled data.
+        class_shares: How often training images are of each class; empty: all equally often.
     """
 
     sample_shape: tuple[int, int, int]
     num_classes: int = 0
+    class_shares: tuple[float, ...] = ()
+
+    def draw_classes(self, num: int, generator: torch.Generator) -> Tensor:
+        """Return classes (num,) int64 on the CPU, as often as training images have them."""
+        shares = torch.tensor(self.class_shares or [1.0] * self.num_classes)
+        return torch.multinomial(shares, num, replacement=True, generator=generator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +94,23 @@ class Dataset:
     @property
     def facts(self) -> Facts:
         """What networks are built for."""
-        return Facts(sample_shape=self.sample_shape, num_classes=self.num_classes)
+        labels = self.train.labels
+        shares = [] if labels is None else (labels.bincount() / len(labels)).tolist()
+        return Facts(
+            sample_shape=self.sample_shape,
+            num_classes=self.num_classes,
+            class_shares=tuple(shares),
+        )
+
+    @property
+    def profile(self) -> dict[str, int | list[int]]:
+        """Sizes of its parts and shape of its images, for the record."""
+        return {
+            "train": len(self.train),
+            "validation": len(self.validation),
+            "test": len(self.test),
+            "sample_shape": list(self.sample_shape),
+        }
 
     def part(self, split: Split) -> Part:
         """Return the part named `split`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -68,12 +68,27 @@ class Evaluator:
         self._extractor = _extractor(dataset, config, cache_dir, device)
         self.protocol = f"{self._extractor.name}_{_short(self.num_samples)}"
         self._config = config
-        if not any(self.objective in metric.figures for metric in self._metrics()):
+        self._check_objective()
+        self._features: dict[Draw, Features] = {}
+
+    def _check_objective(self) -> None:
+        """Raise HarnessError if data or ruler do not serve the figure that runs are ranked by."""
+        objective, owner = self.objective.name, metric_of(self.objective.name)
+        if owner.needs_labels and not self._labelled:
             raise HarnessError(
-                f"evaluate.objective = {config.objective!r}: {self._extractor.name} knows no "
+                f"evaluate.objective = {objective!r}: dataset {self._dataset.name!r} has no "
+                "labels; choose another objective"
+            )
+        if owner.needs_classes and not self._extractor.classes:
+            raise HarnessError(
+                f"evaluate.objective = {objective!r}: {self._extractor.name} knows no "
                 "classes; choose another objective or extractor"
             )
-        self._features: dict[Draw, Features] = {}
+
+    @property
+    def ranks_by_asked_classes(self) -> bool:
+        """Whether runs are ranked by a figure that only samples asked of a class have."""
+        return metric_of(self.objective.name).needs_labels
 
     def key(self, split: Split, figure: str) -> str:
         """Return a figure's full name, e.g. `val/fid_mnist_cnn_v1_10k`."""
@@ -81,16 +96,25 @@ class Evaluator:
         own = metric_of(figure).protocol(self._config)
         return "_".join(filter(None, (f"{prefix}/{figure}", self.protocol, own)))
 
-    def score(self, fake_images: Tensor, *splits: Split, final: bool = True) -> dict[str, float]:
+    def score(
+        self,
+        fake_images: Tensor,
+        *splits: Split,
+        final: bool = True,
+        classes: Tensor | None = None,
+    ) -> dict[str, float]:
         """Return the registered metrics' figures of samples against each split, by key.
 
         Args:
             fake_images: (num_samples, C, H, W) uint8 on any device.
             splits: The real images to compare with.
             final: Whether to compute those metrics too that are left for a run's end.
+            classes: The classes (num_samples,) int64 that samples were asked for; None leaves out
+                what is measured of them, as data without labels do.
 
         Raises:
-            ValueError: Wrong number, shape or type of images, or features that are not finite.
+            ValueError: Wrong number, shape or type of images or classes, or features that are not
+                finite.
         """
         expected = (self.num_samples, *self._dataset.sample_shape)
         if fake_images.shape != expected or fake_images.dtype != torch.uint8:
@@ -99,49 +123,77 @@ class Evaluator:
                 f"{fake_images.dtype}"
             )
         fakes = self._extractor(fake_images)
+        labels = None if classes is None else self._checked(classes)
         return {
             self.key(split, figure): value
             for split in splits
-            for metric in self._metrics()
+            for metric in self._metrics(conditional=labels is not None)
             if final or not metric.at_end or self.objective in metric.figures
-            for figure, value in self._compute(metric, fakes, split).items()
+            for figure, value in self._compute(metric, fakes, labels, (split, 0)).items()
         }
 
-    def floor(self, split: Split) -> dict[str, float]:
+    def _checked(self, classes: Tensor) -> Tensor:
+        """Return asked classes on the CPU; raises ValueError for what are none of the data's."""
+        if classes.shape != (self.num_samples,) or classes.dtype != torch.int64:
+            raise ValueError(
+                f"expected {(self.num_samples,)} int64 classes, got {tuple(classes.shape)} "
+                f"{classes.dtype}"
+            )
+        classes, number = classes.cpu(), self._dataset.num_classes
+        if self._labelled and not bool(((classes >= 0) & (classes < number)).all()):
+            raise ValueError(f"expected classes from 0 to {number - 1}")
+        return classes
+
+    def floor(self, split: Split, *, conditional: bool = False) -> dict[str, float]:
         """Return what real images score against a split, as a perfect model would, by key.
 
         Disjoint draws of as many training images, five if there are so many, give a mean and a
         standard deviation, and one against another what training images score among themselves.
         Metrics that the ruler's own training images would flatter get the other held-out part.
+
+        Args:
+            split: The real images to compare with.
+            conditional: Whether to score real images under their own labels too, by the figures
+                that only samples asked of a class have.
         """
-        code = [Path(inspect.getfile(each.compute)).read_text() for each in self._metrics()]
+        plain = self._metrics(conditional=False)
+        asked = [each for each in self._metrics(conditional=True) if each.needs_labels]
+        figures = self._kept_floor(split, plain)
+        if conditional and asked:  # in a file of their own: most studies do without
+            figures |= self._kept_floor(split, asked)
+        return {self.key(split, figure): value for figure, value in figures.items()}
+
+    def _kept_floor(self, split: Split, metrics: Sequence[Metric]) -> dict[str, float]:
+        """Return metrics' floors by figure, from the cache where they are there."""
+        code = [Path(inspect.getfile(each.compute)).read_text() for each in metrics]
         made = f"{self._config.kid_subsets}/{sorted(plugin_hashes().items())}/{code}"
         hash8 = hashlib.sha256(made.encode()).hexdigest()[:8]
         kept = self._cache_dir / f"{self._cache_name('floors_v1', split, hash8)}.json"
         figures = read_figures(kept)
         if figures is None:
-            figures = self._floor(split)
+            figures = self._floor(split, metrics)
             write_atomically(kept, json.dumps(figures).encode())
-        return {self.key(split, figure): value for figure, value in figures.items()}
+        return figures
 
-    def _floor(self, split: Split) -> dict[str, float]:
+    def _floor(self, split: Split, metrics: Sequence[Metric]) -> dict[str, float]:
         other: Split = "test" if split == "validation" else "validation"
         num_draws = min(FLOOR_DRAWS, len(self._dataset.train) // self.num_samples)
-        draws = [self._real(("train", draw)) for draw in range(num_draws)]
+        draws: list[Draw] = [("train", draw) for draw in range(num_draws)]
         figures: dict[str, float] = {}
-        for metric in self._metrics():
+        for metric in metrics:
             if metric.floor == "held_out":
-                found = self._compute(metric, self._real((other, 0)), split)
+                found = self._compare_real(metric, (other, 0), (split, 0))
                 figures |= {f"{name}{FLOOR}": value for name, value in found.items()}
             elif metric.floor == "train":
-                scores = [self._compute(metric, each, split) for each in draws]
-                for name in scores[0]:
+                scores = [self._compare_real(metric, draw, (split, 0)) for draw in draws]
+                # What one draw happens to lack has no floor.
+                for name in (each for each in scores[0] if all(each in own for own in scores)):
                     values = torch.tensor([each[name] for each in scores], dtype=torch.float64)
                     figures[f"{name}{FLOOR}"] = float(values.mean())
                     if num_draws > 1:
                         figures[f"{name}{FLOOR}_sd"] = float(values.std())
                 if num_draws > 1:
-                    among = self._compute(metric, draws[1], ("train", 0))
+                    among = self._compare_real(metric, draws[1], draws[0])
                     figures |= {f"{name}{FLOOR}_train": value for name, value in among.items()}
         return figures
 
@@ -165,23 +217,44 @@ class Evaluator:
         """Return the first `num` of the images that a split's scores rest on."""
         return self._subset(split, 0)[:num]
 
-    def _metrics(self) -> list[Metric]:
-        """Return the metrics that this ruler can serve."""
-        every = [METRICS[name] for name in METRICS]
-        return [metric for metric in every if self._extractor.classes or not metric.needs_classes]
+    @property
+    def _labelled(self) -> bool:
+        """Whether every image that is compared has a class."""
+        dataset = self._dataset
+        parts = (dataset.train, dataset.validation, dataset.test)
+        return all(part.labels is not None for part in parts)
 
-    def _compute(self, metric: Metric, fakes: Features, real: Split | Draw) -> Mapping[str, float]:
-        reals = self._real((real, 0) if isinstance(real, str) else real)
+    def _metrics(self, *, conditional: bool) -> list[Metric]:
+        """Return the metrics that this ruler can serve, for samples asked of a class or not."""
+        labels = conditional and self._labelled
+        return [
+            metric
+            for metric in map(METRICS.__getitem__, METRICS)
+            if (self._extractor.classes or not metric.needs_classes)
+            and (labels or not metric.needs_labels)
+        ]
+
+    def _compute(
+        self, metric: Metric, fakes: Features, labels: Tensor | None, real: Draw
+    ) -> Mapping[str, float]:
+        """Return a metric's figures of samples, asked for these classes, against real images."""
+        reals = self._real(real)
         compared = Compared(
             real=reals.values,
             fake=fakes.values,
             train=self._real(("train", 0)).values,
             real_classes=reals.classes,
             fake_classes=fakes.classes,
+            real_labels=self._labels(*real),
+            fake_labels=labels,
             config=self._config,
         )
         with plain_float32(torch.device("cpu")):
             return metric.compute(compared)
+
+    def _compare_real(self, metric: Metric, images: Draw, real: Draw) -> Mapping[str, float]:
+        """Return a metric's figures of real images under their own labels against others."""
+        return self._compute(metric, self._real(images), self._labels(*images), real)
 
     def describe(self) -> dict[str, str]:
         """Return the protocol's facts for the record."""
@@ -214,14 +287,22 @@ class Evaluator:
         return "_".join(map(str, (*what, *facts)))
 
     def _subset(self, split: Split, draw: int) -> Tensor:
-        """Return `num_samples` images of a split, drawn at random with a fixed seed.
+        """Return the images of a draw."""
+        return self._dataset.part(split).images[self._places(split, draw)]
+
+    def _labels(self, split: Split, draw: int) -> Tensor | None:
+        """Return their classes, or None where the data carry none."""
+        labels = self._dataset.part(split).labels
+        return None if labels is None else labels[self._places(split, draw)]
+
+    def _places(self, split: Split, draw: int) -> Tensor:
+        """Return where `num_samples` images of a split lie, drawn at random with a fixed seed.
 
         Draws of other numbers share no image.
         """
-        images = self._dataset.part(split).images
         generator = torch.Generator().manual_seed(derive_seed(SUBSET_SEED, "subset", split))
-        order = torch.randperm(len(images), generator=generator)
-        return images[order[draw * self.num_samples :][: self.num_samples]]
+        order = torch.randperm(len(self._dataset.part(split)), generator=generator)
+        return order[draw * self.num_samples :][: self.num_samples]
 
 
 def count_samples(dataset: Dataset, config: EvaluateConfig) -> int:

@@ -28,6 +28,9 @@ class Compared:
         real_classes: The ruler's class probabilities of the real images, (n, K), or None where it
             knows no classes.
         fake_classes: Of the generated ones.
+        real_labels: The real images' classes, (n,) int64, or None where the data carry none.
+        fake_labels: The classes that the generated ones were asked for, likewise; None where they
+            were asked for none.
         config: The study's `[evaluate]` table.
     """
 
@@ -36,6 +39,8 @@ class Compared:
     train: Tensor
     real_classes: Tensor | None = None
     fake_classes: Tensor | None = None
+    real_labels: Tensor | None = None
+    fake_labels: Tensor | None = None
     config: EvaluateConfig
 
 
@@ -92,11 +97,13 @@ class Metric:
 
     Attributes:
         figures: What `compute` returns.
-        compute: Returns every figure by its name.
+        compute: Returns every figure by its name; one that these images do not have is left out.
         floor: Which real images are scored too, for what a perfect model would get: several draws
             of training images, or the other held-out part where training images are no control.
         at_end: Whether it is computed at the end of a run only, unless runs are ranked by it.
         needs_classes: Whether it is left out where the ruler knows no classes.
+        needs_labels: Whether it is left out where samples were asked for no classes, or the data
+            carry none.
         protocol: Returns what metric keys must say beside extractor and number of samples, where
             the config differs from its defaults; else "".
         facts: Returns what a run's record says of it, for this config and number of samples, under
@@ -108,6 +115,7 @@ class Metric:
     floor: FloorKind | None
     at_end: bool
     needs_classes: bool
+    needs_labels: bool
     protocol: Callable[[EvaluateConfig], str]
     facts: Callable[[EvaluateConfig, int], Mapping[str, str]]
 
@@ -121,6 +129,7 @@ def metric(
     floor: FloorKind | None = None,
     at_end: bool = False,
     needs_classes: bool = False,
+    needs_labels: bool = False,
     protocol: Callable[[EvaluateConfig], str] = lambda config: "",
     facts: Callable[[EvaluateConfig, int], Mapping[str, str]] = lambda config, num_samples: {},
 ) -> Callable[[Compute], Compute]:
@@ -137,6 +146,7 @@ def metric(
             floor=floor,
             at_end=at_end,
             needs_classes=needs_classes,
+            needs_labels=needs_labels,
             protocol=protocol,
             facts=facts,
         )
@@ -201,7 +211,8 @@ def describe_figures() -> dict[str, str]:
     lines: dict[str, str] = {}
     for name in METRICS:
         for figure in METRICS[name].figures:
-            lines[figure.name] = f"{figure.description}, {figure.direction()}"
+            asked = ", where samples are asked of a class" * METRICS[name].needs_labels
+            lines[figure.name] = f"{figure.description}{asked}, {figure.direction()}"
             if METRICS[name].floor == "train":
                 lines[f"{figure.name}{FLOOR}"] = (
                     f"{figure.label} of training images, mean of several draws of as many; "

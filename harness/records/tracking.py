@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -15,14 +14,6 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-# Before mlflow is imported: no telemetry, no chatter, no job processes behind the UI.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-
-import math
 
 import mlflow
 import mlflow.pytorch
@@ -32,13 +23,16 @@ from mlflow.entities import Dataset as DatasetRecord
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-from PIL import Image
 from torch import nn
 
+from harness.config import flatten
 from harness.data import Dataset, Facts
 from harness.errors import HarnessError
-from harness.records.provenance import environment, without_password
-from harness.records.workspace import UI_PORT, Workspace, prepare_sqlite, sqlite_file
+from harness.records.provenance import environment
+from harness.records.sqlite import prepare_sqlite, sqlite_file
+from harness.records.ui import ui_address
+from harness.records.workspace import Workspace
+from harness.run.pictures import read_picture
 from harness.run.runner import GRID_KEY, Outcome, RunResult
 from harness.systems import TrainConfig, draw_inputs, save_generator
 
@@ -170,14 +164,7 @@ class Tracker:
             digest=dataset.digest,
             source_type="local",
             source=json.dumps({"source": dataset.source}),
-            profile=json.dumps(
-                {
-                    "train": len(dataset.train),
-                    "validation": len(dataset.validation),
-                    "test": len(dataset.test),
-                    "sample_shape": list(dataset.sample_shape),
-                }
-            ),
+            profile=json.dumps(dataset.profile),
         )
         tag = InputTag("mlflow.data.context", "training")
         self._client.log_inputs(run_id, datasets=[DatasetInput(record, tags=[tag])])
@@ -244,8 +231,7 @@ class Tracker:
                     files[int(facts[1])] = file.path
             for step in sorted(files)[-1 if last_only else 0 :]:
                 local = self._client.download_artifacts(run_id, files[step], target)
-                with Image.open(local) as picture:
-                    pictures[step] = np.asarray(picture.convert("RGB"))
+                pictures[step] = read_picture(Path(local))
         return pictures
 
     def log_picture(self, run_id: str, picture: npt.NDArray[np.uint8], name: str) -> None:
@@ -256,8 +242,7 @@ class Tracker:
         """Return a picture (H, W, 3) that was attached to a run, or None where it is lost."""
         with tempfile.TemporaryDirectory() as target, contextlib.suppress(MlflowException, OSError):
             local = self._client.download_artifacts(run_id, name, target)
-            with Image.open(local) as picture:
-                return np.asarray(picture.convert("RGB"))
+            return read_picture(Path(local))
         return None
 
     def log_folder(self, run_id: str, folder: Path, name: str) -> None:
@@ -273,10 +258,7 @@ class Tracker:
 
     def page(self, experiment_id: str, run_id: str) -> str:
         """Return the address of a run's page: on the server, or where `harness ui` serves it."""
-        server = without_password(self._uri)
-        if not server.startswith("http"):
-            server = f"http://127.0.0.1:{UI_PORT}"
-        return f"{server}/#/experiments/{experiment_id}/runs/{run_id}"
+        return f"{ui_address(self._uri)}/#/experiments/{experiment_id}/runs/{run_id}"
 
     @contextlib.contextmanager
     def generator_folder(self, run_id: str) -> Iterator[Path]:
@@ -313,10 +295,19 @@ class RunRecorder:
         """Hold back a picture that the UI's step slider plays."""
         self._pending_grids.append((key, step, picture))
 
-    def log_generator(self, generator: nn.Module, config: TrainConfig, facts: Facts) -> None:
-        """Store the generator twice: as plain weights, and as a model for `mlflow.pytorch`."""
+    def log_generator(
+        self,
+        generator: nn.Module,
+        config: TrainConfig,
+        facts: Facts,
+        others: Mapping[str, nn.Module],
+    ) -> None:
+        """Store the generator twice: as plain weights, and as a model for `mlflow.pytorch`.
+
+        The system's other networks are stored as plain weights only.
+        """
         with tempfile.TemporaryDirectory() as folder:
-            save_generator(Path(folder), generator, config, facts)
+            save_generator(Path(folder), generator, config, facts, others)
             self._client.log_artifacts(self.run_id, folder, WEIGHTS_ARTIFACT)
         inputs = draw_inputs(config, facts, 2, 0)  # 1 would freeze the exported batch size
         if len(inputs) > 1:
@@ -401,32 +392,6 @@ def logged_dataset(run: Run) -> DatasetRecord:
     return inputs[0].dataset
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings with dotted keys, without those that are not set."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        elif value is not None:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
 def _safe(key: str) -> str:
     """Return a metric name that MLflow allows."""
     return "".join(c if c.isalnum() or c in "_-./ " else "_" for c in key)
-
-
-def serve_ui(workspace: Workspace, port: int) -> int:
-    """Run MLflow's own UI on 127.0.0.1 until it is ended, and return its exit status."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--backend-store-uri", workspace.tracking_uri]
-    command += ["--default-artifact-root", str(workspace.artifacts), "--workers", "1"]
-    command += ["--uvicorn-opts", "--log-level warning"]
-    # The server warns of its own dependencies' deprecations, which are not its user's.
-    process = subprocess.Popen(command, env=os.environ | {"PYTHONWARNINGS": "ignore"})
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.wait()
-        return 0

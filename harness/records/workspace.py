@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.records.sqlite import sqlite_file
 
 UI_PORT = 5000  # where `harness ui` listens unless told otherwise, and where reports link to
 
@@ -77,12 +78,6 @@ class Workspace:
         return self.root / "cache"
 
 
-def sqlite_file(url: str) -> Path | None:
-    """Return the file behind a `sqlite:///` address, or None for any other."""
-    prefix = "sqlite:///"
-    return Path(url.removeprefix(prefix)) if url.startswith(prefix) else None
-
-
 def _place(url: str) -> str:
     file = sqlite_file(url)
     return url if file is None else str(file.resolve())
@@ -118,22 +113,3 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         if folder.exists():
             folder.rename(Path(scratch) / "old")
         new.rename(folder)
-
-
-def prepare_sqlite(url: str) -> None:
-    """Put a local SQLite database into WAL mode, which lets workers write side by side.
-
-    WAL stays set in the file: a trial costs milliseconds instead of a third of a second.
-    """
-    import sqlite3
-
-    if (file := sqlite_file(url)) is None:
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(file)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.DatabaseError as error:
-        raise HarnessError(f"{file} cannot be used as a database: {error}") from None
-    finally:
-        connection.close()

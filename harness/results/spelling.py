@@ -1,8 +1,10 @@
-"""Numbers as people read them, the same in every place."""
+"""Numbers and settings as people read them, the same in every place."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from harness.results.statistics import Interval
 
@@ -68,3 +70,14 @@ def p_phrase(p_value: float) -> str:
     """Spell it within a sentence: "p = 0.0079" or "p < 0.0001"."""
     text = p_text(p_value)
     return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def span(counts: Sequence[int]) -> str:
+    """Spell how many, where counts may differ: "5" or "3 to 5"."""
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def assignments(settings: Mapping[str, Any]) -> str:
+    """Spell settings: "d_steps = 2, loss = hinge"."""
+    return ", ".join(f"{key} = {value}" for key, value in settings.items())

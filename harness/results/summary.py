@@ -19,9 +19,10 @@ from harness.results.statistics import (
     median,
     superiority_interval,
 )
+from harness.study.budget import read_budget
 from harness.study.study import StudyConfig
 from harness.work.board import ArmState
-from harness.work.queue import CellRecord
+from harness.work.cell import CellRecord
 
 SIGNIFICANCE = 0.05
 FEWEST_FOR_INTERVALS = 5
@@ -34,6 +35,7 @@ class ArmSummary:
 
     Attributes:
         name: The arm.
+        budget: How long its runs train, in words.
         settings: The tuned settings that were confirmed, None if no trial survived the search.
         search_outcomes: Search trials by outcome (waiting and running ones by state).
         confirm_outcomes: Confirm runs by outcome, likewise.
@@ -45,6 +47,7 @@ class ArmSummary:
     """
 
     name: str
+    budget: str
     settings: Mapping[str, Any] | None
     search_outcomes: Mapping[str, int]
     confirm_outcomes: Mapping[str, int]
@@ -96,7 +99,19 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class StudySummary:
-    """A study's answer so far."""
+    """A study's answer so far.
+
+    Attributes:
+        name: The study.
+        question: What it asks.
+        metric: The key of what arms are compared by.
+        figure: What that is called, and which values are best.
+        floor: What real images score by it.
+        complete: Whether all runs have ended.
+        unranked: Why arms are shown and not compared; empty where they are compared.
+        arms: In the file's order.
+        comparisons: Of every other arm with the baseline.
+    """
 
     name: str
     question: str
@@ -104,6 +119,7 @@ class StudySummary:
     figure: Figure
     floor: float | None
     complete: bool
+    unranked: str
     arms: tuple[ArmSummary, ...]
     comparisons: tuple[Comparison, ...]
 
@@ -118,6 +134,8 @@ class StudySummary:
     def answer(self) -> list[str]:
         """Return sentences whose strength is that of the evidence."""
         so_far = "" if self.complete else "So far, "
+        if self.unranked:
+            return [self.unranked, self._listed(so_far), *self.lost_arms()]
         sentences = [so_far + self._sentence(comparison) for comparison in self.comparisons]
         return sentences + self.lost_arms() or ["No arm has been compared with the baseline yet"]
 
@@ -128,6 +146,17 @@ class StudySummary:
             for arm in self.arms
             if arm.settings is None and arm.search_outcomes and self.complete
         ]
+
+    def _listed(self, so_far: str) -> str:
+        """Return every arm's score, in the file's order."""
+        arms = [
+            f"{arm.name} {describe(arm)} after {arm.budget}"
+            if arm.scores
+            else f"{arm.name} none yet"
+            for arm in self.arms
+        ]
+        first = f"test {self.figure.label}" if so_far else f"Test {self.figure.label}"
+        return f"{so_far}{first} in the file's order: {'; '.join(arms)}"
 
     def _sentence(self, comparison: Comparison) -> str:
         arm, baseline = self.arm(comparison.arm), self.arm(comparison.baseline)
@@ -177,8 +206,11 @@ def summarise(
     figure = figure_of(metric)
     arms = tuple(_summarise_arm(state, metric, figure) for state in states)
     by_name = {arm.name: arm for arm in arms}
+    unranked = _why_unranked(study, arms)
     reference = by_name[baseline or study.baseline_arm]
     others = [arm for arm in arms if arm is not reference and arm.scores and reference.scores]
+    if unranked:
+        others = []
     comparisons = compare([(arm, reference) for arm in others], figure)
     return StudySummary(
         name=name,
@@ -187,9 +219,18 @@ def summarise(
         figure=figure,
         floor=floor,
         complete=all(state.is_done for state in states),
+        unranked=unranked,
         arms=arms,
         comparisons=comparisons,
     )
+
+
+def _why_unranked(study: StudyConfig, arms: Sequence[ArmSummary]) -> str:
+    if not study.descriptive:
+        return ""
+    if len({arm.budget for arm in arms}) > 1:
+        return "Budgets differ; nothing is ranked"
+    return "The study is descriptive; nothing is ranked"
 
 
 def describe(arm: ArmSummary) -> str:
@@ -243,6 +284,7 @@ def _summarise_arm(state: ArmState, metric: str, figure: Figure) -> ArmSummary:
     searched = [figure.cost(record.value) for record in state.search]
     return ArmSummary(
         name=state.arm.name,
+        budget=read_budget(state.arm.settings["budget"], state.arm.name).describe(),
         settings=state.best,
         search_outcomes=_outcomes(state.search),
         confirm_outcomes=_outcomes(state.confirm),

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from harness.data import Dataset, Part, load_dataset
+from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig, Evaluator
 from harness.evaluate.metric import FLOOR
 from harness.run.execution import Execution
-from harness.systems import SYSTEMS, Precision, System, TrainConfig
+from harness.systems import SYSTEMS, Precision, System, TrainConfig, is_conditional
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class Bench:
         times: Evaluations per run.
         device: Where runs train.
         precision: Of training's matrix products.
-        floors: Real-vs-real scores, by protocol key, recorded beside every run's own.
+        floors: Real-vs-real scores, by protocol key, as `floors_of` returns them of most runs.
     """
 
     dataset: Dataset
@@ -59,11 +60,32 @@ class Bench:
             times=evaluate.times,
             device=device,
             precision=execution.precision,
-            floors=evaluator.floor("validation") | evaluator.floor("test"),
+            floors=_floors(evaluator, conditional=evaluator.ranks_by_asked_classes),
         )
+
+    def floors_of(self, *, conditional: bool) -> Mapping[str, float]:
+        """Return what real images score by the figures of a run, recorded beside its own.
+
+        Args:
+            conditional: Whether the run's samples are asked of a class.
+        """
+        if not conditional or self.evaluator.ranks_by_asked_classes:
+            return self.floors
+        return _floors(self.evaluator, conditional=True)
+
+    def check(self, config: TrainConfig) -> None:
+        """Raise HarnessError for settings that do not fit the data or what runs are ranked by."""
+        config.check(self.dataset.facts)
+        if self.evaluator.ranks_by_asked_classes and not is_conditional(config, self.dataset.facts):
+            raise HarnessError(
+                f"evaluate.objective = {self.evaluator.objective.name!r} ranks samples that are "
+                f"asked of a class, and system = {config.system!r} with these settings asks for "
+                "none: choose another objective, or class-conditional settings for every run"
+            )
 
     def start(self, config: TrainConfig) -> System[Any]:
         """Return the system that a run trains, freshly made; whatever its networks raise passes."""
+        self.check(config)
         cls = SYSTEMS[config.system]
         return cls(config, self.dataset.facts, self.device, self.precision)
 
@@ -85,6 +107,12 @@ class Bench:
         )
 
 
+def _floors(evaluator: Evaluator, *, conditional: bool) -> dict[str, float]:
+    """Return what real images score against either held-out part."""
+    of_validation = evaluator.floor("validation", conditional=conditional)
+    return of_validation | evaluator.floor("test", conditional=conditional)
+
+
 def run_params(config: TrainConfig, execution: Execution, bench: Bench) -> dict[str, Any]:
     """Return what is recorded of a run beside its config: size, device, threads and protocol."""
     protocol = {f"evaluate.{key}": value for key, value in bench.evaluator.describe().items()}
@@ -94,4 +122,6 @@ def run_params(config: TrainConfig, execution: Execution, bench: Bench) -> dict[
         sizes = {}
     facts = execution.facts()
     facts |= {f"parameters.{network}": number for network, number in sizes.items()}
+    sources = SYSTEMS[config.system].sources(config)
+    facts |= {f"sha256.{key}": digest for key, digest in sources.items()}
     return facts | {"evaluate.times": bench.times} | protocol

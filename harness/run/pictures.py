@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -60,3 +61,9 @@ def class_grid(images: Tensor, classes: Tensor, columns: int = 10) -> npt.NDArra
 def png(picture: npt.NDArray[np.uint8]) -> Image.Image:
     """Return a grid as a PIL image, to be saved."""
     return Image.fromarray(picture)
+
+
+def read_picture(file: Path) -> npt.NDArray[np.uint8]:
+    """Return a picture file as (height, width, 3) uint8."""
+    with Image.open(file) as picture:
+        return np.asarray(picture.convert("RGB"))

@@ -27,7 +27,7 @@ Outcome = Literal["finished", "collapsed", "diverged", "pruned", "failed", "inte
 
 GRID_KEY = "samples"
 NEIGHBOURS_KEY = "neighbours"  # final samples, each above its nearest training image
-CLASSES_KEY = "classes"  # final samples, a row per class
+CLASSES_KEY = "classes"  # final samples, a row per class: that asked for, else the ruler's
 PICTURES = (GRID_KEY, NEIGHBOURS_KEY, CLASSES_KEY)
 NEIGHBOURS = 32  # samples shown with theirs
 SORTED = 1000  # samples among which ten of each class are looked for
@@ -48,8 +48,14 @@ class Recorder(Protocol):
     def log_grid(self, key: str, picture: npt.NDArray[np.uint8], step: int) -> None:
         """Record a picture (H, W, 3) at `step` images seen."""
 
-    def log_generator(self, generator: nn.Module, config: TrainConfig, facts: Facts) -> None:
-        """Record the final generator, in eval mode."""
+    def log_generator(
+        self,
+        generator: nn.Module,
+        config: TrainConfig,
+        facts: Facts,
+        others: Mapping[str, nn.Module],
+    ) -> None:
+        """Record the final generator, in eval mode, and the system's other networks by name."""
 
     def flush(self) -> None:
         """Write all that was held back."""
@@ -256,7 +262,8 @@ def _evaluate(
     """
     if not system.is_finite():
         raise FloatingPointError("weights are not finite")
-    config, generator = system.config, system.networks[system.sampled(system.config)]
+    config, others = system.config, dict(system.networks)
+    generator = others.pop(system.sampled(config))
     step = milestone.progress.images_seen
     scores: dict[str, float] = {}
     generator.eval()
@@ -267,9 +274,13 @@ def _evaluate(
             recorder.log_grid(GRID_KEY, grid, step)
         if milestone.index > 0:
             num_samples = bench.evaluator.num_samples
-            fakes = generate(generator, draw_inputs(config, system.facts, num_samples, config.seed))
+            inputs = draw_inputs(config, system.facts, num_samples, config.seed)
+            asked = system.asked_classes(config, inputs)
+            fakes = generate(generator, inputs)
             splits = final_splits if milestone.is_last else ("validation",)
-            scores = bench.evaluator.score(fakes, *splits, final=milestone.is_last)
+            scores = bench.evaluator.score(fakes, *splits, final=milestone.is_last, classes=asked)
+            if bench.objective not in scores:
+                raise ValueError(f"{bench.objective}: these samples have no such figure")
             if bad := [key for key, value in scores.items() if not math.isfinite(value)]:
                 raise ValueError(f"{bad[0]} is {scores[bad[0]]}: a metric must be finite")
             with _not_the_run():
@@ -277,13 +288,14 @@ def _evaluate(
         if milestone.is_last:
             few, more = fakes[:NEIGHBOURS], fakes[:SORTED]
             neighbours = neighbour_grid(few, bench.evaluator.nearest_training_images(few))
-            classes = bench.evaluator.classes_of(more)
+            classes = bench.evaluator.classes_of(more) if asked is None else asked[:SORTED]
+            floors = bench.floors_of(conditional=asked is not None)
             with _not_the_run():
                 recorder.log_grid(NEIGHBOURS_KEY, neighbours, step)
                 if classes is not None:
                     recorder.log_grid(CLASSES_KEY, class_grid(more, classes), step)
-                recorder.log_metrics(bench.floors, step)
-                recorder.log_generator(generator, config, system.facts)
+                recorder.log_metrics(floors, step)
+                recorder.log_generator(generator, config, system.facts, others)
     finally:
         generator.train()
     return scores

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import numpy as np
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -127,11 +128,20 @@ def read_space(raw: Mapping[str, Any]) -> dict[str, Any]:
             space[key] = {"values": list(value)}
         elif isinstance(value, dict) and "values" not in value:
             field = known_settings().get(key)
-            integer = field is not None and field.annotation is int
-            space[key] = {**value, "integer": integer}
+            space[key] = {**value, "integer": field is not None and _is_whole(field.annotation)}
         else:
             space[key] = value
     return space
+
+
+def _is_whole(annotation: Any) -> bool:
+    """Return whether a setting's numbers are whole ones, also where it need not be a number."""
+    if get_origin(annotation) is Annotated:
+        return _is_whole(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        kinds = get_args(annotation)
+        return float not in kinds and any(map(_is_whole, kinds))
+    return annotation is int
 
 
 def default_point(space: Space, settings: Mapping[str, Any]) -> Point:

@@ -3,67 +3,46 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from harness.config import Config, Count, parse
+from harness.config import Config
 from harness.data import check_dataset_name
 from harness.errors import HarnessError, unknown_name
 from harness.evaluate import EvaluateConfig
 from harness.randomness import derive_seed
 from harness.run.precision import Asked
-from harness.study.presets import load_preset
+from harness.study.budget import AnyBudget, PresetBudget, is_by_preset, read_budget
+from harness.study.phases import ConfirmConfig, SearchConfig
+from harness.study.presets import load_preset, preset_names
 from harness.study.space import (
     Parameter,
     Point,
-    Sampler,
     Setting,
+    Space,
     corner_points,
     default_point,
     draw_points,
     read_space,
 )
-from harness.systems import Budget, TrainConfig, known_settings, parse_config
+from harness.systems import TrainConfig, known_settings, parse_config
 from harness.systems.gan.losses import LOSSES
 
-NOT_SETTINGS = {"dataset", "seed", "budget"}  # these have places of their own in a study
-SELF_EXPLAINING = {
-    "system",
-    "architecture",
-    "variant",
-    "loss",
-}  # factors whose levels name arms alone
+# These have places of their own in a study.
+NOT_SETTINGS = {"dataset", "seed", "budget", "preset"}
+# Factors whose levels are settings under one name.
+BUNDLES = {"preset", "variant"}
+# Factors whose levels name arms alone.
+SELF_EXPLAINING = {"system", "architecture", "variant", "loss", "preset"}
 SAME_FOR_ALL = {"image_size"}  # arms on one dataset share one evaluation protocol
 DEFAULT_TRIALS = 20
 MIN_SCALED_SAMPLES = 250
 Listed = Field(strict=False, min_length=1)
 SEARCH_SEEDS_FROM = 1_000_000  # confirm seeds count from 1: tuning never sees them
-
-
-class SearchConfig(Config):
-    """How each arm's best settings are found, on validation statistics."""
-
-    trials_per_arm: Count | None = None
-    """Points tried in every arm, its defaults first; omitted: 20 (grid: all its points)."""
-    sampler: Sampler = "random"
-    """`random`, `tpe`, `qmc` (Sobol) or `grid`."""
-    pruner: Literal["none", "median", "halving"] = "none"
-    """Whether poor trials stop early."""
-    seeds: Count = 1
-    """Training seeds per trial; its value is their mean."""
-    budget_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the full budget that a search run gets."""
-
-
-class ConfirmConfig(Config):
-    """How the arms are compared: their best settings on fresh seeds, at the full budget."""
-
-    seeds: Count = 5
-    """Fresh seeds per arm; with fewer than 4 a side no two-sided p can fall below 0.05."""
 
 
 class Variant(Config):
@@ -84,7 +63,7 @@ class Variant(Config):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        _check_keys(self.settings, "variant", allow=("budget",))
+        _check_keys(self.settings, "variant", allow=("budget", "preset"))
         _check_keys(self.space, "variant's space")
         return self
 
@@ -96,12 +75,14 @@ class Arm:
     Attributes:
         name: Short and unique within the study, e.g. "dc" or "dc,wgan_gp".
         levels: Factor -> level.
+        preset: What its settings start from.
         settings: What a study file says of this arm; tuned parameters go over it.
         space: What is tuned.
     """
 
     name: str
     levels: Mapping[str, Any]
+    preset: str | None
     settings: Mapping[str, Any]
     space: Mapping[str, Parameter]
 
@@ -110,7 +91,14 @@ class Arm:
         """The point that is every search's trial 0: what the settings say if nothing is tuned."""
         if not self.space:
             return {}
-        return default_point(self.space, self.config({}, seed=0).model_dump())
+        settings = self.config({}, seed=0).model_dump()
+        for key in self.space:
+            if key not in settings:
+                raise HarnessError(
+                    f"arm {self.name!r}: space.{key}: system = {settings['system']!r} has no such "
+                    "setting; tune it in the space of the variants that have it"
+                )
+        return default_point(self.space, settings)
 
     def config(self, point: Point, seed: int, budget_share: float = 1.0) -> TrainConfig:
         """Return the complete config of one run."""
@@ -132,7 +120,9 @@ class StudyConfig(Config):
     precision: Asked = "float32"
     """Of training's matrix products: `float32`, `bfloat16`, or `auto`, which tries out bfloat16."""
     preset: str | None = None
-    """Settings to start from."""
+    """Settings to start from, where an arm does not name a preset of its own."""
+    descriptive: bool = False
+    """Whether arms are shown side by side, in the file's order, and nothing is ranked or tested."""
     baseline: dict[str, Setting] = {}
     """The arm that others are compared with; omitted: the first level of every factor."""
     fixed: dict[str, Any] = {}
@@ -153,7 +143,7 @@ class StudyConfig(Config):
     """How each arm's best settings are found."""
     confirm: ConfirmConfig = ConfirmConfig()
     """How the arms are compared."""
-    budget: Budget
+    budget: AnyBudget
     """The full budget of a run."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """How every run is scored."""
@@ -170,6 +160,8 @@ class StudyConfig(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.preset is not None:
+            _check_preset("preset", self.preset)
         _check_keys(self.fixed, "fixed", allow=tuple(SAME_FOR_ALL))
         _check_keys(self.space, "space")
         places = {
@@ -180,9 +172,11 @@ class StudyConfig(Config):
         for (one, keys), (other, more) in itertools.combinations(places.items(), 2):
             if both := sorted(keys & more):
                 raise ValueError(f"{both[0]!r} stands in both {one} and {other}; keep one of them")
-        for name in self.variants:
+        for name, variant in self.variants.items():
             if name in LOSSES:
                 raise ValueError(f"variants.{name}: a loss of this name is a variant by itself")
+            if "preset" in variant.settings:
+                _check_preset(f"preset in variants.{name}", variant.settings["preset"])
         for factor, levels in self.factors.items():
             _check_factor(self, factor, levels)
         self._check_baseline()
@@ -225,7 +219,8 @@ class StudyConfig(Config):
         """Return all arms, the baseline where the file's order puts it.
 
         Raises:
-            HarnessError: An arm or a corner of its space is an impossible combination.
+            HarnessError: An arm or a corner of its space is an impossible combination, or arms
+                that are to be ranked have different budgets of their presets.
         """
         arms, refused = self.possible_arms()
         if refused:
@@ -240,17 +235,37 @@ class StudyConfig(Config):
         return arms
 
     def possible_arms(self) -> tuple[tuple[Arm, ...], dict[str, str]]:
-        """Return the arms that can run, and {name: reason} of those that cannot."""
+        """Return the arms that can run, and {name: reason} of those that cannot.
+
+        Raises:
+            HarnessError: The arms' presets have different budgets, but are to be ranked.
+        """
         arms, refused = [], {}
         for levels in self._combinations():
-            arm = self._arm(levels)
             try:
+                arm = self._arm(levels)
                 for point in (arm.defaults, *corner_points(arm.space)):
                     arm.config(point, seed=0)
                 arms.append(arm)
             except HarnessError as error:
-                refused[arm.name] = str(error)
+                refused[self._name(levels)] = str(error)
+        self._check_comparable(arms)
         return tuple(arms), refused
+
+    def _check_comparable(self, arms: Sequence[Arm]) -> None:
+        """Refuse to rank arms that train for the different budgets of their presets."""
+        variants = [self.variants.get(str(arm.levels.get("variant"))) for arm in arms]
+        given = [self.budget, *(variant.settings.get("budget") for variant in variants if variant)]
+        budgets = {
+            read_budget(arm.settings["budget"], arm.name).describe(): arm.name
+            for arm in reversed(arms)
+        }
+        if not self.descriptive and any(map(is_by_preset, given)) and len(budgets) > 1:
+            listed = ", ".join(f"{name}: {budget}" for budget, name in reversed(budgets.items()))
+            raise HarnessError(
+                f"budget.preset gives arms unequal budgets ({listed}), and scores after unequal "
+                "budgets are not ranked: add descriptive = true, or give all arms one budget"
+            )
 
     @property
     def baseline_arm(self) -> str:
@@ -287,7 +302,7 @@ class StudyConfig(Config):
         for name, variant in self.variants.items():
             settings = dict(variant.settings)
             if "budget" in settings:
-                budget = parse(Budget, settings["budget"], f"variants.{name}.budget")
+                budget = read_budget(settings["budget"], f"variants.{name}.budget")
                 settings["budget"] = budget.scaled(factor).model_dump(exclude_none=True)
             variants[name] = variant.model_copy(update={"settings": settings})
         return self.model_copy(
@@ -310,19 +325,33 @@ class StudyConfig(Config):
         return arms
 
     def _arm(self, levels: dict[str, Setting]) -> Arm:
+        name = self._name(levels)
+        own, space = self._variant(levels)
+        chosen = levels.get("preset", own.pop("preset", self.preset))
+        preset = None if chosen is None else load_preset(str(chosen))
         settings: dict[str, Any] = {"dataset": self.dataset, "budget": self.budget.model_dump()}
-        settings |= load_preset(self.preset) if self.preset else {}
+        settings |= preset.settings if preset else {}
         settings |= self.fixed
-        space: dict[str, Parameter] = dict(self.space)
-        if "variant" in levels:
-            name = str(levels["variant"])
-            if name in self.variants:
-                settings |= self.variants[name].settings
-                space |= self.variants[name].space
-            else:
-                settings["loss"] = name
-        settings |= {factor: level for factor, level in levels.items() if factor != "variant"}
-        return Arm(name=self._name(levels), levels=levels, settings=settings, space=space)
+        settings |= own
+        settings |= {key: level for key, level in levels.items() if key not in BUNDLES}
+        if isinstance(budget := read_budget(settings["budget"], f"arm {name!r}"), PresetBudget):
+            settings["budget"] = budget.of(preset, f"arm {name!r}").model_dump()
+        return Arm(
+            name=name,
+            levels=levels,
+            preset=None if preset is None else str(chosen),
+            settings=settings,
+            space={**self.space, **space},
+        )
+
+    def _variant(self, levels: Mapping[str, Setting]) -> tuple[dict[str, Any], Space]:
+        """Return the settings and the space of an arm's variant; none where it has no variant."""
+        if "variant" not in levels:
+            return {}, {}
+        name = str(levels["variant"])
+        if name not in self.variants:
+            return {"loss": name}, {}
+        return dict(self.variants[name].settings), self.variants[name].space
 
     def _name(self, levels: Mapping[str, Setting]) -> str:
         """Join the levels: words that say what they are stand alone, all else as `key=value`.
@@ -340,20 +369,28 @@ def _spell(level: Setting) -> str:
 
 
 def _check_keys(keys: Iterable[str], place: str, allow: tuple[str, ...] = ()) -> None:
-    settings = set(known_settings())
+    settings = set(known_settings()) - NOT_SETTINGS
     for key in keys:
-        if key not in settings:
-            raise ValueError(str(unknown_name(f"key in {place}", key, settings - NOT_SETTINGS)))
+        if key not in settings | NOT_SETTINGS:
+            raise ValueError(str(unknown_name(f"key in {place}", key, {*settings, *allow})))
         if key in NOT_SETTINGS | SAME_FOR_ALL and key not in allow:
             hint = "belongs in [fixed]" if key in SAME_FOR_ALL else "has a place of its own"
             raise ValueError(f"{key!r} does not belong in {place}: it {hint}")
 
 
+def _check_preset(noun: str, name: Any) -> None:
+    if name not in preset_names():
+        raise ValueError(str(unknown_name(noun, str(name), preset_names())))
+
+
 def _check_factor(study: StudyConfig, factor: str, levels: tuple[Setting, ...]) -> None:
     if len(set(map(repr, levels))) != len(levels):
         raise ValueError(f"compare.{factor} = {list(levels)}: a level is listed twice")
+    if factor == "preset":
+        for level in levels:
+            _check_preset("preset in compare", level)
     if factor != "variant":
-        _check_keys([factor], "compare")
+        _check_keys([factor], "compare", allow=("preset",))
         return
     for level in levels:
         if level not in study.variants and level not in LOSSES:

@@ -11,7 +11,9 @@ from harness.systems.generator import (
     GeneratorSpec,
     draw_inputs,
     generate,
+    is_conditional,
     load_generator,
+    load_network,
     save_generator,
 )
 from harness.systems.precision import Precision
@@ -37,8 +39,10 @@ __all__ = [
     "TrainConfig",
     "draw_inputs",
     "generate",
+    "is_conditional",
     "known_settings",
     "load_generator",
+    "load_network",
     "parse_config",
     "save_generator",
     "system",

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -25,7 +26,8 @@ from harness.randomness import derive_seed
 from harness.systems.config import TrainConfig
 from harness.systems.system import parse_config, system_of
 
-WEIGHTS_FILE = "generator.safetensors"
+WEIGHTS_FILE = "generator.safetensors"  # of the network that is sampled, whatever its name
+RAW_FILE = "raw_generator.safetensors"  # of another one that is named `generator`
 SPEC_FILE = "generator.json"
 SAMPLES_PER_PASS = 500
 
@@ -37,39 +39,83 @@ class GeneratorSpec(Config):
     sample_shape: Annotated[tuple[Count, Count, Count], Field(strict=False)]
     """(C, H, W)."""
     num_classes: int = 0
+    class_shares: Annotated[tuple[float, ...], Field(strict=False)] = ()
+    """How often each class is drawn where none is asked for."""
     config: dict[str, Any]
     """The run's settings."""
     weights_sha256: str
     """Of the weights file beside it."""
+    others: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], str] = {}
+    """Name -> SHA-256 of the file of every other network of the system."""
     plugins: dict[str, str] = {}
     """Name -> hash of every plugin that was loaded: the settings may name what they register."""
 
-    def draw_inputs(self, num_samples: int, seed: int) -> tuple[Tensor, ...]:
-        """Return inputs for so many samples, the same on every device."""
-        return draw_inputs(parse_config(self.config, SPEC_FILE), self.facts, num_samples, seed)
+    def draw_inputs(
+        self, num_samples: int, seed: int, label: int | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return inputs for so many samples, of one class if it is given; the same everywhere."""
+        config = parse_config(self.config, SPEC_FILE)
+        return draw_inputs(config, self.facts, num_samples, seed, label)
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether its samples are asked of a class."""
+        return is_conditional(parse_config(self.config, SPEC_FILE), self.facts)
 
     @property
     def facts(self) -> Facts:
         """What the network was built for."""
-        return Facts(sample_shape=self.sample_shape, num_classes=self.num_classes)
+        return Facts(
+            sample_shape=self.sample_shape,
+            num_classes=self.num_classes,
+            class_shares=self.class_shares,
+        )
 
 
 def save_generator(
-    folder: Path, generator: nn.Module, config: TrainConfig, facts: Facts
+    folder: Path,
+    generator: nn.Module,
+    config: TrainConfig,
+    facts: Facts,
+    others: Mapping[str, nn.Module] | None = None,
 ) -> GeneratorSpec:
-    """Write a generator's weights and description into `folder` and return the description."""
+    """Write a generator's weights and description into `folder` and return the description.
+
+    Args:
+        folder: Created where it is missing.
+        generator: The network that is sampled.
+        config: The run's settings.
+        facts: What the networks were built for.
+        others: The system's other networks by name, e.g. the discriminator; each goes into a file
+            of its own (see `network_file`).
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {key: value.contiguous().cpu() for key, value in generator.state_dict().items()}
-    payload = safetensors.torch.save(weights)
     spec = GeneratorSpec(
         **asdict(facts),
         config=config.model_dump(mode="json"),
-        weights_sha256=hashlib.sha256(payload).hexdigest(),
+        weights_sha256=_write_weights(folder / WEIGHTS_FILE, generator),
+        others={
+            name: _write_weights(folder / network_file(name), network)
+            for name, network in (others or {}).items()
+        },
         plugins=plugin_hashes(),
     )
-    (folder / WEIGHTS_FILE).write_bytes(payload)
     (folder / SPEC_FILE).write_text(json.dumps(spec.model_dump(), indent=2) + "\n")
     return spec
+
+
+def _write_weights(file: Path, network: nn.Module) -> str:
+    """Write a network's weights and return the file's SHA-256."""
+    weights = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
+    payload = safetensors.torch.save(weights)
+    file.write_bytes(payload)
+    return hashlib.sha256(payload).hexdigest()
+
+
+def network_file(name: str) -> str:
+    """Return the file of a network that is not the sampled one."""
+    file = f"{name}.safetensors"
+    return RAW_FILE if file == WEIGHTS_FILE else file
 
 
 def load_generator(folder: Path) -> tuple[nn.Module, GeneratorSpec]:
@@ -82,8 +128,72 @@ def load_generator(folder: Path) -> tuple[nn.Module, GeneratorSpec]:
     Raises:
         HarnessError: The folder is missing, foreign or corrupt.
     """
-    spec_file, weights_file = folder / SPEC_FILE, folder / WEIGHTS_FILE
-    for file in (spec_file, weights_file):
+    spec = _read_spec(folder)
+    payload = _read_weights(folder / WEIGHTS_FILE, spec.weights_sha256)
+    config = parse_config(spec.config, str(folder / SPEC_FILE))
+    system = system_of(spec.config)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            generator = system.builders(config, spec.facts)[system.sampled(config)]()
+        generator.load_state_dict(safetensors.torch.load(payload))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise _unfit(folder / WEIGHTS_FILE, error) from None
+    return generator.eval(), spec
+
+
+class WeightsFile(NamedTuple):
+    """Where an exported network's weights lie, and the hash that its description states."""
+
+    path: Path
+    sha256: str
+
+    def read(self) -> dict[str, Tensor]:
+        """Return the weights by name, on the CPU; raises HarnessError if they are damaged."""
+        try:
+            return safetensors.torch.load(_read_weights(self.path, self.sha256))
+        except safetensors.SafetensorError as error:
+            raise _unfit(self.path, error) from None
+
+
+def find_network(folder: Path, name: str | None = None) -> WeightsFile:
+    """Return the weights of any network of an exported system.
+
+    Args:
+        folder: An exported generator.
+        name: As the system names it, e.g. `discriminator`; None: the network that is sampled.
+
+    Raises:
+        HarnessError: The folder is missing or foreign, or holds no such network.
+    """
+    spec = _read_spec(folder)
+    sampled = system_of(spec.config).sampled(parse_config(spec.config, str(folder / SPEC_FILE)))
+    there = {sampled: WeightsFile(folder / WEIGHTS_FILE, spec.weights_sha256)}
+    for each, sha256 in spec.others.items():
+        there[each] = WeightsFile(folder / network_file(each), sha256)
+    name = sampled if name is None else name
+    if name not in there:
+        raise HarnessError(f"{folder} holds no network {name!r}, only {', '.join(there)}")
+    return there[name]
+
+
+def load_network(folder: Path, name: str) -> dict[str, Tensor]:
+    """Return the weights by name of any network of an exported system (see `find_network`)."""
+    return find_network(folder, name).read()
+
+
+def generator_files(folder: Path) -> set[str]:
+    """Return the names of the files that a folder's generator is made of, as far as it says so."""
+    try:
+        others = json.loads((folder / SPEC_FILE).read_text())["others"]
+        return {SPEC_FILE, WEIGHTS_FILE, *map(network_file, others)}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {SPEC_FILE, WEIGHTS_FILE}
+
+
+def _read_spec(folder: Path) -> GeneratorSpec:
+    """Return a folder's description, once its plugins are loaded."""
+    spec_file = folder / SPEC_FILE
+    for file in (spec_file, folder / WEIGHTS_FILE):
         if not file.is_file():
             raise HarnessError(f"{folder} is not an exported generator: {file.name} is missing")
     try:
@@ -92,19 +202,21 @@ def load_generator(folder: Path) -> tuple[nn.Module, GeneratorSpec]:
         raise HarnessError(f"{spec_file} is not valid JSON") from None
     spec = parse(GeneratorSpec, _upgraded(raw), str(spec_file))
     check_plugins(spec.plugins, f"the generator in {folder}")
-    payload = weights_file.read_bytes()
-    if hashlib.sha256(payload).hexdigest() != spec.weights_sha256:
-        raise HarnessError(f"{weights_file} is damaged: its SHA-256 is not that in {SPEC_FILE}")
-    config = parse_config(spec.config, str(spec_file))
-    system = system_of(spec.config)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            generator = system.builders(config, spec.facts)[system.sampled(config)]()
-        generator.load_state_dict(safetensors.torch.load(payload))
-    except (RuntimeError, safetensors.SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise HarnessError(f"{weights_file} does not fit {SPEC_FILE}: {reason}") from None
-    return generator.eval(), spec
+    return spec
+
+
+def _read_weights(file: Path, sha256: str) -> bytes:
+    """Return a weights file's content, if it is the one that was written."""
+    if not file.is_file():
+        raise HarnessError(f"{file.parent} is incomplete: {file.name} is missing")
+    payload = file.read_bytes()
+    if hashlib.sha256(payload).hexdigest() != sha256:
+        raise HarnessError(f"{file} is damaged: its SHA-256 is not that in {SPEC_FILE}")
+    return payload
+
+
+def _unfit(file: Path, error: Exception) -> HarnessError:
+    return HarnessError(f"{file} does not fit {SPEC_FILE}: {str(error).splitlines()[0]}")
 
 
 def _upgraded(raw: Any) -> Any:
@@ -117,12 +229,32 @@ def _upgraded(raw: Any) -> Any:
 
 
 def draw_inputs(
-    config: TrainConfig, facts: Facts, num_samples: int, seed: int
+    config: TrainConfig, facts: Facts, num_samples: int, seed: int, label: int | None = None
 ) -> tuple[Tensor, ...]:
-    """Return what a system's generator takes for so many samples, the same on every device."""
+    """Return what a system's generator takes for so many samples, the same on every device.
+
+    Args:
+        config: The system's settings.
+        facts: What its networks were built for.
+        num_samples: How many.
+        seed: One seed, one set of inputs.
+        label: The class that all samples are asked of; None: any.
+
+    Raises:
+        HarnessError: There is no such class, or the system makes no samples of a chosen one.
+    """
+    num_classes = facts.num_classes
+    if label is not None and not 0 <= label < num_classes and is_conditional(config, facts):
+        raise HarnessError(f"class {label}: allowed are 0 to {num_classes - 1}")
     generator = torch.Generator().manual_seed(derive_seed(seed, "samples"))
     system = system_of({"system": config.system})
-    return system.draw_inputs(config, facts, num_samples, generator)
+    return system.draw_inputs(config, facts, num_samples, generator, label)
+
+
+def is_conditional(config: TrainConfig, facts: Facts) -> bool:
+    """Return whether a system's samples are asked of a class."""
+    system = system_of({"system": config.system})
+    return system.asked_classes(config, draw_inputs(config, facts, 1, 0)) is not None
 
 
 @torch.inference_mode()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from harness.config import parse
 from harness.data import Batch, Facts
+from harness.errors import HarnessError
 from harness.randomness import Streams, derive_seed, seeded
 from harness.registry import Registry, first_line
 from harness.systems.config import TrainConfig
@@ -118,11 +119,38 @@ class System(abc.ABC, Generic[C]):
 
     @classmethod
     def draw_inputs(
-        cls, config: C, facts: Facts, num: int, generator: torch.Generator
+        cls,
+        config: C,
+        facts: Facts,
+        num: int,
+        generator: torch.Generator,
+        label: int | None = None,
     ) -> tuple[Tensor, ...]:
-        """Return inputs of the sampled network on the CPU: latents (num, latent_dim) ~ N(0, I)."""
+        """Return inputs of the sampled network on the CPU: latents (num, latent_dim) ~ N(0, I).
+
+        Args:
+            config: The system's settings.
+            facts: What its networks were built for.
+            num: Number of samples.
+            generator: Where they are drawn from.
+            label: The class that all of them are of; None: any.
+
+        Raises:
+            HarnessError: A class is given, and samples of a chosen class are not what it makes.
+        """
+        refuse_label(config, label)
         # A system whose inputs are others says so.
         return (torch.randn(num, config.latent_dim, generator=generator),)  # type: ignore[attr-defined]
+
+    @classmethod
+    def asked_classes(cls, config: C, inputs: tuple[Tensor, ...]) -> Tensor | None:
+        """Return the classes (N,) int64 that inputs ask for; None where they ask for none."""
+        return None
+
+    @classmethod
+    def sources(cls, config: C) -> dict[str, str]:
+        """Return key of a setting -> SHA-256 of the weights that it names, for the record."""
+        return {}
 
     @classmethod
     def num_parameters(cls, config: C, facts: Facts) -> dict[str, int]:
@@ -168,6 +196,14 @@ class System(abc.ABC, Generic[C]):
             buffer.copy_(saved["buffers"][name])
         self.random.load_state_dict(saved["streams"])
         self.counts = dict(saved["counts"])
+
+
+def refuse_label(config: TrainConfig, label: int | None) -> None:
+    """Raise HarnessError if a class is asked of a system that makes none on demand."""
+    if label is not None:
+        raise HarnessError(
+            f"system = {config.system!r} with these settings makes no samples of a chosen class"
+        )
 
 
 SYSTEMS: Registry[type[System[Any]]] = Registry("system")

@@ -11,16 +11,8 @@ from harness.records.workspace import Workspace
 from harness.study.definition import Definition
 from harness.study.space import Point
 from harness.study.study import Arm, StudyConfig
-from harness.work.queue import (
-    Cell,
-    CellRecord,
-    Claim,
-    Direction,
-    Phase,
-    Queue,
-    Storage,
-    settings_hash,
-)
+from harness.work.cell import Cell, CellRecord, Phase, settings_hash
+from harness.work.queue import Claim, Direction, Queue, Storage
 
 
 @dataclass(frozen=True, kw_only=True)

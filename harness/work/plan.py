@@ -35,7 +35,7 @@ class Plan:
 def set_up_bench(
     study: StudyConfig, arms: Sequence[Arm], execution: Execution, workspace: Workspace
 ) -> Bench:
-    """Load a study's data and metric, and check every arm against the data's shape."""
+    """Load a study's data and metric, and check every arm against both."""
     bench = Bench.set_up(
         study.dataset,
         study.fixed.get("image_size"),
@@ -46,14 +46,14 @@ def set_up_bench(
     )
     for arm in arms:
         for point in (*study.points(arm), *corner_points(arm.space)):
-            arm.config(point or {}, seed=0).check(bench.dataset.facts)
+            bench.check(arm.config(point or {}, seed=0))
     return bench
 
 
 def set_up_lone_bench(
     config: TrainConfig, evaluate: EvaluateConfig, execution: Execution, workspace: Workspace
 ) -> Bench:
-    """Load one run's data and metric, and check its config against the data's shape."""
+    """Load one run's data and metric, and check its config against both."""
     bench = Bench.set_up(
         config.dataset,
         config.image_size,
@@ -62,5 +62,5 @@ def set_up_lone_bench(
         data_dir=workspace.data_dir,
         cache_dir=workspace.cache,
     )
-    config.check(bench.dataset.facts)
+    bench.check(config)
     return bench

@@ -8,20 +8,14 @@ and Optuna's state transitions decide who wins. What one process starts, another
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
 import os
-import platform
-import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import optuna
-import psutil
 import sqlalchemy
 from optuna.distributions import (
     BaseDistribution,
@@ -35,68 +29,20 @@ from harness.config import parse
 from harness.errors import HarnessError
 from harness.plugins import check_plugins
 from harness.randomness import derive_seed
-from harness.records.workspace import Workspace, prepare_sqlite, sqlite_file
-from harness.run.runner import Outcome, Stop
+from harness.records.sqlite import lock_at_begin, prepare_sqlite, sqlite_file
+from harness.records.workspace import Workspace
+from harness.run.runner import Outcome
 from harness.study.definition import Definition
-from harness.study.space import Choice, Point, Space
+from harness.study.space import Choice, Space
+from harness.work.cell import Cell, CellRecord, CellState, Phase
+from harness.work.lease import LEASE_SECONDS, Lease, has_ended
 
-LEASE_SECONDS = 90.0
-RENEW_SECONDS = 15.0
 SEPARATOR = "/"
 FEWEST_FOR_IMPORTANCE = 8  # scored trials; below them a random forest fits anything
 
-Phase = Literal["search", "confirm"]
 Direction = Literal["minimize", "maximize"]
-CellState = Literal["waiting", "running", "complete", "failed"]
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One unit of work that a study expects.
-
-    Attributes:
-        key: Unique within its queue; decides what is missing after an interruption.
-        point: Values of the tuned parameters; None where the sampler is to suggest them.
-        seeds: Training seeds, one run each.
-        trial: The number shown to people.
-    """
-
-    key: str
-    point: Point | None
-    seeds: list[int]
-    trial: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellRecord:
-    """What is known of a cell.
-
-    Attributes:
-        cell: The unit of work; its point is filled in once it runs.
-        state: Whether it waits, runs, has a recorded result, or failed with an error.
-        outcome: How it ended, None before.
-        reason: Why it did not finish.
-        value: The objective on validation images, mean over its seeds; None without a score.
-        scores: Means over its seeds of all scores at the full budget, by protocol key.
-        run_ids: Seed -> MLflow run.
-        seconds: From claim to end.
-    """
-
-    cell: Cell
-    state: CellState
-    outcome: Outcome | None = None
-    reason: str | None = None
-    value: float | None = None
-    scores: Mapping[str, float] = field(default_factory=dict)
-    run_ids: Mapping[int, str] = field(default_factory=dict)
-    seconds: float | None = None
-
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.state in ("complete", "failed")
 
 
 class Storage:
@@ -125,7 +71,7 @@ class Storage:
             reason = str(error).splitlines()[0]
             raise HarnessError(f"Optuna's database {url} cannot be used: {reason}") from None
         if file is not None:
-            _make_sqlite_safe(self._storage.engine)
+            lock_at_begin(self._storage.engine)
 
     @staticmethod
     def exists(workspace: Workspace) -> bool:
@@ -315,12 +261,12 @@ class Claim:
     def __init__(self, queue: Queue, trial: optuna.Trial) -> None:
         self._queue = queue
         self._trial = trial
-        self._lost = threading.Event()
-        self._settled = threading.Event()
-        self._renew()
         self.cell = _cell(trial.user_attrs, trial.params)
-        self._thread = threading.Thread(target=self._keep_renewing, daemon=True)
-        self._thread.start()
+        # Only a take-over ends a trial early.
+        self._lease = Lease(
+            lambda lease: trial.set_user_attr("lease", lease),
+            optuna.exceptions.UpdateFinishedTrialError,
+        )
 
     def recall(self, key: str) -> Any:
         """Return what `remember` stored under this cell, by this holder or one before; or None."""
@@ -328,17 +274,16 @@ class Claim:
 
     def remember(self, key: str, value: Any) -> None:
         """Store a JSON value with the cell."""
-        with self._while_ours():
+        with self._lease.held():
             self._trial.set_user_attr(key, value)
 
     def check(self) -> None:
         """Raise Stop if the cell has been taken over by somebody else."""
-        if self._lost.is_set():
-            raise Stop("the cell was taken over")
+        self._lease.check()
 
     def report(self, step: int, value: float) -> bool:
         """Tell Optuna an intermediate value and return whether the pruner would stop here."""
-        with self._while_ours(), warnings.catch_warnings():
+        with self._lease.held(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a step reported twice, after a continuation
             self._trial.report(value, step)
             return self._trial.should_prune()
@@ -360,7 +305,7 @@ class Claim:
 
     def release(self) -> None:
         """Hand the cell back unfinished, to be continued by whoever asks next."""
-        self._stop_renewing()
+        self._lease.end()
         self._queue.give_back(self._trial)
 
     def _remember_result(
@@ -370,62 +315,9 @@ class Claim:
         self.remember("result", result)
 
     def _settle(self, state: TrialState, value: float | None = None) -> None:
-        self._stop_renewing()
-        with self._while_ours():
+        self._lease.end()
+        with self._lease.held():
             self._queue._study.tell(self._trial, value, state=state)
-
-    @contextlib.contextmanager
-    def _while_ours(self) -> Iterator[None]:
-        """Turn Optuna's word that the trial has ended into Stop: only a take-over ends it early."""
-        self.check()
-        try:
-            yield
-        except optuna.exceptions.UpdateFinishedTrialError:
-            self._lost.set()
-            self.check()
-
-    def _stop_renewing(self) -> None:
-        self._settled.set()
-        self._thread.join()
-
-    def _renew(self) -> None:
-        lease = {
-            "host": platform.node(),
-            "pid": os.getpid(),
-            "born": psutil.Process().create_time(),
-            "until": time.time() + LEASE_SECONDS,
-        }
-        self._trial.set_user_attr("lease", lease)
-
-    def _keep_renewing(self) -> None:
-        while not self._settled.wait(RENEW_SECONDS):
-            try:
-                self._renew()
-            except optuna.exceptions.UpdateFinishedTrialError:
-                self._lost.set()
-                return
-            except Exception:  # a busy or briefly unreachable database is no reason to give up
-                continue
-
-
-def _make_sqlite_safe(engine: sqlalchemy.Engine) -> None:
-    """Let every transaction take SQLite's write lock at its start.
-
-    Otherwise reading a trial's state and writing a new one are two steps, between which another
-    worker may do the same, and both believe that the trial is theirs.
-    """
-
-    def connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver would begin transactions later, by itself
-        # With WAL, NORMAL loses no commit when a process dies, and saves a sync per write.
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    def begin(connection: sqlalchemy.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    sqlalchemy.event.listen(engine, "connect", connect)
-    sqlalchemy.event.listen(engine, "begin", begin)
-    engine.dispose()  # connections from before the lines above
 
 
 def _distribution(parameter: Any) -> BaseDistribution:
@@ -483,21 +375,10 @@ def _is_abandoned(trial: FrozenTrial) -> bool:
     if lease is None:  # claimed a moment ago, or its holder died in that moment
         started = trial.datetime_start
         return started is not None and time.time() - started.timestamp() > LEASE_SECONDS
-    if lease["until"] < time.time():
-        return True
-    if lease["host"] != platform.node():
-        return False
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return bool(abs(psutil.Process(lease["pid"]).create_time() - lease["born"]) > 1)
-    return True
+    return has_ended(lease)
 
 
 def _in_worker() -> bool:
     import multiprocessing
 
     return multiprocessing.parent_process() is not None
-
-
-def settings_hash(point: Mapping[str, Any]) -> str:
-    """Return a short name for a point, the same in every process."""
-    return f"{derive_seed(0, json.dumps(point, sort_keys=True)):016x}"[:8]

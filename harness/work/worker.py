@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.config import flatten
 from harness.errors import recording
-from harness.records.tracking import RunRecorder, Tracker, flatten
+from harness.records.tracking import RunRecorder, Tracker
 from harness.run.bench import Bench, run_params
 from harness.run.loop import Progress
 from harness.run.runner import RunResult, Stop, run
@@ -21,9 +22,10 @@ from harness.signals import uninterrupted
 from harness.study.study import Arm
 from harness.systems import TrainConfig
 from harness.work.board import ArmState, Board, count_cells, is_complete
+from harness.work.cell import Phase, settings_hash
 from harness.work.display import Event, ended
 from harness.work.plan import Plan
-from harness.work.queue import Claim, Phase, Storage, settings_hash
+from harness.work.queue import Claim, Storage
 
 IDLE_SECONDS = 0.5
 LONGEST_IDLE_SECONDS = 4.0
@@ -232,7 +234,9 @@ def ended_in_any_case(recorder: RunRecorder) -> Iterator[None]:
 
 
 def _means(scores: list[Mapping[str, float]]) -> dict[str, float]:
-    return {key: float(np.mean([each[key] for each in scores])) for key in scores[0]}
+    """Return the means of the figures that all seeds have."""
+    shared = [key for key in scores[0] if all(key in each for each in scores)]
+    return {key: float(np.mean([each[key] for each in scores])) for key in shared}
 
 
 def _check_parent() -> None:

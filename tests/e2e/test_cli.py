@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 import harness.work.worker
+from harness.errors import HarnessError
+from harness.systems import Budget
 
 LOSSES = ("non_saturating", "hinge")
 
@@ -102,6 +104,38 @@ def test_one_run_by_hand(there: Path, call: Any) -> None:
     assert result["outcome"] == "finished"
     assert {"val/fid_digits_cnn_v2_64", "test/fid_digits_cnn_v2_64"} <= set(result["scores"])
     assert call("status").out == "tiny\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "budget"),
+    [
+        ("dataset=digits", Budget(images=480)),
+        ("budget.images=320", Budget(images=320)),
+        ("budget.g_steps=3", Budget(g_steps=3)),
+        ("budget={g_steps=3}", Budget(g_steps=3)),
+    ],
+)
+def test_a_preset_brings_its_budget(
+    setting: str, budget: Budget, call: Any, add_preset: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_preset("short", budget={"images": 480}, settings={"d_depth": 1})
+    started: list[Any] = []
+
+    def train_once(config: Any, *_: Any, **__: Any) -> None:
+        started.append(config)
+        raise HarnessError("no more is needed")
+
+    monkeypatch.setattr("harness.launch.train_once", train_once)
+    call("train", "--preset", "short", "--set", setting)
+    assert [(config.budget, config.d_depth) for config in started] == [(budget, 1)]
+
+
+def test_presets_are_listed_with_their_deviations(call: Any, add_preset: Any) -> None:
+    add_preset("short", deviations=["The batch is smaller."])
+    assert "System short" in call("list", "presets").out
+    assert json.loads(call("list", "deviations", "--json").out) == {
+        "short": "The batch is smaller."
+    }
 
 
 def test_list_names_what_a_study_file_may_say(call: Any) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -45,6 +46,7 @@ def test_export_takes_the_lowest_validation_fid(
         "samples.png",
         "generator.json",
         "generator.safetensors",
+        "discriminator.safetensors",
     }
     record = json.loads((folder / "record.json").read_text())
     assert record["run_id"] == result["run_id"]
@@ -76,6 +78,27 @@ def test_samples_come_as_arrays_and_as_a_grid(call: Any, best: Path, tmp_path: P
     with Image.open(tmp_path / "grid.png") as picture:
         assert picture.format == "PNG"
         assert min(picture.size) >= 16
+
+
+def test_samples_of_one_class(
+    call: Any, best: Path, tmp_path: Path, refused: Any, stamp: Any
+) -> None:
+    from harness.config import parse
+    from harness.data import Facts
+    from harness.systems import save_generator
+
+    config = parse(stamp.Config, {"system": "stamp", "dataset": "digits"}, "test")
+    facts = Facts(sample_shape=(1, 4, 4), num_classes=3)
+    network = stamp(config, facts, torch.device("cpu")).networks["average"]
+    network.pictures.data += torch.tensor([-0.5, 0.0, 0.5]).view(3, 1, 1, 1)
+    save_generator(tmp_path / "export", network, config, facts)
+    file = tmp_path / "a.npz"
+    said = call("sample", tmp_path / "export", "-n", 5, "--class", 2, "-o", file)
+    assert (said.code, said.err) == (0, "")
+    assert said.out == f"5 samples of class 2 of seed 0: {file}\n"
+    assert np.load(file)["images"].mean() == pytest.approx(191, abs=20)  # 127.5 (0.5 + 1)
+    refused(call("sample", tmp_path / "export", "--class", 3, "-o", file), "class 3", "0 to 2")
+    refused(call("sample", best, "--class", 3, "-o", file), "no samples of a chosen class")
 
 
 def test_export_overwrites_no_folder_of_somebody_else(

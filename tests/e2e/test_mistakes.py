@@ -43,6 +43,18 @@ REFUSALS: dict[str, tuple[list[str], list[str]]] = {
         ["precision = 'half'", "'float32'", "'bfloat16'"],
     ),
     "train in what": (["train", "--precision", "half"], ["--precision", "'half'", "bfloat16"]),
+    "unknown preset": (
+        ["run", "tiny.toml", "--set", 'compare.preset=["mlp_rely"]'],
+        ["tiny.toml", "preset in compare 'mlp_rely'", "'mlp_relu'"],
+    ),
+    "unknown preset of a variant": (
+        ["run", "tiny.toml", "--set", "variants.v.preset=mlp_rely"],
+        ["preset in variants.v 'mlp_rely'", "'mlp_relu'"],
+    ),
+    "budget of no preset": (
+        ["run", "tiny.toml", "--set", "budget.preset=1"],
+        ["arm 'non_saturating'", "budget.preset", "there is no preset"],
+    ),
     "missing data": (["run", "tiny.toml", "--set", "dataset=folder:nowhere"], ["nowhere"]),
     "one database": (
         ["run", "tiny.toml", "--storage", "sqlite:///a.db", "--tracking-uri", "sqlite:///a.db"],

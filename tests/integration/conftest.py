@@ -12,20 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor, nn
 
 import harness.records.tracking
 from harness.config import parse
+from harness.data import Facts
+from harness.evaluate import EvaluateConfig
 from harness.launch import run_study
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
 from harness.results.summary import StudySummary
 from harness.run.bench import Bench
+from harness.run.execution import Execution
 from harness.run.loop import Progress
 from harness.run.runner import RunResult
 from harness.study.study import StudyConfig
+from harness.systems import TrainConfig
 from harness.systems.gan import GANConfig
 from harness.work.board import Board
-from harness.work.queue import CellRecord, Storage
+from harness.work.cell import CellRecord
+from harness.work.queue import Storage
 
 NAME = "tiny"
 
@@ -238,3 +244,88 @@ def expected() -> list[tuple[str, str, int, int]]:
             ("confirm", 1, 2),
         )
     )
+
+
+class Memory:
+    """A recorder that holds values back until they are flushed, as the real one does."""
+
+    def __init__(self) -> None:
+        self.scalars: list[tuple[str, int, float]] = []
+        self.grids: list[tuple[str, int, Any]] = []
+        self.generators: list[dict[str, Tensor]] = []
+        self.modes: list[bool] = []
+        self.others: list[str] = []
+        self._pending: list[tuple[str, int, float]] = []
+        self._pending_grids: list[tuple[str, int, Any]] = []
+
+    def log_metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Hold scalars back."""
+        self._pending += [(key, step, value) for key, value in values.items()]
+
+    def log_grid(self, key: str, picture: Any, step: int) -> None:
+        """Hold a picture back."""
+        self._pending_grids.append((key, step, picture))
+
+    def log_generator(
+        self,
+        generator: nn.Module,
+        config: TrainConfig,
+        facts: Facts,
+        others: Mapping[str, nn.Module],
+    ) -> None:
+        """Keep a copy of the weights."""
+        weights = {key: value.clone() for key, value in generator.state_dict().items()}
+        self.generators.append(weights)
+        self.modes.append(generator.training)
+        self.others = list(others)
+
+    def flush(self) -> None:
+        """Keep what was held back."""
+        self.scalars += self._pending
+        self.grids += self._pending_grids
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget what was held back."""
+        self._pending, self._pending_grids = [], []
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The last generator's."""
+        return self.generators[-1]
+
+    def series(self, key: str) -> dict[int, float]:
+        """Return a scalar by images seen."""
+        return {step: value for name, step, value in self.scalars if name == key}
+
+
+@pytest.fixture(scope="session")
+def memory() -> type[Memory]:
+    """Return the recorder that remembers what a run reported."""
+    return Memory
+
+
+@pytest.fixture(scope="session")
+def small_config(tiny_settings: dict[str, Any]) -> Callable[..., GANConfig]:
+    """Return a function that makes configs of a small GAN with a budget of 320 images."""
+    common = tiny_settings | {"dataset": "digits", "budget": {"images": 320}, "seed": 3}
+    return lambda **changes: parse(GANConfig, common | changes, "test")
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Return the digits, scored twice in a run by 64 samples."""
+    return Bench.set_up(
+        "digits",
+        None,
+        EvaluateConfig(samples=64, times=2, kid_subsets=2),
+        execution=Execution(device="cpu", threads=1),
+        data_dir=Path("unused"),
+        cache_dir=tmp_path_factory.mktemp("cache"),
+    )
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Return a place for a run's checkpoint."""
+    return tmp_path / "run.pt"

@@ -15,7 +15,7 @@ from harness.records.tracking import RunRecorder, Tracker
 from harness.records.workspace import Workspace
 from harness.results.status import read_status
 from harness.run.runner import run
-from harness.work.queue import CellRecord
+from harness.work.cell import CellRecord
 
 if TYPE_CHECKING:
     from conftest import Finished
@@ -128,13 +128,13 @@ def test_a_killed_process_leaves_nothing_behind_for_good(
     with monkeypatch.context() as patch:
         in_training(patch, 2)
         patch.setattr(RunRecorder, "interrupt", RunRecorder.abandon)
-        patch.setattr(harness.work.queue.Claim, "release", harness.work.queue.Claim._stop_renewing)
+        patch.setattr(harness.work.queue.Claim, "release", lambda claim: claim._lease.end())
         with pytest.raises(KeyboardInterrupt):
             launch(workspace, finished.study)
     assert "RUNNING" in {each.info.status for each in training_runs(workspace)}
     assert len(read_status(NAME, workspace).running) == 1
 
-    monkeypatch.setattr(harness.work.queue.psutil, "Process", _no_process)
+    monkeypatch.setattr(harness.work.lease.psutil, "Process", _no_process)
     summary = launch(workspace, finished.study)
     assert summary == finished.summary
     found = training_runs(workspace)

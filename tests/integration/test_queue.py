@@ -1,8 +1,7 @@
-"""Cells: each is done exactly once, whoever dies, and the sampler learns from all of them."""
+"""Cells: each is done exactly once, whoever dies."""
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import shutil
@@ -20,11 +19,13 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
+import harness.work.lease
 import harness.work.queue
 from harness.records.workspace import Workspace
 from harness.run.runner import Stop
 from harness.study.space import Choice, Range
-from harness.work.queue import Cell, Claim, Queue, Storage
+from harness.work.cell import Cell
+from harness.work.queue import Claim, Queue, Storage
 
 SPACE: dict[str, Any] = {
     "g_lr": Range(low=1e-5, high=1e-1, log=True),
@@ -67,7 +68,7 @@ def queue(workspace: Workspace) -> Queue:
 @pytest.fixture(autouse=True)
 def _no_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases change only where a test wants it."""
-    monkeypatch.setattr(harness.work.queue, "RENEW_SECONDS", 3600.0)
+    monkeypatch.setattr(harness.work.lease, "RENEW_SECONDS", 3600.0)
 
 
 def take(queue: Queue) -> Claim:
@@ -182,7 +183,7 @@ def test_an_expired_lease_is_taken_over_exactly_once(workspace: Workspace, queue
 
 
 def test_a_lease_is_renewed(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness.work.queue, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(harness.work.lease, "RENEW_SECONDS", 0.01)
     queue.prepare(cells(1))
     claim = take(queue)
     expire(claim)
@@ -191,13 +192,13 @@ def test_a_lease_is_renewed(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> No
         assert time.monotonic() < deadline
         time.sleep(0.01)
     claim.complete("finished", 1.0, {})
-    assert not claim._thread.is_alive()
+    assert not claim._lease._thread.is_alive()
 
 
 def test_the_old_holder_is_stopped_after_its_renewal_fails(
     workspace: Workspace, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harness.work.queue, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(harness.work.lease, "RENEW_SECONDS", 0.05)
     queue.prepare(cells(1))
     old = take(queue)
     old.check()
@@ -205,7 +206,7 @@ def test_the_old_holder_is_stopped_after_its_renewal_fails(
     with monkeypatch.context() as patch:
         patch.setattr(harness.work.queue, "_is_abandoned", lambda trial: True)
         assert other.claim() is not None
-    assert old._lost.wait(10)
+    assert old._lease._lost.wait(10)
     with pytest.raises(Stop):
         old.check()
     with pytest.raises(Stop):
@@ -278,7 +279,7 @@ def test_a_released_cell_is_continued(workspace: Workspace, queue: Queue) -> Non
     claim = take(queue)
     claim.remember("done", {"100": {"scores": {}}})
     claim.release()
-    assert not claim._thread.is_alive()
+    assert not claim._lease._thread.is_alive()
     queue.prepare([replace(cell, point=None) for cell in cells(2)])
     assert {key: record.state for key, record in queue.records().items()} == {
         "0": "waiting",
@@ -339,55 +340,6 @@ def test_failed_cells_are_tried_again_only_on_request(workspace: Workspace, queu
     assert queue.claim() is None
 
 
-def test_tpe_gets_exactly_its_cells_and_learns(workspace: Workspace) -> None:
-    number = 30
-    queue = queue_of(workspace, sampler_seed=1)
-    suggested = [Cell(key=str(n), point=None, seeds=[n], trial=n) for n in range(1, number)]
-    queue.prepare([*cells(1), *suggested])
-
-    distances = []
-    while claim := queue.claim():
-        point = claim.cell.point
-        assert point is not None
-        assert 1e-5 <= point["g_lr"] <= 1e-1
-        assert point["d_steps"] in (1, 2, 5)
-        distance = abs(math.log10(point["g_lr"]) + 2) + 0.3 * abs(point["d_steps"] - 5)
-        distances.append(distance)
-        if distance > 3:
-            claim.prune("diverged", "nan")
-        else:
-            claim.complete("finished", distance, {})
-
-    assert len(distances) == number == len(trials(workspace))
-    records = queue.records()
-    assert records["0"].cell.point == POINT
-    assert len({str(record.cell.point) for record in records.values()}) == number
-    assert sum(distances[-10:]) < 0.6 * sum(distances[:10])
-
-
-def test_tpe_is_reproducible_and_depends_on_study_seed(workspace: Workspace) -> None:
-    def suggest(arm: str, seed: int) -> list[Any]:
-        queue = Storage(workspace).queue(f"s{seed}", arm, "search", space=SPACE, sampler_seed=seed)
-        queue.prepare(cells(3, point=None))
-        points = []
-        while claim := queue.claim():
-            points.append(claim.cell.point)
-            claim.complete("finished", 1.0, {})
-        return points
-
-    first = suggest("a", 1)
-    assert suggest("b", 1) != first
-    assert suggest("a", 2) != first
-    again = Workspace.locate(root=workspace.root / "fresh")
-    other = Storage(again).queue("s1", "a", "search", space=SPACE, sampler_seed=1)
-    other.prepare(cells(3, point=None))
-    points = []
-    while claim := other.claim():
-        points.append(claim.cell.point)
-        claim.complete("finished", 1.0, {})
-    assert points == first
-
-
 def test_duplicates_of_two_simultaneous_prepares_are_dropped(
     workspace: Workspace, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -414,41 +366,3 @@ def test_simultaneous_prepares_leave_every_cell_to_be_done_once(workspace: Works
         keys.append(claim.cell.key)
         claim.complete("finished", 1.0, {})
     assert sorted(keys) == ["0", "1", "2", "3"]
-
-
-@pytest.mark.parametrize(("pruner", "prunes"), [("none", False), ("median", True)])
-def test_the_pruner_stops_a_bad_trial_and_no_good_one(
-    workspace: Workspace, pruner: str, prunes: bool
-) -> None:
-    queue = queue_of(workspace, pruner=pruner)
-    queue.prepare(cells(6))
-    for n in range(4):
-        claim = take(queue)
-        assert not claim.report(1, 10.0 + n)
-        assert not claim.report(2, 5.0 + n)
-        claim.complete("finished", 5.0 + n, {})
-    bad, good = take(queue), take(queue)
-    assert bool(bad.report(1, 100.0)) is prunes
-    assert not good.report(1, 1.0)
-
-
-def test_halving_stops_a_bad_trial_and_no_good_one(workspace: Workspace) -> None:
-    queue = queue_of(workspace, pruner="halving")
-    queue.prepare(cells(6))
-    for n in range(4):
-        claim = take(queue)
-        if not (claim.report(1, 5.0 - n) or claim.report(2, 4.0 - n)):
-            claim.complete("finished", 4.0 - n, {})
-        else:
-            claim.prune("pruned", "poor")
-    bad, good = take(queue), take(queue)
-    assert bad.report(1, 100.0)
-    assert not good.report(1, 0.1)
-
-
-def test_a_value_told_again_after_a_continuation_is_no_trouble(queue: Queue) -> None:
-    queue.prepare(cells(1))
-    claim = take(queue)
-    claim.report(1, 3.0)
-    claim.report(1, 3.0)
-    assert queue._study.get_trials()[0].intermediate_values == {1: 3.0}

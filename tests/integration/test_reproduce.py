@@ -16,11 +16,11 @@ import torch
 import harness.cli
 import harness.records.tracking
 import harness.results.reproduce.record
-from harness.config import parse
+from harness.config import flatten, parse
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig
 from harness.launch import train_once
-from harness.records.tracking import Tracker, flatten
+from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
 from harness.results.reproduce import Reproduction, rebuild_config, reproduce_run
 from harness.run.runner import RunResult

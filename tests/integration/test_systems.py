@@ -9,14 +9,20 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from harness.config import parse
+from harness.data import load_dataset
+from harness.errors import HarnessError
+from harness.evaluate import EvaluateConfig, Evaluator
+from harness.launch import train_once
 from harness.records.workspace import Workspace
 from harness.results.export import export_best, sample
 from harness.results.report import Report, write_report
 from harness.results.reproduce import reproduce_run
 from harness.results.summary import StudySummary
 from harness.study.study import StudyConfig
+from harness.systems import System, load_network
 
 GAN: dict[str, Any] = {
     "system": "gan",
@@ -79,3 +85,85 @@ def test_a_gan_and_two_vaes_in_one_study(
         images = sample(folder, 8)
         assert images.shape == (8, 1, 16, 16)
         assert torch.equal(images, sample(folder, 8))
+
+
+@pytest.fixture
+def conditional(
+    stamp: type[System[Any]],
+    workspace: Workspace,
+    no_models: None,
+    launch: Callable[..., StudySummary],
+) -> StudySummary:
+    """Return a finished study of a conditional system, ranked by a figure of its own."""
+    settings = {
+        "question": "Does the average help?",
+        "dataset": "digits",
+        "fixed": {"system": "stamp", "batch_size": 80},
+        "compare": {"latent_dim": [1, 2]},
+        "confirm": {"seeds": 2},
+        "budget": {"images": 1600},
+        "evaluate": {"times": 1, "samples": 64, "objective": "intra_fid"},
+    }
+    return launch(workspace, parse(StudyConfig, settings, "test"))
+
+
+def test_a_conditional_system_in_a_study(
+    conditional: StudySummary, workspace: Workspace, tmp_path: Path
+) -> None:
+    assert conditional.complete
+    assert conditional.metric == "test/intra_fid_digits_cnn_v2_64"
+    assert conditional.floor is not None
+    assert all(arm.mean is not None and arm.mean > conditional.floor for arm in conditional.arms)
+
+    folder = tmp_path / "best"
+    for _ in range(2):  # the second replaces the first, with the files of all networks
+        exported = export_best("tiny", folder, workspace)
+    files = {"raw_generator.safetensors", "critic.safetensors", "generator.safetensors"}
+    assert files == {file.name for file in folder.glob("*.safetensors")}
+    card = (folder / "README.md").read_text()
+    for words in (
+        "| `generator.safetensors` | weights of the network `average`",
+        "| `raw_generator.safetensors` | weights of the network `generator` |",
+        "| `critic.safetensors` | weights of the network `critic` |",
+        "--class 3",
+        "a row per class",
+    ):
+        assert words in card
+    assert load_network(folder, "critic").keys() == {"weight", "bias"}
+    with Image.open(folder / "samples.png") as picture:
+        width, height = picture.size
+    assert abs(width - height) < 0.1 * width  # ten classes of ten samples, not 8 x 8
+
+    of_class, mixed = sample(folder, 40, label=3), sample(folder, 40)
+    assert torch.equal(of_class, sample(folder, 40, label=3))
+    assert not torch.equal(of_class, mixed)
+    scorer = Evaluator(
+        load_dataset("digits", workspace.data_dir),
+        EvaluateConfig(samples=64),
+        cache_dir=workspace.cache,
+        device=torch.device("cpu"),
+    )
+    found = scorer.classes_of(of_class)
+    assert found is not None
+    assert (found == 3).float().mean() > 0.9
+    with pytest.raises(HarnessError, match="class 10: allowed are 0 to 9"):
+        sample(folder, 2, label=10)
+    assert not reproduce_run(exported.run_id, workspace).differing
+
+
+def test_a_study_that_ranks_by_what_an_arm_lacks_is_refused(
+    stamp: type[System[Any]], workspace: Workspace, launch: Callable[..., StudySummary]
+) -> None:
+    settings = STUDY | {
+        "fixed": {"system": "stamp", "batch_size": 80},
+        "variants": {"with": {"conditional": True}, "without": {"conditional": False}},
+        "compare": {"variant": ["with", "without"]},
+        "search": {},
+        "evaluate": {"samples": 64, "objective": "intra_fid"},
+    }
+    with pytest.raises(HarnessError, match=r"'intra_fid' ranks samples .* system = 'stamp' with"):
+        launch(workspace, parse(StudyConfig, settings, "test"))
+    study = parse(StudyConfig, settings | {"evaluate": {"samples": 64}}, "test")
+    config = study.arms()[1].config({}, seed=1)
+    with pytest.raises(HarnessError, match="'intra_fid' ranks samples"):
+        train_once(config, EvaluateConfig(samples=64, objective="intra_fid"), workspace)

@@ -18,9 +18,9 @@ import pytest
 import torch
 
 import harness
-from harness.config import parse
+from harness.config import flatten, parse
 from harness.data import load_dataset
-from harness.records.tracking import RunRecorder, Tracker, flatten
+from harness.records.tracking import RunRecorder, Tracker
 from harness.records.workspace import Workspace
 from harness.run.loop import Progress
 from harness.run.runner import RunResult

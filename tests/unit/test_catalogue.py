@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from harness.catalogue import CATALOGUE
-from harness.config import parse
 from harness.data import DATASETS
+from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig
 from harness.registry import Registry
-from harness.study.presets import list_presets, load_preset
-from harness.study.study import ConfirmConfig, SearchConfig, StudyConfig
-from harness.systems import SYSTEMS, Budget
+from harness.study.phases import ConfirmConfig, SearchConfig
+from harness.study.presets import load_preset, preset_names
+from harness.study.study import StudyConfig
+from harness.systems import SYSTEMS, Budget, TrainConfig, parse_config
 from harness.systems.architectures import ARCHITECTURES
-from harness.systems.gan import GANConfig
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
 from harness.systems.layers import ACTIVATIONS, NORMS
@@ -57,12 +59,15 @@ def test_whatever_is_registered_is_listed(kind: str, registry: Registry[object])
         ("study", StudyConfig),
         ("search", SearchConfig),
         ("confirm", ConfirmConfig),
-        ("budget", Budget),
         ("evaluate", EvaluateConfig),
     ],
 )
 def test_every_key_of_a_table_is_listed(kind: str, model: type) -> None:
     assert list(CATALOGUE[kind][1]()) == list(model.model_fields)
+
+
+def test_budgets_are_listed_with_that_of_the_preset() -> None:
+    assert list(CATALOGUE["budget"][1]()) == [*Budget.model_fields, "preset"]
 
 
 def test_something_registered_later_is_listed_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,10 +77,36 @@ def test_something_registered_later_is_listed_too(monkeypatch: pytest.MonkeyPatc
     assert CATALOGUE["losses"][1]()["brand_new"] == "Something new"
 
 
-@pytest.mark.parametrize("name", list_presets())
+@pytest.mark.parametrize("name", preset_names())
 def test_presets_are_possible(name: str) -> None:
     assert name in CATALOGUE["presets"][1]()
-    config = parse(GANConfig, load_preset(name), f"preset {name}")
-    given = config.model_dump(include=set(load_preset(name)))
-    assert given == load_preset(name)
-    assert not {"seed", "budget", "dataset"} & set(load_preset(name))
+    preset = load_preset(name)
+    config = parse_config(preset.for_one_run(), f"preset {name}")
+    assert config.model_dump(include=set(preset.settings)) == preset.settings
+    assert not {"seed", "budget", "dataset"} & set(preset.settings)
+    assert config.budget == (preset.budget or TrainConfig(system="any").budget)
+    assert all(sentence.endswith(".") for sentence in preset.deviations)
+
+
+def test_presets_say_where_they_deviate(add_preset: Any) -> None:
+    add_preset("plain")
+    add_preset("odd", deviations=["The batch is 3.", "So is z."])
+    assert CATALOGUE["deviations"][1]() == {"odd": "The batch is 3. So is z.", "plain": "none"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"settings": 3}, "preset odd: settings = 3: "),
+        (
+            {"budget": {"image": 3}},
+            "preset odd: budget: unknown key 'image'; did you mean 'images'?",
+        ),
+        ({"deviation": []}, "preset odd: unknown key 'deviation'; did you mean 'deviations'?"),
+    ],
+)
+def test_a_presets_file_is_checked(content: Any, words: str, add_preset: Any) -> None:
+    add_preset("odd", **content)
+    with pytest.raises(HarnessError) as caught:
+        load_preset("odd")
+    assert words in str(caught.value)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from harness.results.report.analysis import Analysis, ArmAnalysis
+from harness.results.report.analysis import Analysis
+from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import Curves
 from harness.results.report.search_charts import build_search_charts
 from harness.results.report.style import (

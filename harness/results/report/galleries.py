@@ -9,7 +9,8 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from PIL import Image
 
-from harness.results.report.analysis import Analysis, ArmAnalysis
+from harness.results.report.analysis import Analysis
+from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import RunRecord
 from harness.results.report.style import PAGE_INCHES, Drawing, drawing
 from harness.results.spelling import number

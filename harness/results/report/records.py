@@ -13,11 +13,12 @@ from harness.config import parse
 from harness.errors import HarnessError
 from harness.records.tracking import Tracker, logged_dataset
 from harness.records.workspace import Workspace
+from harness.study.budget import is_by_preset
 from harness.study.definition import Definition
 from harness.study.study import StudyConfig
 from harness.systems import Budget
 from harness.work.board import ArmState, open_study
-from harness.work.queue import CellRecord
+from harness.work.cell import CellRecord
 
 SCORED = ("finished", "collapsed")
 Curves = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
@@ -70,6 +71,12 @@ class RunRecord:
     def train_seconds(self) -> float:
         """Seconds of training, evaluation excluded."""
         return self.metrics.get("progress/train_seconds", 0.0)
+
+    @property
+    def plugins(self) -> str:
+        """What it was trained with beyond the harness, or "none"."""
+        named = {key: self.tags[key] for key in sorted(self.tags) if key.startswith("plugin.")}
+        return ", ".join(f"{key.removeprefix('plugin.')} {named[key]}" for key in named) or "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,14 +209,16 @@ def check_same_protocol(studies: Sequence[StudyRecords]) -> None:
     """Refuse to put scores side by side that were not made alike.
 
     Raises:
-        HarnessError: Data, metric, evaluation or budget differ; names the first difference.
+        HarnessError: Data, metric, evaluation or, where arms are ranked, budget differ; names the
+            first difference.
     """
     first = studies[0]
+    ranked = not any(records.study.descriptive for records in studies)
     for other in studies[1:]:
         for (key, one), another in zip(
             _protocol(first).items(), _protocol(other).values(), strict=True
         ):
-            if one != another:
+            if one != another and (ranked or key != "budget"):
                 raise HarnessError(
                     f"{key} differs: {one} in study {first.name!r}, {another} in study "
                     f"{other.name!r}; arms are compared only where they agree"
@@ -226,7 +235,7 @@ def _protocol(records: StudyRecords) -> dict[str, object]:
         "feature extractor": _extractor(records.runs),
         "KID subsets": study.evaluate.kid_subsets,
         "evaluations per run": study.evaluate.times,
-        "budget": study.budget.describe(),
+        "budget": budget_text(records) if is_by_preset(study.budget) else study.budget.describe(),
     }
 
 
@@ -238,7 +247,7 @@ def _extractor(runs: Sequence[RunRecord]) -> str:
 def merge(studies: Sequence[StudyRecords]) -> StudyRecords:
     """Return one study's records as they are, or several as one whose arms are named `STUDY: arm`.
 
-    The first study's question and baseline lead.
+    The first study's question and baseline lead; nothing is ranked where one study ranks nothing.
     """
     if len(studies) == 1:
         return studies[0]
@@ -259,8 +268,11 @@ def merge(studies: Sequence[StudyRecords]) -> StudyRecords:
         for arm, shares in records.importances.items()
     }
     name = "+".join(records.name for records in studies)
+    descriptive = any(records.study.descriptive for records in studies)
+    study = first.study.model_copy(update={"descriptive": descriptive})
     return replace(
         first,
+        definition=first.definition.model_copy(update={"study": study}),
         name=name,
         states=states,
         runs=runs,

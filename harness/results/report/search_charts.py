@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.ticker import MaxNLocator
 
-from harness.results.report.analysis import Analysis, ArmAnalysis
+from harness.results.report.analysis import Analysis
+from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import budget_text
 from harness.results.report.style import ArmStyle, Drawing, legend, log_x, panels, score_axis
 from harness.results.spelling import number

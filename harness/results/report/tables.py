@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.results.report.analysis import Analysis, Share
+from harness.results.report.analysis import Analysis
+from harness.results.report.arm import Share
 from harness.results.report.records import RunRecord
 from harness.results.spelling import NONE, number, p_text, plus_minus, with_interval
 from harness.results.statistics import finite_or_none

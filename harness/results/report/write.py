@@ -16,8 +16,10 @@ from harness.errors import HarnessError
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace, check_replaceable, replaced_folder
 from harness.results.report.analysis import analyse
+from harness.results.report.answer import answer, notices
 from harness.results.report.charts import build_charts, curve_keys
 from harness.results.report.galleries import build_galleries
+from harness.results.report.methods import methods, reproduction
 from harness.results.report.records import (
     Curves,
     check_known,
@@ -29,7 +31,7 @@ from harness.results.report.records import (
 )
 from harness.results.report.style import Drawing
 from harness.results.report.tables import Row, Table, build_tables
-from harness.results.report.words import answer, methods, notices, reproduction, threats
+from harness.results.report.threats import threats
 from harness.run.pictures import REAL_FILE
 from harness.run.runner import CLASSES_KEY, NEIGHBOURS_KEY
 

@@ -128,8 +128,14 @@ class _Memory:
         """Keep a picture's hash."""
         self.facts |= grid_fact(key, step, picture)
 
-    def log_generator(self, generator: nn.Module, config: TrainConfig, facts: Facts_) -> None:
-        """Keep the hashes of the weights."""
+    def log_generator(
+        self,
+        generator: nn.Module,
+        config: TrainConfig,
+        facts: Facts_,
+        others: Mapping[str, nn.Module],
+    ) -> None:
+        """Keep the hashes of the generator's weights."""
         self.facts |= weight_facts(generator.state_dict())
 
     def flush(self) -> None:

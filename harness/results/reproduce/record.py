@@ -21,8 +21,9 @@ from harness.evaluate import EvaluateConfig
 from harness.evaluate.metric import is_floor
 from harness.plugins import check_plugins
 from harness.records.provenance import environment
+from harness.records.sqlite import sqlite_file
 from harness.records.tracking import Tracker, logged_dataset
-from harness.records.workspace import Workspace, sqlite_file
+from harness.records.workspace import Workspace
 from harness.results.reproduce.comparison import Difference, Facts
 from harness.run.bench import Bench
 from harness.run.execution import Execution
@@ -30,7 +31,8 @@ from harness.run.runner import PICTURES
 from harness.systems import TrainConfig, load_generator, system_of
 
 REPRODUCIBLE = ("finished", "collapsed", "diverged")
-NOT_CONFIG = ("level.", "parameters.", "evaluate.")
+CAME_LATER = {"average": 0}
+NOT_CONFIG = ("level.", "parameters.", "sha256.", "evaluate.")
 EXECUTION = ("device", "threads", "precision")
 PROTOCOL = ("extractor", "samples", "times", "kid_subsets")
 TIMED = ("train/images_per_second", "progress/train_seconds", "system/")
@@ -171,8 +173,11 @@ def rebuild_config(params: Mapping[str, str], where: str) -> TrainConfig:
         for table in tables:
             target = target.setdefault(table, {})
         target[name] = value
+    config = system_of(tree).Config
+    # What runs lack that were recorded before a setting was there, as they were trained.
+    missing = {key: value for key, value in CAME_LATER.items() if key in config.model_fields}
     try:
-        return system_of(tree).Config.model_validate(tree, strict=False)
+        return config.model_validate(missing | tree, strict=False)
     except ValidationError as error:
         raise HarnessError(f"{where}: {explain(error)}") from None
 

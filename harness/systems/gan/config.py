@@ -72,7 +72,7 @@ class GANConfig(_Networks):  # type: ignore[misc]
     """G's learning rate."""
     d_lr: Positive = 2e-4
     """D's learning rate."""
-    average: Annotated[int, Field(ge=0)] = 0
+    average: Annotated[int, Field(ge=0)] = 20_000
     """Half-life of the moving average of G that is sampled, in images that G made; 0: none."""
     g_from: str | None = None
     """Folder of an exported generator whose weights G starts from."""
@@ -104,6 +104,7 @@ class GANConfig(_Networks):  # type: ignore[misc]
         """Fill in what depends on other settings, so that a config is complete."""
         if not isinstance(data, dict):
             return data
+        data = {**cls.architecture_of(data).gan_defaults, **data}
         if data.get("penalty", "none") != "none" and data.get("penalty_weight") is None:
             data = {**data, "penalty_weight": DEFAULT_PENALTY_WEIGHT}
         shared = {key: data[key] for key in OptimizerSettings.model_fields if key in data}
@@ -120,8 +121,8 @@ class GANConfig(_Networks):  # type: ignore[misc]
         d_settings = self.d_settings
         if self.penalty != "none" and d_settings.norm == "batch":
             raise ValueError(
-                f"d_norm = 'batch' with penalty = {self.penalty!r}: batch norm mixes samples, so D "
-                "has no per-sample gradients; use d_norm = 'none', 'layer', 'group' or 'spectral'"
+                f"d_norm = 'batch' with penalty = {self.penalty!r}: batch norm mixes samples, so "
+                "D has no per-sample gradients; use none, layer, instance, group or spectral"
             )
         if self.penalty == "none" and self.penalty_weight is not None:
             raise ValueError(

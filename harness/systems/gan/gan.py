@@ -18,11 +18,12 @@ from harness.systems.gan.labels import Labels
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
 from harness.systems.gan.prior import PRIORS, truncated_normal
+from harness.systems.gan.start import STARTS, file_of, start_from
 from harness.systems.gan.views import Views
 from harness.systems.optimizers import Learner
 from harness.systems.pairs import build_discriminator, build_generator, framed
 from harness.systems.precision import Precision, frozen
-from harness.systems.system import Builders, Panel, System, system
+from harness.systems.system import Builders, Panel, System, refuse_label, system
 
 
 @system
@@ -54,6 +55,8 @@ class GAN(System[GANConfig]):
         self.generator, self.discriminator = (
             self.networks[name] for name in ("generator", "discriminator")
         )
+        for key, network in (("g_from", self.generator), ("d_from", self.discriminator)):
+            start_from(config, key, network)
         self._generate = self.in_precision(self.generator)
         self._discriminate = self.in_precision(self.discriminator)
         # Where no layer of D mixes samples, real and fake images pass together: the same logits,
@@ -129,17 +132,37 @@ class GAN(System[GANConfig]):
 
     @classmethod
     def draw_inputs(
-        cls, config: GANConfig, facts: Facts, num: int, generator: torch.Generator
+        cls,
+        config: GANConfig,
+        facts: Facts,
+        num: int,
+        generator: torch.Generator,
+        label: int | None = None,
     ) -> tuple[Tensor, ...]:
-        """Return latents (num, latent_dim), and classes (num,) where the generator takes them."""
+        """Return latents (num, latent_dim), and classes (num,) where the generator takes them.
+
+        Classes are drawn as often as the data have them, unless all are to be of one.
+        """
         shape = (num, config.latent_dim)
         if config.truncation is None:
             latents = PRIORS[config.prior](shape, generator)
         else:
             latents = truncated_normal(shape, config.truncation, generator)
         if config.conditioning == "none":
+            refuse_label(config, label)
             return (latents,)
-        return latents, torch.randint(facts.num_classes, (num,), generator=generator)
+        classes = facts.draw_classes(num, generator)
+        return latents, classes if label is None else torch.full_like(classes, label)
+
+    @classmethod
+    def asked_classes(cls, config: GANConfig, inputs: tuple[Tensor, ...]) -> Tensor | None:
+        """Return the classes of a conditional generator's inputs."""
+        return None if config.conditioning == "none" else inputs[1]
+
+    @classmethod
+    def sources(cls, config: GANConfig) -> dict[str, str]:
+        """Return the hashes of exported weights that the networks start from."""
+        return {key: file_of(config, key).sha256 for key in STARTS if getattr(config, key)}
 
     def step(self, take: Callable[[], Batch], done: float) -> dict[str, Tensor]:
         """Run one iteration: `d_steps` discriminator updates, then one generator update.

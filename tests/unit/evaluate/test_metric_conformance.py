@@ -44,6 +44,8 @@ def score(metric: Metric, fake: Tensor) -> dict[str, float]:
         train=features(2),
         real_classes=classes(features(0)),
         fake_classes=classes(fake),
+        real_labels=classes(features(0)).argmax(1),
+        fake_labels=classes(features(1)).argmax(1),
         config=EvaluateConfig(),
     )
     return dict(metric.compute(compared))

@@ -13,7 +13,7 @@ from harness.run.execution import Execution
 from harness.study.definition import Definition
 from harness.study.study import StudyConfig
 from harness.work.board import ArmState
-from harness.work.queue import Cell, CellRecord
+from harness.work.cell import Cell, CellRecord
 
 METRIC, OBJECTIVE = "test/fid_digits_cnn_v1_400", "val/fid_digits_cnn_v1_400"
 PARAMS = {

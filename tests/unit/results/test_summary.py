@@ -57,6 +57,46 @@ def answer(study: Any, make_records: Any) -> Callable[..., StudySummary]:
     return answer
 
 
+@pytest.fixture
+def shown(make_study: Any, make_records: Any) -> Callable[..., StudySummary]:
+    """Return a function that summarises a descriptive study of presets with these runs."""
+
+    def shown(scores: dict[str, Sequence[float | str]], **changes: Any) -> StudySummary:
+        presets = {"compare": {"preset": list(scores)}, "space": {}, "descriptive": True}
+        made = make_records(scores, study=make_study(**presets | changes))
+        summary = summarise("mine", made.study, made.states, metric=METRIC)
+        json.dumps(summary.to_json(), allow_nan=False)
+        return summary
+
+    return shown
+
+
+def test_a_descriptive_study_ranks_nothing(shown: Any, add_preset: Any) -> None:
+    add_preset("long", budget={"images": 2000})
+    add_preset("short", budget={"images": 700})
+    own = {"budget": {"preset": 1}, "confirm": {"seeds": 1}}
+    summary = shown({"long": WORSE, "short": [1.0]}, **own)
+    assert summary.comparisons == ()
+    assert summary.answer() == [
+        "Budgets differ; nothing is ranked",
+        "Test FID in the file's order: long 13.0 ± 1.6 after 2,000 real images; "
+        "short 1.00 after 700 real images",
+    ]
+    assert [arm.name for arm in summary.arms] == ["long", "short"]
+    under_way = shown({"long": [], "short": [1.0, "waiting"]}, **own)
+    assert under_way.answer()[1] == (
+        "So far, test FID in the file's order: long none yet; short 1.00 after 700 real images"
+    )
+
+
+def test_a_study_may_be_descriptive_at_equal_budgets(shown: Any) -> None:
+    summary = shown({"mlp_relu": BETTER, "mlp_deep": [*WORSE[:4], "diverged"]})
+    assert summary.comparisons == ()
+    first, second = summary.answer()
+    assert first == "The study is descriptive; nothing is ranked"
+    assert second.endswith("mlp_deep 12.5 ± 1.3 (4/5 runs) after 640 real images")
+
+
 def only_sentence(summary: StudySummary) -> str:
     (sentence,) = summary.answer()
     return sentence
@@ -290,7 +330,8 @@ def test_json_is_complete_and_finite(answer: Any) -> None:
     summary = answer({"minimax": [*WORSE, "failed"], "hinge": ["failed"] * 6}, floor=None)
     tree: Any = json.loads(json.dumps(summary.to_json(), allow_nan=False))
     assert set(tree) == {
-        "name", "question", "metric", "figure", "floor", "complete", "arms", "comparisons",
+        "name", "question", "metric", "figure", "floor", "complete", "unranked", "arms",
+            "comparisons",
     }  # fmt: skip
     assert (tree["name"], tree["question"], tree["metric"]) == ("mine", "Which loss?", METRIC)
     assert tree["floor"] is None

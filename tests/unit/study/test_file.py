@@ -229,6 +229,11 @@ def test_a_level_that_another_factor_has_too_still_extends(extend: Any) -> None:
         ({"question": "What?"}, 'question = "Which?", the file now says "What?"'),
         ({"dataset": "mnist"}, 'dataset = "digits", the file now says "mnist"'),
         ({"seed": 1}, "seed = 0, the file now says 1"),
+        ({"descriptive": True}, "descriptive = false, the file now says true"),
+        (
+            {"budget": {"preset": 1}, "preset": "mlp_relu"},
+            'preset = null, the file now says "mlp_relu"',
+        ),
         ({"preset": "mlp_relu"}, 'preset = null, the file now says "mlp_relu"'),
         ({"budget": {"images": 2000}}, "budget.images = 1000, the file now says 2000"),
         ({"budget": {"g_steps": 5}}, "budget.images = 1000, the file now says null"),

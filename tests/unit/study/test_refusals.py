@@ -72,6 +72,30 @@ def test_a_key_of_a_variants_own_space_that_is_also_compared_is_refused(refusal:
         ({"question": 3}, ["question = 3: "]),
         ({"dataset": "digit"}, ["dataset = 'digit': ", "did you mean 'digits'?"]),
         ({"preset": "mlp_deeep"}, ["unknown preset 'mlp_deeep'; did you mean 'mlp_deep'?"]),
+        (
+            {"compare": {"preset": ["mlp_deep", "mlp_rely"]}},
+            ["study.toml: unknown preset in compare 'mlp_rely'; did you mean 'mlp_relu'?"],
+        ),
+        ({"compare": {"preset": ["mlp_deep", 3]}}, ["unknown preset in compare '3' (allowed: "]),
+        ({"compare": {"preset": "mlp_deep"}}, ["compare.preset = 'mlp_deep': "]),
+        (
+            {"baseline": {"preset": "mlp_deep"}, "compare": [{"preset": "mlp_rely"}]},
+            ["unknown preset in compare 'mlp_rely'; did you mean 'mlp_relu'?"],
+        ),
+        (
+            {"variants": {"v": {"preset": "mlp_rely"}}},
+            ["unknown preset in variants.v 'mlp_rely'; did you mean 'mlp_relu'?"],
+        ),
+        (
+            {
+                "variants": {"v": {"preset": "mlp_deep"}},
+                "compare": {"variant": ["v"], "preset": ["mlp_relu"]},
+            },
+            ["'preset' stands in variants.v and in compare"],
+        ),
+        ({"fixed": {"preset": "mlp_deep"}}, ["'preset' does not belong in fixed"]),
+        ({"space": {"preset": ["mlp_deep"]}}, ["'preset' does not belong in space"]),
+        ({"variants": {"v": {"preste": "mlp_deep"}}}, ["'preste'; did you mean 'preset'?"]),
         ({"seed": -1}, ["seed = -1: "]),
         ({"fixed": {"d_step": 1}}, ["key in fixed 'd_step'; did you mean 'd_steps'?"]),
         ({"fixed": {"seed": 1}}, ["'seed' does not belong in fixed"]),
@@ -112,6 +136,19 @@ def test_a_key_of_a_variants_own_space_that_is_also_compared_is_refused(refusal:
         ({"baseline": {"architecture": "vit"}}, ["baseline.architecture = 'vit'", "'mlp', 'dc'"]),
         ({"budget": {}}, ["budget: exactly one of"]),
         ({"budget": {"images": 1, "g_steps": 2}}, ["budget: exactly one of"]),
+        ({"budget": {"preset": 0}}, ["budget.preset = 0: "]),
+        ({"budget": {"preset": True}}, ["budget.preset = True: "]),
+        ({"budget": {"preset": 1, "images": 5}}, ["unknown key 'images'", "preset"]),
+        ({"budget": {"preset": 1}}, ["arm 'mlp': budget.preset = 1: there is no preset"]),
+        ({"budget": "preset"}, ["budget = 'preset': "]),
+        (
+            {"variants": {"v": {"budget": {"preset": 1}}}, "compare": {"variant": ["v"]}},
+            ["arm 'v': budget.preset = 1: there is no preset"],
+        ),
+        (
+            {"compare": {"d_steps": [1, 2]}, "space": {"lr": [1e-3, 1e-4]}},
+            ["arm 'd_steps=1': space.lr: system = 'gan' has no such setting", "variants"],
+        ),
         ({"search": {"sampler": "rand"}}, ["search.sampler = 'rand': ", "'qmc'"]),
         ({"search": {"trials_per_arm": 0}}, ["search.trials_per_arm = 0: "]),
         ({"search": {"budget_share": 1.5}}, ["search.budget_share = 1.5: "]),
@@ -148,6 +185,13 @@ def test_a_question_and_a_budget_are_required(minimal: Any) -> None:
             ["mlp"],
             "dcc",
             ["architecture = 'dcc'", "did you mean 'dc'?", "(allowed: dc"],
+        ),
+        (
+            # The system of the second has no such setting.
+            {"fixed": {"d_steps": 2}, "compare": {"system": ["gan", "vae"]}},
+            ["gan"],
+            "vae",
+            ["arm 'vae': unknown key 'd_steps'"],
         ),
         (
             {"compare": {"penalty": ["none", "r1"]}, "space": {"penalty_weight": [1.0, 10.0]}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from harness.systems import Budget
 STUDIES = Path(__file__).parents[3] / "studies"
 SHIPPED = sorted(STUDIES.glob("*.toml"))
 RATES = (1e-4, 2e-4, 4e-4)
+PARTS = (
+    "average", "d_spectral", "smooth_real", "instance_noise", "augment", "clip_grad", "cosine",
+    "residual", "attention", "d_faster",
+)  # fmt: skip
 EXPECTED = {
     "demo": ["mlp", "dc"],
     "mlp_vs_dc": ["mlp", "dc"],
@@ -28,6 +33,21 @@ EXPECTED = {
         "d_steps=1,equal_images", "d_steps=2,equal_images", "d_steps=5,equal_images",
         "d_steps=2,equal_g_steps", "d_steps=5,equal_g_steps",
     ],
+    "architectures": ["mlp", "dc", "dc_pool", "dcgan32"],
+    "conditional": [f"conditioning={way}" for way in ("none", "concatenation", "projection")],
+    "gan_vs_vae": ["mlp_bn", "dc_pool", "vae"],
+    "notes": [
+        "mlp_bn", "mlp_relu", "mlp_leaky", "mlp_deep", "dc_pool", "dcgan32", "wgan", "wgan_gp",
+        "cgan", "r3gan", "vae",
+    ],
+    "penalties": [
+        "no_penalty", "gradient", "gradient_one_sided", "dragan", "r1", "r2", "r1_r2",
+    ],
+    "recipe": ["full", *(f"no_{part}" for part in PARTS)],
+    "tricks": [
+        "dc", "average", "d_dropout", "d_spectral", "smooth_real", "instance_noise", "augment",
+        "clip_grad", "cosine", "residual", "attention", "g_faster", "d_faster", "full",
+    ],
 }  # fmt: skip
 BASELINES = {
     "demo": "mlp",
@@ -35,6 +55,13 @@ BASELINES = {
     "learning_rates": "g_lr=0.0002,d_lr=0.0002",
     "losses": "non_saturating",
     "k_steps": "d_steps=1,equal_images",
+    "architectures": "mlp",
+    "conditional": "conditioning=none",
+    "gan_vs_vae": "vae",
+    "notes": "mlp_bn",
+    "penalties": "no_penalty",
+    "recipe": "full",
+    "tricks": "dc",
 }
 
 
@@ -88,6 +115,24 @@ def test_the_study_of_k_gives_two_kinds_of_budget() -> None:
     assert budgets["d_steps=5,equal_images"] == Budget(images=600_000)
     assert budgets["d_steps=5,equal_g_steps"] == Budget(g_steps=9_375)
     assert 9_375 * 64 == 600_000  # at k = 1 the two are one
+
+
+def test_the_recipe_is_all_its_parts_and_every_arm_lacks_one() -> None:
+    tricks, recipe = (
+        tomllib.loads((STUDIES / f"{name}.toml").read_text())["variants"]
+        for name in ("tricks", "recipe")
+    )
+    whole = {key: value for part in PARTS for key, value in tricks[part].items()}
+    assert tricks["full"] == recipe["full"] == whole
+    for part in PARTS:
+        rest = {key: value for key, value in whole.items() if key not in tricks[part]}
+        assert recipe[f"no_{part}"] == rest
+
+
+def test_only_the_study_in_the_presets_own_budgets_ranks_nothing() -> None:
+    said = {file.stem: tomllib.loads(file.read_text()) for file in SHIPPED}
+    assert [name for name, study in said.items() if study.get("descriptive")] == ["notes"]
+    assert said["notes"]["budget"] == {"preset": 1}
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any, Optional
 
 import numpy as np
 import pytest
+from pydantic import Field
 from scipy.stats import qmc
 
-from harness.config import parse
+from harness.config import Config, Count, parse
 from harness.errors import HarnessError
 from harness.study.space import (
     Choice,
@@ -168,6 +169,28 @@ def test_reading_a_table_says_which_ranges_hold_whole_numbers() -> None:
     assert whole == {"d_steps": True, "g_width": True, "g_lr": False, "penalty_weight": False}
     assert read_space(read) == read
     assert "integer" not in raw["d_steps"]
+
+
+class Odd(Config):
+    """Settings that need not be given."""
+
+    maybe: int | None = None
+    optional: Optional[int] = None  # noqa: UP045
+    limited: Count | None = None
+    positive: Annotated[int | None, Field(gt=0)] = None
+    real: float | None = None
+    either: int | float = 1
+    word: int | str = "all"
+
+
+def test_a_setting_that_may_be_none_takes_whole_numbers_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("harness.study.space.known_settings", lambda: Odd.model_fields)
+    read = read_space({key: {"low": 1, "high": 4} for key in Odd.model_fields})
+    whole = [key for key, value in read.items() if value["integer"]]
+    assert whole == ["maybe", "optional", "limited", "positive", "word"]
+    assert parse(Range, read["limited"], "x").at(0.9) == 4
 
 
 # Trial 0.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import Any
 
 import pytest
 
+from harness.config import parse
 from harness.errors import HarnessError
+from harness.study.study import StudyConfig
 from harness.systems import Budget
 from harness.systems.gan.losses import LOSSES
 
@@ -149,6 +152,136 @@ def test_trial_0_is_what_the_arm_would_use_untuned(strong: dict[str, Any], arms_
     assert untuned.g_lr == 1e-4
     assert tuned.defaults == {"g_lr": untuned.g_lr}
     assert tuned.config(tuned.defaults, seed=0) == untuned
+
+
+# Presets as arms.
+
+
+def test_presets_name_arms_and_replace_the_studys_preset(arms_of: Any) -> None:
+    arms = arms_of(preset="mlp_deep", compare={"preset": ["mlp_relu", "mlp_leaky"]})
+    assert list(arms) == ["mlp_relu", "mlp_leaky"]
+    assert [arm.preset for arm in arms.values()] == ["mlp_relu", "mlp_leaky"]
+    configs = [arm.config({}, seed=0) for arm in arms.values()]
+    assert [config.d_depth for config in configs] == [3, 2]
+    assert [config.latent_dim for config in configs] == [100, 100]  # not the 64 of mlp_deep
+
+
+def test_a_variant_may_start_from_a_preset(arms_of: Any) -> None:
+    arms = arms_of(
+        preset="mlp_relu",
+        variants={"deep": {"preset": "mlp_deep", "batch_size": 7}, "wide": {"g_width": 9}},
+        compare={"variant": ["deep", "wide", "hinge"]},
+    )
+    assert [arm.preset for arm in arms.values()] == ["mlp_deep", "mlp_relu", "mlp_relu"]
+    configs = {name: arm.config({}, seed=0) for name, arm in arms.items()}
+    assert (configs["deep"].g_depth, configs["deep"].batch_size) == (5, 7)
+    assert (configs["wide"].g_depth, configs["wide"].g_width) == (3, 9)
+    assert (configs["hinge"].loss, configs["hinge"].g_norm) == ("hinge", "none")
+
+
+def test_presets_may_be_changes_to_a_baseline(make_study: Any) -> None:
+    got = make_study(
+        baseline={"preset": "mlp_deep", "batch_size": 4},
+        compare=[{"preset": "mlp_relu"}, {"batch_size": 8}],
+    )
+    names = ["mlp_deep,batch_size=4", "mlp_relu,batch_size=4", "mlp_deep,batch_size=8"]
+    assert [arm.name for arm in got.arms()] == names
+    assert [arm.config({}, seed=0).batch_size for arm in got.arms()] == [4, 4, 8]
+
+
+def test_precedence_of_a_factors_preset(add_preset: Any, arms_of: Any) -> None:
+    """From weak to strong: the study's preset, the arm's, fixed, the variant, other factors."""
+    add_preset("low", settings={"g_lr": 1e-4})
+    add_preset("high", settings={"g_lr": 1e-2})
+
+    def rate(**changes: Any) -> float:
+        arms = arms_of(**{"compare": {"preset": ["low"]}} | changes)
+        return next(iter(arms.values())).config({}, seed=0).g_lr
+
+    add = {"preset": "high"}
+    assert rate(**add) == 1e-4
+    assert rate(**add, fixed={"g_lr": 3e-3}) == 3e-3
+    variant = {"variants": {"v": {"g_lr": 4e-3}}, "compare": {"preset": ["low"], "variant": ["v"]}}
+    assert rate(**add, fixed={"g_lr": 3e-3}, **variant) == 4e-3
+    assert rate(**add, compare={"preset": ["low"], "g_lr": [5e-3]}) == 5e-3
+    own = {"variants": {"v": {"preset": "low"}}, "compare": {"variant": ["v"]}}
+    assert rate(**add, **own) == 1e-4
+    assert rate(**add, **own, fixed={"g_lr": 3e-3}) == 3e-3
+
+
+def test_presets_of_different_systems_stand_side_by_side(add_preset: Any, arms_of: Any) -> None:
+    add_preset("game", settings={"d_steps": 2})
+    add_preset("coder", settings={"system": "vae", "width": 8})
+    arms = arms_of(compare={"preset": ["game", "coder"]}, fixed={"latent_dim": 3})
+    configs = [arm.config({}, seed=0) for arm in arms.values()]
+    assert [(config.system, config.latent_dim) for config in configs] == [("gan", 3), ("vae", 3)]
+
+
+# Budgets of presets.
+
+
+@pytest.fixture
+def presets(add_preset: Any) -> None:
+    """Make two presets with budgets, which are one at seven tenths, and one without."""
+    add_preset("short", budget={"images": 700}, settings={"architecture": "mlp"})
+    add_preset("long", budget={"images": 2000}, settings={"architecture": "mlp"})
+    add_preset("endless")
+
+
+@pytest.mark.usefixtures("presets")
+def test_the_studys_budget_holds_for_all_presets(arms_of: Any) -> None:
+    arms = arms_of(compare={"preset": ["short", "long", "endless"]})
+    assert {arm.config({}, seed=0).budget.images for arm in arms.values()} == {1000}
+
+
+@pytest.mark.usefixtures("presets")
+def test_presets_may_keep_their_own_budgets(make_study: Any, by_name: Any) -> None:
+    own = make_study(compare={"preset": ["short", "long"]}, budget={"preset": 1}, descriptive=True)
+    budgets = {name: arm.config({}, 0).budget for name, arm in by_name(own.arms()).items()}
+    assert budgets == {"short": Budget(images=700), "long": Budget(images=2000)}
+    scaled = [arm.config({}, 0).budget.images for arm in own.scaled(0.1).scaled(0.5).arms()]
+    assert scaled == [35, 100]
+    assert own.budget.preset == 1
+    again = parse(StudyConfig, json.loads(json.dumps(own.scaled(0.1).model_dump(mode="json"))), "x")
+    assert again.arms() == own.scaled(0.1).arms()
+
+
+@pytest.mark.usefixtures("presets")
+def test_one_arm_may_keep_its_presets_budget(make_study: Any, by_name: Any) -> None:
+    variants = {
+        "own": {"preset": "long", "budget": {"preset": 1}},
+        "same": {"preset": "long"},
+    }
+    study = make_study(variants=variants, compare={"variant": ["own", "same"]}, descriptive=True)
+    for factor in (1, 0.5):
+        arms = by_name(study.scaled(factor).arms())
+        assert arms["own"].config({}, seed=0).budget.images == 2000 * factor
+        assert arms["same"].config({}, seed=0).budget.images == 1000 * factor
+
+
+@pytest.mark.usefixtures("presets")
+def test_a_preset_without_a_budget_has_none_to_keep(make_study: Any) -> None:
+    study = make_study(
+        compare={"preset": ["short", "endless"]}, budget={"preset": 1}, descriptive=True
+    )
+    arms, refused = study.possible_arms()
+    assert [arm.name for arm in arms] == ["short"]
+    assert list(refused) == ["endless"]
+    assert "arm 'endless': budget.preset = 1: its preset has no budget" in refused["endless"]
+
+
+@pytest.mark.usefixtures("presets")
+def test_presets_of_unequal_budgets_are_not_ranked(make_study: Any, arms_of: Any) -> None:
+    unequal = {"compare": {"preset": ["short", "long"]}, "budget": {"preset": 1}}
+    with pytest.raises(HarnessError) as caught:
+        make_study(**unequal).possible_arms()
+    words = "(short: 700 real images, long: 2,000 real images)"
+    assert all(word in str(caught.value) for word in (words, "descriptive = true"))
+    own = {"variants": {"own": {"preset": "long", "budget": {"preset": 1}}, "same": {}}}
+    with pytest.raises(HarnessError, match="descriptive = true"):
+        arms_of(**own, compare={"variant": ["own", "same"]})
+    equal = {"preset": "long", "compare": {"d_steps": [1, 2]}, "budget": {"preset": 0.5}}
+    assert {arm.config({}, 0).budget.images for arm in arms_of(**equal).values()} == {1000}
 
 
 # Points and seeds.

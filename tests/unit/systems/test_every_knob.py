@@ -12,6 +12,7 @@ from torch import Tensor
 
 from harness.config import parse
 from harness.data import Batch, Facts
+from harness.systems.architectures import ARCHITECTURES
 from harness.systems.gan import GAN, GANConfig
 
 Flat = Callable[..., dict[str, Any]]
@@ -176,7 +177,10 @@ def test_defaults_given_explicitly_are_the_same_bits(
         for key, field in GANConfig.model_fields.items()
         if field.default is not None and key not in SMALL and not field.is_required()
     }
-    defaults |= {"g_init": silent.config.g_init, "d_init": silent.config.d_init}
+    pair = ARCHITECTURES[architecture]
+    defaults |= {f"g_{key}": value for key, value in pair.generator_defaults.items()}
+    defaults |= {f"d_{key}": value for key, value in pair.discriminator_defaults.items()}
+    defaults |= {**pair.gan_defaults, **SMALL}
     assert {"average", "pack", "smooth_real", "augment", "schedule", "d_residual"} <= set(defaults)
     told = game(**defaults | {"architecture": architecture})
     complete = GAN(parse(GANConfig, silent.config.model_dump(), "test"), FACTS, CPU)

@@ -17,10 +17,26 @@ from harness.config import parse
 from harness.data import Facts
 from harness.errors import HarnessError
 from harness.randomness import seeded
-from harness.systems import draw_inputs, generate, load_generator, save_generator
+from harness.systems import (
+    System,
+    TrainConfig,
+    draw_inputs,
+    generate,
+    is_conditional,
+    load_generator,
+    load_network,
+    save_generator,
+)
 from harness.systems.architectures import ARCHITECTURES
 from harness.systems.gan import GANConfig
-from harness.systems.generator import SAMPLES_PER_PASS, SPEC_FILE, WEIGHTS_FILE
+from harness.systems.generator import (
+    RAW_FILE,
+    SAMPLES_PER_PASS,
+    SPEC_FILE,
+    WEIGHTS_FILE,
+    generator_files,
+    network_file,
+)
 from harness.systems.layers import NORMS
 
 FACTS = Facts(sample_shape=(1, 8, 8), num_classes=10)
@@ -412,3 +428,149 @@ def test_several_inputs_are_split_alike() -> None:
     first, second = draw(1003, 2, seed=0) / 8, draw(1003, 2, seed=1) / 8
     images = generate(Sum(), (first, second))
     assert torch.equal(images, generate(Echo(), (first + second,)))
+
+
+# Samples of a class.
+
+
+def stamp_config(stamp: type[System[Any]], **settings: Any) -> TrainConfig:
+    return parse(stamp.Config, {"system": "stamp", "dataset": "digits"} | settings, "test")
+
+
+def test_a_class_may_be_chosen(stamp: type[System[Any]]) -> None:
+    config = stamp_config(stamp)
+    latents, mixed = draw_inputs(config, FACTS, 50, seed=3)
+    assert len(mixed.unique()) > 5
+    same_latents, classes = draw_inputs(config, FACTS, 50, seed=3, label=7)
+    assert torch.equal(latents, same_latents)
+    assert classes.tolist() == [7] * 50
+    assert is_conditional(config, FACTS)
+    assert torch.equal(stamp.asked_classes(config, (latents, mixed)), mixed)
+
+
+@pytest.mark.parametrize("label", [-1, 10, 99])
+def test_a_class_that_the_data_lack(stamp: type[System[Any]], label: int) -> None:
+    with pytest.raises(HarnessError, match=rf"^class {label}: allowed are 0 to 9$"):
+        draw_inputs(stamp_config(stamp), FACTS, 5, seed=0, label=label)
+
+
+@pytest.mark.parametrize("label", [3, 99])
+def test_a_class_of_a_system_that_makes_none(stamp: type[System[Any]], label: int) -> None:
+    for config in (
+        parse(GANConfig, SMALL, "test"),
+        stamp_config(stamp, conditional=False),
+    ):
+        assert not is_conditional(config, FACTS)
+        words = f"system = '{config.system}' with these settings makes no samples of a chosen class"
+        with pytest.raises(HarnessError, match=f"^{words}$"):
+            draw_inputs(config, FACTS, 5, seed=0, label=label)
+
+
+def test_a_description_passes_the_class_on(stamp: type[System[Any]], tmp_path: Path) -> None:
+    config = stamp_config(stamp)
+    network = stamp(config, FACTS, torch.device("cpu")).networks["average"]
+    spec = save_generator(tmp_path, network, config, FACTS)
+    assert spec.is_conditional
+    assert spec.draw_inputs(4, seed=0, label=2)[1].tolist() == [2] * 4
+    with pytest.raises(HarnessError, match="allowed are 0 to 9"):
+        spec.draw_inputs(4, seed=0, label=10)
+
+
+# Other networks beside it.
+
+
+@pytest.fixture
+def whole(stamp: type[System[Any]], tmp_path: Path) -> tuple[Path, System[Any]]:
+    """Return an exported system with a moving average, and the system itself."""
+    made = stamp(stamp_config(stamp), FACTS, torch.device("cpu"))
+    for network in made.networks.values():
+        for parameter in network.parameters():
+            parameter.data.normal_(generator=torch.Generator().manual_seed(len(parameter)))
+    made.networks["average"].pictures.data.mul_(0.5)
+    others = {name: made.networks[name] for name in ("generator", "critic")}
+    save_generator(tmp_path / "whole", made.networks["average"], made.config, FACTS, others)
+    return tmp_path / "whole", made
+
+
+def test_every_network_is_stored_under_its_name(whole: tuple[Path, System[Any]]) -> None:
+    folder, made = whole
+    files = {SPEC_FILE, WEIGHTS_FILE, RAW_FILE, "critic.safetensors"}
+    assert {file.name for file in folder.iterdir()} == files == generator_files(folder)
+    others = json.loads((folder / SPEC_FILE).read_text())["others"]
+    assert {name: network_file(name) for name in others} == {
+        "generator": RAW_FILE,
+        "critic": "critic.safetensors",
+    }
+    for name, digest in others.items():
+        assert hashlib.sha256((folder / network_file(name)).read_bytes()).hexdigest() == digest
+    for name, network in made.networks.items():
+        weights, expected = load_network(folder, name), network.state_dict()
+        assert sorted(weights) == sorted(expected)
+        assert all(torch.equal(weights[key], expected[key]) for key in weights)
+    loaded, spec = load_generator(folder)
+    assert torch.equal(loaded.pictures, made.networks["average"].pictures)
+    assert not torch.equal(loaded.pictures, made.networks["generator"].pictures)
+    assert list(spec.others) == ["generator", "critic"]
+
+
+def test_a_network_that_is_not_there(whole: tuple[Path, System[Any]], folder: Path) -> None:
+    with pytest.raises(HarnessError) as caught:
+        load_network(whole[0], "discriminator")
+    assert str(caught.value) == (
+        f"{whole[0]} holds no network 'discriminator', only average, generator, critic"
+    )
+    with pytest.raises(HarnessError, match="no network 'discriminator', only generator"):
+        load_network(folder, "discriminator")
+
+
+def test_damaged_files_of_other_networks(whole: tuple[Path, System[Any]]) -> None:
+    folder, _ = whole
+    file = folder / "critic.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(HarnessError, match=r"critic.safetensors is damaged: its SHA-256 is not"):
+        load_network(folder, "critic")
+    file.unlink()
+    with pytest.raises(HarnessError, match=r"is incomplete: critic.safetensors is missing$"):
+        load_network(folder, "critic")
+    load_generator(folder)  # does without it
+    with pytest.raises(HarnessError, match="is not an exported generator"):
+        load_network(folder / "none", "critic")
+
+
+def test_other_networks_are_read_without_executing_pickled_code(
+    whole: tuple[Path, System[Any]], tmp_path: Path
+) -> None:
+    folder, _ = whole
+    payload = pickle.dumps(Trap(tmp_path / "mark"))
+    (folder / "critic.safetensors").write_bytes(payload)
+    others = {"critic": hashlib.sha256(payload).hexdigest()}
+    rewrite(folder, others=others)
+    with pytest.raises(HarnessError, match=f"critic.safetensors does not fit {SPEC_FILE}"):
+        load_network(folder, "critic")
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_description_names_files_beside_it_only(whole: tuple[Path, System[Any]]) -> None:
+    folder, _ = whole
+    rewrite(folder, others={"../critic": "0" * 64})
+    assert "others" in refusal(folder)
+
+
+def test_exports_that_name_no_other_networks_are_read(folder: Path) -> None:
+    spec = json.loads((folder / SPEC_FILE).read_text())
+    assert spec.pop("others") == {}
+    (folder / SPEC_FILE).write_text(json.dumps(spec))
+    expected = load_generator(folder)[0].state_dict()
+    assert load_generator(folder)[1].others == {}
+    weights = load_network(folder, "generator")
+    assert all(torch.equal(weights[key], expected[key]) for key in expected)
+    assert generator_files(folder) == {SPEC_FILE, WEIGHTS_FILE}
+    downgrade(folder)
+    assert sorted(load_network(folder, "generator")) == sorted(expected)
+    assert generator_files(folder) == {SPEC_FILE, WEIGHTS_FILE}
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"others": 3}', b'{"others": [1]}'])
+def test_files_of_a_folder_that_describes_nothing(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / SPEC_FILE).write_bytes(content)
+    assert {SPEC_FILE, WEIGHTS_FILE} <= generator_files(tmp_path)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.results.report.analysis import Analysis, ArmAnalysis, Share, analyse
+from harness.results.report.analysis import Analysis, analyse
+from harness.results.report.arm import ArmAnalysis, Share
 from harness.results.report.records import RunRecord
 
 METRIC = "test/fid_digits_cnn_v1_400"

@@ -11,12 +11,14 @@ import pytest
 
 from harness.evaluate.metric import METRICS, Figure, figure_of, metric
 from harness.results.report.analysis import Analysis, analyse
+from harness.results.report.answer import answer
 from harness.results.report.charts import build_charts
 from harness.results.report.galleries import chosen_runs
+from harness.results.report.methods import methods
 from harness.results.report.records import StudyRecords
 from harness.results.report.tables import build_tables
-from harness.results.report.words import answer, methods, threats
-from harness.work.queue import CellRecord
+from harness.results.report.threats import threats
+from harness.work.cell import CellRecord
 
 CONFIRM = {"minimax": [5.0, 9.0, 4.0, 7.0, 6.0, "failed"], "hinge": [2.0, 3.5, 1.0, 2.5, 3.0, 8.0]}
 SEARCH = {"minimax": [9.0, 7.0, "diverged", 8.0], "hinge": [4.0, 6.0, 5.0, 3.0]}

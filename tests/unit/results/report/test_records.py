@@ -96,6 +96,19 @@ def test_studies_of_one_protocol_are_accepted(records: Any) -> None:
 # Several studies as one.
 
 
+def test_budgets_of_presets_are_compared_by_what_they_are(records: Any, add_preset: Any) -> None:
+    add_preset("long", budget={"images": 640})
+    add_preset("short", budget={"images": 320})
+    own = {"budget": {"preset": 1}}
+    long, short = records("a", preset="long", **own), records("b", preset="short", **own)
+    check_same_protocol([records(), long])
+    with pytest.raises(
+        HarnessError, match="budget differs: 640 real images in study 'a', 320 real"
+    ):
+        check_same_protocol([long, short])
+    check_same_protocol([long, records("b", preset="short", **own, descriptive=True)])
+
+
 def test_one_study_stays_as_it_is(records: Any) -> None:
     alone = records()
     assert merge([alone]) is alone

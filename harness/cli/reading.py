@@ -1,0 +1,126 @@
+"""Commands that read what is recorded: status, report, MLflow's pages, and what may be chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import Json, Plugins, Quiet, StorageUrl, TrackingUri, locate
+from harness.cli.output import print_json, print_summary, stdout
+from harness.errors import HarnessError, unknown_name
+from harness.records.workspace import UI_PORT
+
+
+def status(
+    study: Annotated[str | None, typer.Argument(help="A study's name; omitted: all.")] = None,
+    tracking_uri: TrackingUri = None,
+    storage: StorageUrl = None,
+    plugins: Plugins = None,
+    as_json: Json = False,
+) -> None:
+    """Say where a study stands; only reads."""
+    from harness.results.status import list_studies, read_status
+
+    workspace = locate(None, tracking_uri, storage)
+    if study is None:
+        names = list_studies(workspace)
+        if as_json:
+            print_json(names)
+        else:
+            print("\n".join(names) or "there are no studies yet: start one with `harness run`")
+        return
+    state = read_status(study, workspace)
+    if as_json:
+        print_json(state.to_json())
+        return
+    print_summary(state.summary)
+    for run in state.running:
+        print(f"Running: {run}")
+    if state.remaining_seconds is not None:
+        print(f"About {state.remaining_seconds / 60:.0f} minutes of single-worker time remain.")
+
+
+def report(
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="One study or several.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder [default: reports/STUDY].")
+    ] = None,
+    tracking_uri: TrackingUri = None,
+    storage: StorageUrl = None,
+    quiet: Quiet = False,
+    plugins: Plugins = None,
+    as_json: Json = False,
+) -> None:
+    """Write a study up: tables, figures, words; several studies where their protocols agree."""
+    from rich.console import Console
+
+    from harness.results.report import write_report
+
+    workspace = locate(None, tracking_uri, storage)
+    console = Console(stderr=True, quiet=quiet)
+    with console.status("reading") as shown:
+        written = write_report(
+            studies, workspace, output, tell=lambda stage: shown.update(f"{stage} …")
+        )
+    if as_json:
+        print_json(
+            {
+                "folder": str(written.folder),
+                "answer": written.answer,
+                "notices": list(written.notices),
+                "runs": written.num_runs,
+            }
+        )
+        return
+    for notice in written.notices:
+        print(f"Note: {notice}")
+    print(written.answer)
+    print(f"Report on {written.num_runs} runs: {written.folder / 'report.html'}")
+
+
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535)] = UI_PORT,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Browse all runs in MLflow's own UI, on 127.0.0.1."""
+    import socket
+
+    from harness.records.sqlite import sqlite_file
+    from harness.records.ui import serve_ui
+
+    workspace = locate(None, tracking_uri, None)
+    file = sqlite_file(workspace.tracking_uri)
+    if file is not None and not file.exists():
+        raise HarnessError(f"{file} does not exist yet: run a study first")
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise HarnessError(f"--port {port}: something else listens there; choose another port")
+    print(f"MLflow's UI: http://127.0.0.1:{port} (end it with Ctrl-C)", flush=True)
+    raise typer.Exit(serve_ui(workspace, port))
+
+
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="What to list; omitted: the kinds.")] = None,
+    as_json: Json = False,
+    plugins: Plugins = None,
+) -> None:
+    """List what a study file may say: losses, penalties, datasets, settings, …"""
+    from harness.catalogue import CATALOGUE
+
+    if kind is None:
+        entries = {name: noun for name, (noun, _) in CATALOGUE.items()}
+    elif kind in CATALOGUE:
+        entries = CATALOGUE[kind][1]()
+    else:
+        raise unknown_name("kind", kind, CATALOGUE)
+    if as_json:
+        print_json(entries)
+        return
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    for name, description in entries.items():
+        table.add_row(name, description)
+    stdout().print(table, markup=False, highlight=False)

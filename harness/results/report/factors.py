@@ -1,0 +1,132 @@
+"""What single factors do, and pairs of them, over the levels of the other factors."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.results.report.arm import ArmAnalysis
+from harness.results.statistics import Interval, holm, interaction, stratified_test
+from harness.results.summary import FEWEST_FOR_INTERVALS
+
+Levels = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarginalEffect:
+    """A factor's level against the baseline's, over the levels of the other factors.
+
+    `num_strata` of `all_strata` combinations of these have confirm runs on both sides.
+    """
+
+    factor: str
+    level: str
+    reference: str
+    num_strata: int
+    all_strata: int
+    superiority: float
+    p_value: float
+    p_holm: float
+    run_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interaction:
+    """How much more one factor's step changes the mean score when another factor's step is made."""
+
+    first: str
+    second: str
+    contrast: float
+    interval: Interval | None
+    run_ids: tuple[str, ...]
+
+
+def marginal_effects(
+    arms: Sequence[ArmAnalysis], factors: Mapping[str, Sequence[Any]], reference: Levels
+) -> tuple[MarginalEffect, ...]:
+    """Test every level of every factor against the baseline's, stratified by the other factors."""
+    found = []
+    for factor, levels in factors.items():
+        for level in levels:
+            step = {factor: (level, reference[factor])}
+            strata = _matched(arms, step)
+            if level != reference[factor] and len(strata) > 1:
+                test = stratified_test([(a.costs, b.costs) for a, b in strata])
+                ids = tuple(run.run_id for pair in strata for arm in pair for run in arm.confirm)
+                num_all = len(_matched(arms, step, empty=True))
+                found.append((factor, level, (len(strata), num_all), test, ids))
+    adjusted = holm([test.p_value for _, _, _, test, _ in found])
+    return tuple(
+        MarginalEffect(
+            factor=factor,
+            level=str(level),
+            reference=str(reference[factor]),
+            num_strata=counts[0],
+            all_strata=counts[1],
+            superiority=test.superiority,
+            p_value=test.p_value,
+            p_holm=p_holm,
+            run_ids=ids,
+        )
+        for (factor, level, counts, test, ids), p_holm in zip(found, adjusted, strict=True)
+    )
+
+
+def interactions(
+    arms: Sequence[ArmAnalysis], factors: Mapping[str, Sequence[Any]], reference: Levels
+) -> tuple[Interaction, ...]:
+    """Contrast every pair of steps away from the baseline's levels, within the other factors."""
+    found = []
+    for one, other in itertools.combinations(factors, 2):
+        for first, second in itertools.product(factors[one], factors[other]):
+            if first == reference[one] or second == reference[other]:
+                continue
+            steps = {one: (first, reference[one]), other: (second, reference[other])}
+            matched = _matched(arms, steps)
+            if not matched:
+                continue
+            contrast, interval = interaction(
+                [(b.scores, f.scores, s.scores, n.scores) for b, f, s, n in matched]
+            )
+            fewest = min(len(arm.scored) for corners in matched for arm in corners)
+            enough = fewest >= FEWEST_FOR_INTERVALS
+            ids = [run.run_id for corners in matched for arm in corners for run in arm.confirm]
+            if math.isfinite(contrast):
+                found.append(
+                    Interaction(
+                        first=f"{one} {reference[one]} → {first}",
+                        second=f"{other} {reference[other]} → {second}",
+                        contrast=contrast,
+                        interval=interval if enough else None,
+                        run_ids=tuple(ids),
+                    )
+                )
+    return tuple(found)
+
+
+def _matched(
+    arms: Sequence[ArmAnalysis], steps: Mapping[str, tuple[Any, Any]], *, empty: bool = False
+) -> list[tuple[ArmAnalysis, ...]]:
+    """Return, for every setting of the factors not stepped, the arms at all ends of the steps.
+
+    The order is that of a truth table, "step made" first: (both, first only, second only, neither)
+    for two steps. Settings where an arm is missing are left out, and unless
+    `empty` those where one has no runs.
+    """
+    by_levels = {tuple(arm.state.arm.levels.items()): arm for arm in arms if arm.costs or empty}
+    matched: dict[tuple[Any, ...], tuple[ArmAnalysis, ...]] = {}
+    for arm in arms:
+        levels = arm.state.arm.levels
+        if not set(steps) <= set(levels):
+            continue
+        corners = [
+            tuple({**levels, **dict(zip(steps, ends, strict=True))}.items())
+            for ends in itertools.product(*steps.values())
+        ]
+        if all(corner in by_levels for corner in corners):
+            others = tuple((key, levels[key]) for key in levels if key not in steps)
+            matched[others] = tuple(by_levels[corner] for corner in corners)
+    return list(matched.values())

@@ -1,0 +1,188 @@
+"""What was done, with the numbers of the protocol, and the commands that do it again."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Mapping, Sequence
+
+from harness.evaluate.metric import Figure, figure_of
+from harness.results.report.analysis import Analysis
+from harness.results.report.records import RunRecord, StudyRecords, budget_text
+from harness.results.spelling import assignments, number
+from harness.study.presets import load_preset
+from harness.study.space import Range
+from harness.study.study import Arm
+
+
+def methods(analysis: Analysis, studies: Sequence[StudyRecords]) -> list[str]:
+    """Return the protocol with its numbers, one paragraph per study and one on statistics."""
+    return [
+        *(_study_methods(records, joint=len(studies) > 1) for records in studies),
+        _evaluation(analysis),
+        _statistics(analysis),
+        _software(analysis.records.runs),
+    ]
+
+
+def _study_methods(records: StudyRecords, *, joint: bool) -> str:
+    study, sizes = records.study, records.profile
+    figure = figure_of(records.definition.objective)
+    arms = [state.arm for state in records.states]
+    text = [f"Study {records.name}." if joint else ""]
+    text.append(
+        f"Data: {study.dataset} (digest {records.definition.dataset_digest}), "
+        f"{sizes.get('train', 0):,} training, {sizes.get('validation', 0):,} validation and "
+        f"{sizes.get('test', 0):,} test images, kept apart from each other."
+    )
+    baseline = "nothing is ranked" if study.descriptive else f"baseline {study.baseline_arm}"
+    text.append(
+        f"Arms: {_listed(arms)}; {baseline}. "
+        + (f"The same in all arms: {assignments(study.fixed)}. " if study.fixed else "")
+        + "All other settings are in runs.csv."
+    )
+    text += [_describe_preset(name) for name in dict.fromkeys(arm.preset for arm in arms) if name]
+    if tuned := [arm for arm in arms if arm.space]:
+        trials = study.num_trials or "all grid points as"
+        seeds = study.search.seeds
+        where = "every arm" if len(tuned) == len(arms) else _listed(tuned)
+        text.append(
+            f"Search: in {where} {trials} trials ({study.search.sampler} sampling, pruner "
+            f"{study.search.pruner}, trial 0 the arm's defaults) of {seeds} training "
+            f"seed{'s' * (seeds > 1)} and {budget_text(records, study.search.budget_share)} each, "
+            f"over {_spaces(tuned)}. The trial with the best validation "
+            f"{figure.label} was confirmed."
+        )
+    text.append(
+        f"Confirm: {study.confirm.seeds} fresh training seeds per arm that no search saw, "
+        f"{budget_text(records)} each, no pruning. A run's score is its last evaluation."
+    )
+    return " ".join(filter(None, text))
+
+
+def _describe_preset(name: str) -> str:
+    preset = load_preset(name)
+    return " ".join((f"Preset {name}: {preset.description}.", *preset.deviations))
+
+
+def _spaces(arms: Sequence[Arm]) -> str:
+    """Return what was tuned, naming the arms of what was not tuned alike in all."""
+    found: dict[str, list[str]] = {}
+    for arm in arms:
+        for key, each in arm.space.items():
+            if isinstance(each, Range):
+                scale = "log-uniform" if each.log else "uniform"
+                text = f"{key} {scale} in [{each.low:g}, {each.high:g}]"
+            else:
+                text = f"{key} in {{{', '.join(map(str, each.values))}}}"
+            found.setdefault(text, []).append(arm.name)
+    return "; ".join(
+        text if len(names) == len(arms) else f"{text} ({', '.join(names)})"
+        for text, names in found.items()
+    )
+
+
+def _evaluation(analysis: Analysis) -> str:
+    run = next(run for run in analysis.records.runs if "evaluate.samples" in run.params)
+    facts, times = run.params, analysis.records.study.evaluate.times
+    samples = int(facts["evaluate.samples"])
+    accuracy = facts.get("evaluate.extractor_accuracy")
+    floor = analysis.summary.floor
+    real = f" Real training images score {number(floor)} on the test split." if floor else ""
+    labels = [figure.label for figure in analysis.figures]
+    details = [
+        f"{figure.label}: {', '.join(f'{name} {value}' for name, value in own.items())}"
+        for figure in analysis.figures
+        if (own := _own_facts(figure, facts))
+    ]
+    return (
+        f"Evaluation: {times} times per run, evenly spaced, on validation images; at the end of a "
+        f"confirm run on test images too. {_and(labels)} between {samples:,} "
+        f"generated and {samples:,} real images, rounded to 8 bits, on "
+        f"{facts['evaluate.num_features']} features of {facts['evaluate.extractor']} "
+        f"(SHA-256 {facts['evaluate.extractor_sha256']}…"
+        + (f", accuracy {accuracy}" if accuracy else "")
+        + f"){''.join(f'; {each}' for each in details)}.{real} Evaluation changes nothing in "
+        "training."
+    )
+
+
+def _own_facts(figure: Figure, facts: Mapping[str, str]) -> dict[str, str]:
+    """Return what runs' records say of how a figure was made, e.g. the number of KID's subsets."""
+    prefix = f"evaluate.{figure.name}_"
+    return {
+        key.removeprefix(prefix).replace("_", " "): facts[key]
+        for key in facts
+        if key.startswith(prefix)
+    }
+
+
+def _statistics(analysis: Analysis) -> str:
+    label = analysis.figure.label
+    if analysis.summary.unranked:
+        return (
+            f"Statistics: {analysis.summary.unranked[0].lower()}{analysis.summary.unranked[1:]}, "
+            "and nothing is tested. Intervals are at 95 %: Wilson's for shares, percentile "
+            "bootstrap (10,000 resamples of runs) for interquartile means."
+        )
+    return (
+        f"Statistics: arms are compared unpaired on test {label}; what equal seeds may share, "
+        "such as the order of the data, the tests do not use. The primary test is the exact "
+        "two-sided Mann–Whitney test of every arm against the baseline, runs without a score "
+        f"ranking worst, Holm's adjustment over all of them, level 0.05, "
+        f"{analysis.records.chosen}. Intervals are at 95 %: Newcombe's for "
+        f"P(A {analysis.figure.beats} B), Wilson's for shares, percentile bootstrap (10,000 "
+        "resamples of runs) for interquartile means and differences. All else is exploratory."
+    )
+
+
+def _software(runs: Sequence[RunRecord]) -> str:
+    def values(name: str, params: bool = False) -> str:
+        found = {(run.params if params else run.tags).get(name, "unknown") for run in runs}
+        return " / ".join(sorted(found))
+
+    versions = ", ".join(
+        f"{name} {values(f'version.{name}')}"
+        for name in ("python", "torch", "torchmetrics", "scipy", "optuna", "mlflow")
+    )
+    plugins = " / ".join(sorted({run.plugins for run in runs} - {"none"}))
+    return (
+        f"Execution: {values('device', params=True)}, {values('threads', params=True)} thread(s) "
+        f"per run, {values('precision', params=True)}; {versions}; "
+        f"commit {values('mlflow.source.git.commit')}{'; plugins ' * bool(plugins)}{plugins}."
+    )
+
+
+def reproduction(analysis: Analysis, studies: Sequence[StudyRecords]) -> list[tuple[str, str]]:
+    """Return (what, command) pairs that make this report again."""
+    steps = []
+    for records in studies:
+        # The newest: an extended study was continued by another command than it was started by.
+        last = max(records.runs, key=lambda run: run.started)
+        started = last.tags.get("command", f"harness run studies/{records.name}.toml")
+        steps.append((f"run the study {records.name} (the same command continues it)", started))
+    names = " ".join(shlex.quote(records.name) for records in studies)
+    options = "".join(f" --plugin {shlex.quote(each)}" for each in _plugin_sources(studies))
+    steps.append(("make this report", f"harness report {names}{options}"))
+    scored = [arm.scored[0] for arm in analysis.arms if arm.scored]
+    if scored:
+        steps.append(
+            ("train one run again and compare it", f"harness reproduce {scored[0].run_id}{options}")
+        )
+    return steps
+
+
+def _plugin_sources(studies: Sequence[StudyRecords]) -> list[str]:
+    """Return what `--plugin` named when the studies were run."""
+    commands = {run.tags.get("command", "") for records in studies for run in records.runs}
+    words = [shlex.split(command) for command in sorted(commands)]
+    pairs = [pair for each in words for pair in itertools.pairwise(each)]
+    return list(dict.fromkeys(source for option, source in pairs if option == "--plugin"))
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def _listed(arms: Sequence[Arm]) -> str:
+    return ", ".join(arm.name for arm in arms)

@@ -1,0 +1,1 @@
+"""The example report's numbers, computed from its runs.csv without anything of the harness."""
