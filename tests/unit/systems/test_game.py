@@ -149,7 +149,12 @@ def test_d_gets_no_gradient_in_gs_step_and_g_none_in_ds(loss: str) -> None:
     gan._discriminator_step(real, (labels,))
     assert all(weight.grad is None for weight in gan.generator.parameters())
     gan.discriminator.zero_grad()
+    asked: list[bool] = []
+    gan.discriminator.register_forward_pre_hook(
+        lambda network, _: asked.append(any(each.requires_grad for each in network.parameters()))
+    )
     gan._generator_step(real, (labels,))
+    assert not asked[0]  # nothing is computed for gradients that nobody takes
     assert all(weight.grad is None for weight in gan.discriminator.parameters())
     assert all(weight.requires_grad for weight in gan.discriminator.parameters())
     assert all(weight.grad is not None for weight in gan.generator.parameters())
