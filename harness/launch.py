@@ -23,10 +23,11 @@ from harness.run.execution import Execution, cpu_threads, resolve_device, resolv
 from harness.run.pictures import REAL_FILE, image_grid
 from harness.run.precision import Asked, choose_precision, warning
 from harness.run.runner import RunResult, run
+from harness.study.arm import Arm
 from harness.study.definition import Definition
 from harness.study.file import check_extension
 from harness.study.space import corner_points
-from harness.study.study import Arm, StudyConfig
+from harness.study.study import StudyConfig
 from harness.systems import TrainConfig
 from harness.work.board import ArmState, Board, count_cells, is_complete
 from harness.work.display import Display, Event, ended, show_lone_run, silent

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -16,6 +14,7 @@ from harness.errors import HarnessError, unknown_name
 from harness.evaluate import EvaluateConfig
 from harness.randomness import derive_seed
 from harness.run.precision import Asked
+from harness.study.arm import SAME_FOR_ALL, Arm, Variant, check_keys
 from harness.study.budget import AnyBudget, PresetBudget, is_by_preset, read_budget
 from harness.study.phases import ConfirmConfig, SearchConfig
 from harness.study.presets import load_preset, preset_names
@@ -25,87 +24,19 @@ from harness.study.space import (
     Setting,
     Space,
     corner_points,
-    default_point,
     draw_points,
     read_space,
 )
-from harness.systems import TrainConfig, known_settings, parse_config
 from harness.systems.gan.losses import LOSSES
 
-# These have places of their own in a study.
-NOT_SETTINGS = {"dataset", "seed", "budget", "preset"}
 # Factors whose levels are settings under one name.
 BUNDLES = {"preset", "variant"}
 # Factors whose levels name arms alone.
 SELF_EXPLAINING = {"system", "architecture", "variant", "loss", "preset"}
-SAME_FOR_ALL = {"image_size"}  # arms on one dataset share one evaluation protocol
 DEFAULT_TRIALS = 20
 MIN_SCALED_SAMPLES = 250
 Listed = Field(strict=False, min_length=1)
 SEARCH_SEEDS_FROM = 1_000_000  # confirm seeds count from 1: tuning never sees them
-
-
-class Variant(Config):
-    """A named bundle of settings, with parameters that exist only with it."""
-
-    settings: dict[str, Any]
-    space: dict[str, Parameter] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _split(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or set(data) == {"settings", "space"}:
-            return data
-        settings = {key: value for key, value in data.items() if key != "space"}
-        space = data.get("space", {})
-        space = read_space(space) if isinstance(space, dict) else space
-        return {"settings": settings, "space": space}
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        _check_keys(self.settings, "variant", allow=("budget", "preset"))
-        _check_keys(self.space, "variant's space")
-        return self
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """One combination of factor levels.
-
-    Attributes:
-        name: Short and unique within the study, e.g. "dc" or "dc,wgan_gp".
-        levels: Factor -> level.
-        preset: What its settings start from.
-        settings: What a study file says of this arm; tuned parameters go over it.
-        space: What is tuned.
-    """
-
-    name: str
-    levels: Mapping[str, Any]
-    preset: str | None
-    settings: Mapping[str, Any]
-    space: Mapping[str, Parameter]
-
-    @cached_property
-    def defaults(self) -> Point:
-        """The point that is every search's trial 0: what the settings say if nothing is tuned."""
-        if not self.space:
-            return {}
-        settings = self.config({}, seed=0).model_dump()
-        for key in self.space:
-            if key not in settings:
-                raise HarnessError(
-                    f"arm {self.name!r}: space.{key}: system = {settings['system']!r} has no such "
-                    "setting; tune it in the space of the variants that have it"
-                )
-        return default_point(self.space, settings)
-
-    def config(self, point: Point, seed: int, budget_share: float = 1.0) -> TrainConfig:
-        """Return the complete config of one run."""
-        settings = {**self.settings, **point, "seed": seed}
-        config = parse_config(settings, f"arm {self.name!r}")
-        budget = config.budget.scaled(budget_share)
-        return config.model_copy(update={"budget": budget})
 
 
 class StudyConfig(Config):
@@ -162,8 +93,8 @@ class StudyConfig(Config):
     def _consistent(self) -> Self:
         if self.preset is not None:
             _check_preset("preset", self.preset)
-        _check_keys(self.fixed, "fixed", allow=tuple(SAME_FOR_ALL))
-        _check_keys(self.space, "space")
+        check_keys(self.fixed, "fixed", allow=tuple(SAME_FOR_ALL))
+        check_keys(self.space, "space")
         places = {
             "fixed": set(self.fixed),
             "compare": set(self.factors),
@@ -368,16 +299,6 @@ def _spell(level: Setting) -> str:
     return str(level).lower() if isinstance(level, bool) else str(level)
 
 
-def _check_keys(keys: Iterable[str], place: str, allow: tuple[str, ...] = ()) -> None:
-    settings = set(known_settings()) - NOT_SETTINGS
-    for key in keys:
-        if key not in settings | NOT_SETTINGS:
-            raise ValueError(str(unknown_name(f"key in {place}", key, {*settings, *allow})))
-        if key in NOT_SETTINGS | SAME_FOR_ALL and key not in allow:
-            hint = "belongs in [fixed]" if key in SAME_FOR_ALL else "has a place of its own"
-            raise ValueError(f"{key!r} does not belong in {place}: it {hint}")
-
-
 def _check_preset(noun: str, name: Any) -> None:
     if name not in preset_names():
         raise ValueError(str(unknown_name(noun, str(name), preset_names())))
@@ -390,7 +311,7 @@ def _check_factor(study: StudyConfig, factor: str, levels: tuple[Setting, ...]) 
         for level in levels:
             _check_preset("preset in compare", level)
     if factor != "variant":
-        _check_keys([factor], "compare", allow=("preset",))
+        check_keys([factor], "compare", allow=("preset",))
         return
     for level in levels:
         if level not in study.variants and level not in LOSSES:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from harness.errors import unknown_name
 from harness.evaluate.metric import Figure, objective_figure
 from harness.records.workspace import Workspace
+from harness.study.arm import Arm
 from harness.study.definition import Definition
 from harness.study.space import Point
-from harness.study.study import Arm, StudyConfig
+from harness.study.study import StudyConfig
 from harness.work.cell import Cell, CellRecord, Phase, settings_hash
 from harness.work.queue import Claim, Direction, Queue, Storage
 

@@ -11,7 +11,8 @@ import torch
 from harness.data import Batches
 from harness.run.bench import Bench
 from harness.run.loop import Progress
-from harness.study.study import Arm, StudyConfig
+from harness.study.arm import Arm
+from harness.study.study import StudyConfig
 from harness.systems import draw_inputs, generate
 
 WARM_UP_STEPS = 3

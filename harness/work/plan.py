@@ -9,9 +9,10 @@ from harness.evaluate import EvaluateConfig
 from harness.records.workspace import Workspace
 from harness.run.bench import Bench
 from harness.run.execution import Execution
+from harness.study.arm import Arm
 from harness.study.definition import Definition
 from harness.study.space import corner_points
-from harness.study.study import Arm, StudyConfig
+from harness.study.study import StudyConfig
 from harness.systems import TrainConfig
 
 

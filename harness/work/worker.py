@@ -19,7 +19,7 @@ from harness.run.bench import Bench, run_params
 from harness.run.loop import Progress
 from harness.run.runner import RunResult, Stop, run
 from harness.signals import uninterrupted
-from harness.study.study import Arm
+from harness.study.arm import Arm
 from harness.systems import TrainConfig
 from harness.work.board import ArmState, Board, count_cells, is_complete
 from harness.work.cell import Phase, settings_hash

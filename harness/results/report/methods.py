@@ -10,9 +10,9 @@ from harness.evaluate.metric import Figure, figure_of
 from harness.results.report.analysis import Analysis
 from harness.results.report.records import RunRecord, StudyRecords, budget_text
 from harness.results.spelling import assignments, number
+from harness.study.arm import Arm
 from harness.study.presets import load_preset
 from harness.study.space import Range
-from harness.study.study import Arm
 
 
 def methods(analysis: Analysis, studies: Sequence[StudyRecords]) -> list[str]:

@@ -9,7 +9,8 @@ import pytest
 
 from harness.config import parse
 from harness.errors import HarnessError
-from harness.study.study import Arm, StudyConfig
+from harness.study.arm import Arm
+from harness.study.study import StudyConfig
 
 MINIMAL: dict[str, Any] = {
     "question": "Which?",

@@ -211,7 +211,7 @@ def test_precedence_of_a_factors_preset(add_preset: Any, arms_of: Any) -> None:
 
 def test_presets_of_different_systems_stand_side_by_side(add_preset: Any, arms_of: Any) -> None:
     add_preset("game", settings={"d_steps": 2})
-    add_preset("coder", settings={"system": "vae", "width": 8})
+    add_preset("coder", settings={"system": "vae", "encoder_width": 8})
     arms = arms_of(compare={"preset": ["game", "coder"]}, fixed={"latent_dim": 3})
     configs = [arm.config({}, seed=0) for arm in arms.values()]
     assert [(config.system, config.latent_dim) for config in configs] == [("gan", 3), ("vae", 3)]

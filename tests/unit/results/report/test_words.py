@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,9 +10,7 @@ import pytest
 
 from harness.results.report.analysis import Analysis, analyse
 from harness.results.report.answer import answer, notices
-from harness.results.report.methods import methods
-from harness.results.report.records import RunRecord, merge
-from harness.results.report.tables import build_tables
+from harness.results.report.records import RunRecord
 from harness.results.report.threats import threats
 from harness.study.study import StudyConfig
 
@@ -361,61 +358,3 @@ def test_a_study_under_way_answers_so_far(analysed: Any) -> None:
     assert answer(analysed(part)).startswith("So far, against the baseline minimax")
     nothing: dict[str, Results] = {"minimax": ["waiting"], "hinge": LOW}
     assert answer(analysed(nothing)).startswith("No arm has been compared with the baseline yet.")
-
-
-@pytest.fixture
-def shown(make_study: Any, make_records: Any, add_preset: Any) -> Callable[..., Analysis]:
-    """Return a function that analyses a descriptive study of two presets with these runs."""
-    add_preset("long", budget={"images": 2000}, deviations=["z is smaller."])
-    add_preset("short", budget={"images": 700})
-    study = make_study(
-        compare={"preset": ["long", "short"]}, budget={"preset": 1}, space={},
-        confirm={"seeds": 1}, descriptive=True,
-    )  # fmt: skip
-    return lambda long, short: analyse(make_records({"long": long, "short": short}, study=study))
-
-
-RANKING = re.compile(
-    r"beats|loses to|resolved|better than|P\(|\bp\b|Mann|Holm|baseline|in all tests"
-)
-
-
-def test_a_descriptive_study_speaks_of_no_rank(shown: Any) -> None:
-    for analysis in (shown([9.0], [1.0]), shown([9.0] * 5, ["diverged", *[1.0] * 4])):
-        said = [
-            answer(analysis), *notices(analysis), *threats(analysis, {}),
-            *methods(analysis, [analysis.records]),
-        ]  # fmt: skip
-        for text in said:
-            assert not RANKING.search(text), text
-        assert said[0].startswith("Budgets differ; nothing is ranked. Test FID in the file's order")
-        assert (*analysis.contrasts, *analysis.pairs, *analysis.effects) == ()
-        names = {table.name for table in build_tables(analysis)}
-        assert {"results", "cost", "runs"} <= names
-        assert not {"comparison", "pairs", "effects", "interactions"} & names
-        table = next(each for each in build_tables(analysis) if each.name == "results")
-        assert [row.cells[0] for row in table.rows] == ["long", "short"]
-
-
-def test_a_descriptive_study_with_one_run_an_arm_says_that_it_is_one(shown: Any) -> None:
-    assert any(
-        text.startswith("Few seeds: 1 run in an arm") for text in threats(shown([9], [1]), {})
-    )
-
-
-def test_methods_describe_the_presets(shown: Any) -> None:
-    (text, *_) = methods((analysis := shown([9.0], [1.0])), [analysis.records])
-    assert "Arms: long, short; nothing is ranked." in text
-    assert "Preset long: System long. z is smaller. Preset short: System short." in text
-    assert "2,000 real images (long); 700 real images (short) each" in text
-
-
-def test_nothing_is_ranked_beside_a_descriptive_study(study: Any, make_records: Any) -> None:
-    ranked = make_records({"minimax": LOW, "hinge": HIGH}, name="one")
-    asked = study(descriptive=True, compare={"loss": ["minimax", "hinge"]}, space={})
-    shown = make_records({"minimax": LOW, "hinge": HIGH}, study=asked, name="two")
-    for pair in ([ranked, shown], [shown, ranked]):
-        merged = merge(pair)
-        analysis = analyse(merged, baseline=merged.states[0].arm.name)
-        assert analysis.contrasts == ()
-        assert answer(analysis).startswith("The study is descriptive; nothing is ranked.")
