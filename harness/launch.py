@@ -15,6 +15,7 @@ from harness.evaluate import EvaluateConfig
 from harness.plugins import check_plugins, plugin_hashes, plugin_sources
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
+from harness.results.continuing import check_defaults
 from harness.results.statistics import smallest_p
 from harness.results.summary import StudySummary, summarise
 from harness.run.bench import Bench, run_params
@@ -85,6 +86,7 @@ def run_study(
             owner=f"study {name!r} was started on",
             advice="use --name for a new study",
         )
+        check_defaults(name, states, Tracker(workspace))
     with cpu_threads(execution.threads):
         reason, execution, bench = _set_up(known, study, arms, execution, workspace)
 

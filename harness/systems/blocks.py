@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from harness.systems.layers import activation, normalisation
 
 GROUP = 4  # Karras et al. 2018, section 3, as in the authors' code
+
+
+def group_size(num_samples: int) -> int:
+    """Return the most samples, up to 4, whose groups make up a batch."""
+    return next(size for size in range(GROUP, 0, -1) if num_samples % size == 0)
 
 
 class Residual(nn.Module):
@@ -74,14 +77,15 @@ class SelfAttention(nn.Module):
 class MinibatchStd(nn.Module):
     """Appends one feature: how much the samples of a group differ (Karras et al. 2018, section 3).
 
-    Standard deviations over a group of 4 samples, or as many as divide the batch, averaged over
-    all features and positions. With it D's logits depend on the whole group.
+    Standard deviations over a group of 4 samples, or the most below that divide the batch, averaged
+    over all features and positions. With it D's logits depend on the whole group.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return (N, C + 1, …) for inputs (N, C, …)."""
-        group = math.gcd(len(inputs), GROUP)
-        grouped = inputs.float().unflatten(0, (-1, group))
+        group = group_size(len(inputs))
+        at_least_float32 = torch.promote_types(inputs.dtype, torch.float32)
+        grouped = inputs.to(at_least_float32).unflatten(0, (-1, group))
         variances = grouped.var(dim=1, correction=0)
         spreads = (variances + 1e-8).sqrt().flatten(1).mean(dim=1)
         feature = spreads.repeat_interleave(group).view(-1, *[1] * (inputs.dim() - 1))

@@ -27,7 +27,8 @@ class Budget(Config):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        given = [key for key, value in self if value is not None]
+        # Not all that iterating yields: what was once cached is there too.
+        given = [key for key in type(self).model_fields if getattr(self, key) is not None]
         if len(given) != 1:
             raise ValueError(
                 f"exactly one of {', '.join(type(self).model_fields)} is allowed, not {given}"

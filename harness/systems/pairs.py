@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AfterValidator, Field, create_model, model_validator
@@ -14,6 +15,7 @@ from harness.data import Facts
 from harness.errors import HarnessError
 from harness.systems.architectures import (
     ARCHITECTURES,
+    Architecture,
     DiscriminatorSettings,
     GeneratorSettings,
     NetworkSettings,
@@ -67,16 +69,21 @@ class PairConfig(TrainConfig):
     pad_to: Annotated[int, Field(ge=4, multiple_of=4)] | None = None
     """Side of the black frame that smaller images are trained in; samples are cropped again."""
 
+    @classmethod
+    def architecture_of(cls, settings: Mapping[str, Any]) -> Architecture:
+        """Return the architecture that settings name, or mean by their silence."""
+        name = settings.get("architecture", cls.model_fields["architecture"].default)
+        # An unknown one gets defaults too, so that its name is the only complaint.
+        known = isinstance(name, str) and name in ARCHITECTURES
+        return ARCHITECTURES[name if known else "dc"]
+
     @model_validator(mode="before")
     @classmethod
     def _architecture_defaults(cls, data: Any) -> Any:
         """Fill in what depends on the architecture, so that a config is complete."""
         if not isinstance(data, dict):
             return data
-        name = data.get("architecture", cls.model_fields["architecture"].default)
-        # An unknown one gets defaults too, so that its name is the only complaint.
-        known = isinstance(name, str) and name in ARCHITECTURES
-        pair = ARCHITECTURES[name if known else "dc"]
+        pair = cls.architecture_of(data)
         defaults: dict[str, Any] = {"pad_to": pair.pad_to}
         for prefix, own in zip(
             cls.prefixes, (pair.generator_defaults, pair.discriminator_defaults), strict=True

@@ -100,6 +100,9 @@ def complaint(
     if height % scale or width % scale:
         reason = f"image sides must be divisible by {scale}, not {height}x{width}"
         return Complaint("generator", "depth", reason)
+    if generator.norm == "instance" and generator.residual and height == width == scale:
+        reason = "residual blocks on maps of one pixel have no spread; lessen the depth"
+        return Complaint("generator", "norm", reason)
     if min(_last_sides(discriminator, sample_shape)) < 1:
         kernel = discriminator.kernel or 5
         reason = f"with kernels of {kernel} nothing is left of {height}x{width} pixels"

@@ -97,6 +97,7 @@ class Architecture:
         discriminator: (settings, sample_shape, num_outputs) -> module images -> (N, num_outputs).
         generator_defaults: Its settings where a study file is silent; width and depth at least.
         discriminator_defaults: The other's.
+        gan_defaults: A GAN's settings, with their prefixes, where a study file is silent.
         pad_to: The side that smaller images are framed to, or None.
         complaint: Why such a pair cannot be built for samples of this shape, or None.
     """
@@ -105,6 +106,7 @@ class Architecture:
     discriminator: BuildDiscriminator
     generator_defaults: Mapping[str, Any]
     discriminator_defaults: Mapping[str, Any]
+    gan_defaults: Mapping[str, Any] = field(default_factory=dict)
     pad_to: int | None = None
     complaint: Judge = field(default=lambda generator, discriminator, sample_shape: None)
 

@@ -85,8 +85,10 @@ def cutout(images: Tensor, generator: torch.Generator) -> Tensor:
     for side in (height, width):
         size = max(1, round(side * CUT))
         shape = (num, 1)
-        # The square's centre lies on any pixel.
-        centre = torch.randint(side, shape, generator=generator, device=images.device)
+        # The square's centre lies on any pixel, that of an even one between any two: as often at
+        # one border as at the other.
+        num_centres = side + 1 - size % 2
+        centre = torch.randint(num_centres, shape, generator=generator, device=images.device)
         places = torch.arange(side, device=images.device)
         inside.append((places >= centre - size // 2) & (places < centre - size // 2 + size))
     hidden = inside[0][:, None, :, None] & inside[1][:, None, None, :]
@@ -120,7 +122,7 @@ def rotation(images: Tensor, generator: torch.Generator) -> Tensor:
     # affine_grid's unit is half a side: sines carry the ratio of the sides.
     ratio = images.shape[2] / images.shape[3]
     rows = (cos, -sin * ratio, zero, sin / ratio, cos, zero)
-    return _resampled(images, torch.stack(rows, dim=1).view(-1, 2, 3))
+    return _resampled(images, torch.stack(rows, dim=1).view(-1, 2, 3), "zeros")
 
 
 @augmentation
@@ -130,11 +132,18 @@ def crop(images: Tensor, generator: torch.Generator) -> Tensor:
     shifts = [_uniform(images, -1, 1, generator).flatten() * (1 - scale) for _ in ("right", "down")]
     zero = torch.zeros_like(scale)
     rows = (scale, zero, shifts[0], zero, scale, shifts[1])
-    return _resampled(images, torch.stack(rows, dim=1).view(-1, 2, 3))
+    # Enlarged pixels at the border reach half a pixel beyond it, where there is no black to see.
+    return _resampled(images, torch.stack(rows, dim=1).view(-1, 2, 3), "border")
 
 
-def _resampled(images: Tensor, transforms: Tensor) -> Tensor:
-    """Return images at the places that affine maps (N, 2, 3) give; black outside."""
-    grid = affine_grid(transforms, list(images.shape), align_corners=False)
-    above_black = grid_sample(images - BLACK, grid, "bilinear", "zeros", align_corners=False)
+def _resampled(images: Tensor, transforms: Tensor, outside: str) -> Tensor:
+    """Return images at the places that affine maps (N, 2, 3) give.
+
+    Args:
+        images: (N, C, H, W).
+        transforms: From places in the result to places in the image, both in [-1, 1].
+        outside: `zeros` for black beyond the border, `border` for its nearest pixel.
+    """
+    grid = affine_grid(transforms.to(images.dtype), list(images.shape), align_corners=False)
+    above_black = grid_sample(images - BLACK, grid, "bilinear", outside, align_corners=False)
     return above_black + BLACK

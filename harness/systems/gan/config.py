@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError, create_model, model
 from harness.config import Count, Fraction, NonNegative, Positive
 from harness.data import Facts
 from harness.errors import HarnessError
+from harness.systems.blocks import group_size
 from harness.systems.gan.augment import check_augmentation, needs_colour
 from harness.systems.gan.conditional import CONDITIONINGS
 from harness.systems.gan.losses import LOSSES
@@ -71,7 +72,7 @@ class GANConfig(_Networks):  # type: ignore[misc]
     """G's learning rate."""
     d_lr: Positive = 2e-4
     """D's learning rate."""
-    average: Annotated[int, Field(ge=0)] = 0
+    average: Annotated[int, Field(ge=0)] = 20_000
     """Half-life of the moving average of G that is sampled, in images that G made; 0: none."""
     g_from: str | None = None
     """Folder of an exported generator whose weights G starts from."""
@@ -103,6 +104,7 @@ class GANConfig(_Networks):  # type: ignore[misc]
         """Fill in what depends on other settings, so that a config is complete."""
         if not isinstance(data, dict):
             return data
+        data = {**cls.architecture_of(data).gan_defaults, **data}
         if data.get("penalty", "none") != "none" and data.get("penalty_weight") is None:
             data = {**data, "penalty_weight": DEFAULT_PENALTY_WEIGHT}
         shared = {key: data[key] for key in OptimizerSettings.model_fields if key in data}
@@ -120,7 +122,7 @@ class GANConfig(_Networks):  # type: ignore[misc]
         if self.penalty != "none" and d_settings.norm == "batch":
             raise ValueError(
                 f"d_norm = 'batch' with penalty = {self.penalty!r}: batch norm mixes samples, so "
-                "D has no per-sample gradients; use 'none', 'layer', 'instance', 'group', 'spectral'"
+                "D has no per-sample gradients; use none, layer, instance, group or spectral"
             )
         if self.penalty == "none" and self.penalty_weight is not None:
             raise ValueError(
@@ -131,6 +133,12 @@ class GANConfig(_Networks):  # type: ignore[misc]
             raise ValueError(
                 f"pack = {self.pack}: batch_size = {self.batch_size} must be a multiple of it, at "
                 "least twice as large"
+            )
+        num_judged = self.batch_size // self.pack
+        if d_settings.minibatch_std and group_size(num_judged) == 1:
+            raise ValueError(
+                f"d_minibatch_std = True: D judges {num_judged} at once, which no group of 2 to 4 "
+                "divides; set batch_size to a multiple of 4"
             )
         if self.pack > 1 and self.conditioning != "none":
             raise ValueError(f"pack = {self.pack}: packs of images of several classes have none")

@@ -108,3 +108,76 @@ def test_relativistic_generator_exchanges_real_and_fake(name: str) -> None:
     real, fake = column([0.2, 3.0]), column([0.5, -1.0])
     loss = LOSSES[name]
     assert loss.generator(real, fake).item() == loss.discriminator(fake, real).item()
+
+
+# --- relativistic pairing (R3GAN) -----------------------------------------------------------------
+
+
+def test_pairing_worked_out_by_hand() -> None:
+    loss, real, fake = LOSSES["relativistic_pairing"], column([2 * LN3, 0.0]), column([LN7, -LN7])
+    # fake - real = ln 7/9 and -ln 7. D: (ln 16/9 + ln 8/7) / 2; G: (ln 16/7 + ln 8) / 2.
+    assert loss.discriminator(real, fake).item() == pytest.approx(math.log(128 / 63) / 2, rel=1e-12)
+    assert loss.generator(real, fake).item() == pytest.approx(math.log(128 / 7) / 2, rel=1e-12)
+
+
+def test_pairing_exchanges_real_and_fake_and_ignores_a_common_shift() -> None:
+    loss, real, fake = LOSSES["relativistic_pairing"], column([0.2, 3.0]), column([0.5, -1.0])
+    assert loss.generator(real, fake).item() == loss.discriminator(fake, real).item()
+    shifted = loss.discriminator(real + 0.7, fake + 0.7).item()
+    assert shifted == pytest.approx(loss.discriminator(real, fake).item())
+    assert loss.discriminator(real, real).item() == pytest.approx(math.log(2))
+
+
+def test_pairing_compares_partners_and_average_compares_with_all() -> None:
+    real, fake = column([0.2, 3.0, -1.0]), column([0.5, -1.0, 2.0])
+    pairing, average = (LOSSES[f"relativistic_{name}"] for name in ("pairing", "average"))
+    other_order = fake.flip(0)
+    same = [average.discriminator(real, each).item() for each in (fake, other_order)]
+    assert same[0] == pytest.approx(same[1])
+    differ = [pairing.discriminator(real, each).item() for each in (fake, other_order)]
+    assert differ[0] != pytest.approx(differ[1])
+    # Of one pair the average has the same term twice.
+    twice = average.discriminator(real[:1], fake[:1]).item()
+    assert twice == pytest.approx(2 * pairing.discriminator(real[:1], fake[:1]).item())
+
+
+@pytest.mark.parametrize("name", ["relativistic_average", "relativistic_pairing"])
+def test_relativistic_generator_learns_from_its_own_loss(name: str) -> None:
+    """It is D's with the roles exchanged, not overwritten by a loss of fake logits alone."""
+    real, fake = column([1.0, -0.5]), column([0.3, 2.0]).requires_grad_(True)
+    (toward,) = torch.autograd.grad(LOSSES[name].generator(real, fake), fake)
+    (moved,) = torch.autograd.grad(LOSSES[name].generator(real + 1, fake), fake)
+    assert (toward < 0).all()
+    assert (moved < toward).all()  # the further ahead the reals are, the steeper
+    assert LOSSES[name].generator_sees_real
+
+
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_equal_finite_differences(name: str, player: str) -> None:
+    real, fake = column([0.3, -2.0, 0.6]), column([1.7, -0.7, 0.1])
+    inputs = real.requires_grad_(True), fake.requires_grad_(True)
+    assert torch.autograd.gradcheck(getattr(LOSSES[name], player), inputs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_soft_terms_make_up_the_discriminators_loss(name: str) -> None:
+    real, fake = column([0.3, -2.0]), column([1.0, -0.7])
+    terms = LOSSES[name].terms
+    if terms is None:
+        assert name.startswith("relativistic")
+        return
+    total = terms[0](real).mean() + terms[1](fake).mean()
+    assert total.item() == LOSSES[name].discriminator(real, fake).item()
+    assert terms[0](real).shape == real.shape
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sure_logits_overflow_nothing(name: str) -> None:
+    real = torch.tensor([[1e4], [-1e4]], requires_grad=True)
+    fake = torch.tensor([[-1e4], [1e4]], requires_grad=True)
+    for player in (LOSSES[name].discriminator, LOSSES[name].generator):
+        value = player(real, fake)
+        slopes = torch.autograd.grad(value, (real, fake), allow_unused=True)
+        assert value.isfinite()
+        assert all(slope is None or slope.isfinite().all() for slope in slopes)

@@ -194,3 +194,98 @@ def test_draws_from_the_given_generator_only(name: str) -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert values[0] == values[1]
     assert (values[0] != values[2]) == (name in RANDOM)
+
+
+# --- R1 and R2 together (R3GAN) -------------------------------------------------------------------
+
+
+def test_both_at_once_have_hand_values() -> None:
+    real, fake = torch.randn(2, 3, 1, 1, 2, generator=generator())
+    discriminator = Linear([3.0, 4.0])
+    value = get("r1_r2")(discriminator, real, fake, generator())
+    assert value.item() == pytest.approx(25, rel=1e-5)  # 5² / 2 twice
+    value.backward()
+    assert discriminator.weight.grad is not None
+    assert discriminator.weight.grad.tolist() == pytest.approx([6.0, 8.0], rel=1e-5)  # 2 w
+
+
+def test_both_at_once_are_per_sample_and_at_their_own_images() -> None:
+    real = torch.tensor([[3.0, 4.0], [0.0, 1.0]]).view(2, 1, 1, 2)  # gradients of norm 5 and 1
+    fake = torch.tensor([[0.0, 2.0], [6.0, 8.0]]).view(2, 1, 1, 2)  # 2 and 10
+    discriminator = Quadratic()
+    value = get("r1_r2")(discriminator, real, fake, generator())
+    assert value.item() == pytest.approx((25 + 1) / 4 + (4 + 100) / 4)
+    assert [torch.equal(a, b) for a, b in zip(discriminator.inputs, (real, fake), strict=True)]
+    apart = [get(name)(Quadratic(), real, fake, generator()) for name in ("r1", "r2")]
+    assert value.item() == (apart[0] + apart[1]).item()
+
+
+def test_both_at_once_draw_nothing_and_survive_vanishing_gradients() -> None:
+    real, fake = pair_of_batches()
+    source = generator()
+    before = source.get_state()
+    discriminator = Linear([0.0] * 16)
+    value = get("r1_r2")(discriminator, real, fake, source)
+    value.backward()
+    assert value.item() == 0
+    assert discriminator.weight.grad is not None
+    assert discriminator.weight.grad.isfinite().all()
+    assert torch.equal(source.get_state(), before)
+
+
+# --- all of them, on a discriminator that is bent -------------------------------------------------
+
+
+class Bent(nn.Module):
+    """D(x) = <v, tanh(W x)>, whose gradient is Wᵀ (v (1 - tanh²(W x)))."""
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.matrix, self.vector = weights[:8].view(2, 4), weights[8:]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return ((images.flatten(1) @ self.matrix.T).tanh() @ self.vector).unsqueeze(1)
+
+    def slope(self, image: Tensor) -> Tensor:
+        """Return the gradient at one image, written out."""
+        bend = 1 - (self.matrix @ image.flatten()).tanh().square()
+        return self.matrix.T @ (self.vector * bend)
+
+
+def bent_case() -> tuple[Tensor, Tensor, Tensor]:
+    draws = torch.randn(10 + 2 * 12, generator=generator(7), dtype=torch.float64)
+    return draws[:10], draws[10:22].view(3, 1, 2, 2), draws[22:].view(3, 1, 2, 2)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "r1_r2"])
+def test_gradients_by_ds_weights_equal_finite_differences(name: str) -> None:
+    weights, real, fake = bent_case()
+    assert torch.autograd.gradcheck(
+        lambda each: get(name)(Bent(each), real, fake, generator()), weights.requires_grad_(True)
+    )
+
+
+@pytest.mark.parametrize("name", [*NAMES, "r1_r2"])
+def test_values_equal_gradients_written_out_image_by_image(name: str) -> None:
+    weights, real, fake = bent_case()
+    discriminator = Bent(weights)
+    points: list[Tensor] = []
+    discriminator.register_forward_pre_hook(lambda _, args: points.extend(args[0].detach()))
+    value = get(name)(discriminator, real, fake, generator()).item()
+    norms = [discriminator.slope(point).norm().item() for point in points]
+    terms = {
+        "gradient": lambda norm: (norm - 1) ** 2,
+        "gradient_one_sided": lambda norm: max(0.0, norm - 1) ** 2,
+        "dragan": lambda norm: (norm - 1) ** 2,
+    }
+    term = terms.get(name, lambda norm: norm**2 / 2)
+    assert value == pytest.approx(sum(map(term, norms)) / len(real), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "r1_r2"])
+def test_images_get_no_gradient(name: str) -> None:
+    """A penalty is for D: what made the generated images does not learn from it."""
+    weights, real, fake = bent_case()
+    fake = fake.requires_grad_(True)
+    value = get(name)(Bent(weights.requires_grad_(True)), real, fake, generator())
+    assert torch.autograd.grad(value, fake, allow_unused=True) == (None,)
