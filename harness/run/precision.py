@@ -169,7 +169,10 @@ class _Watched:
         self.layer = layer
         self.passes: list[_Pass] = []
         self._made: dict[str, Tensor] = {}  # weights that a parametrisation has just computed
-        self._hooks = [layer.register_forward_hook(self._note)]
+        self._hooks = [
+            layer.register_forward_pre_hook(_own_input),
+            layer.register_forward_hook(self._note),
+        ]
         for name in _parametrized(layer):
             made: Any = layer.parametrizations[name]  # type: ignore[index]
             self._hooks.append(made.register_forward_hook(functools.partial(self._keep, name)))
@@ -217,6 +220,11 @@ class _Watched:
             for name, gradient in zip(wanted, gradients, strict=True):
                 place = f"{self.place}'s gradient of its {name}"
                 yield place, _error(noted.gradients[name], gradient)
+
+
+def _own_input(_layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return inputs whose gradients are this layer's alone, where other layers take them too."""
+    return tuple(each.view_as(each) if isinstance(each, Tensor) else each for each in inputs)
 
 
 def _parametrized(layer: nn.Module) -> list[str]:

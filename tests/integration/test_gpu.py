@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from harness.evaluate import EvaluateConfig
 from harness.launch import train_once
 from harness.records.workspace import Workspace
 from harness.run.loop import Measured, train
+from harness.systems.architectures import ARCHITECTURES
 from harness.systems.gan import GAN, GANConfig
 
 pytestmark = pytest.mark.gpu
@@ -33,13 +35,28 @@ def _config(**changes: object) -> GANConfig:
     return parse(GANConfig, SETTINGS | changes, "test")
 
 
-@pytest.mark.parametrize("architecture", ["mlp", "dc"])
-@pytest.mark.parametrize("penalty", ["none", "gradient", "r1"])
-def test_a_step_never_waits_for_the_device(architecture: str, penalty: str) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *(
+            {"architecture": architecture, "penalty": penalty, "d_norm": "none"}
+            for architecture in ARCHITECTURES
+            for penalty in ("none", "gradient", "r1")
+        ),
+        {"augment": "translation+cutout+flip+rotation+crop", "augment_target": 0.6},
+        {"conditioning": "concatenation", "average": 1000, "smooth_real": 0.1},
+        {"conditioning": "projection", "flip_labels": 0.1, "clip_grad": 1.0},
+        {"pack": 2, "instance_noise": 0.1, "d_minibatch_std": True},
+        {"g_attention": True, "d_attention": True, "g_residual": 1, "d_residual": 1},
+        {"d_norm": "spectral", "optimizer": "rmsprop", "schedule": "linear", "warm_up": 0.1},
+    ],
+    ids=str,
+)
+def test_a_step_never_waits_for_the_device(changes: dict[str, Any]) -> None:
     device = torch.device("cuda")
-    config = _config(architecture=architecture, penalty=penalty)
-    system = GAN(config, FACTS, device)
-    batch = Batch(images=torch.rand(16, 1, 16, 16, device=device), labels=None)
+    system = GAN(_config(**changes), FACTS, device)
+    images = torch.rand(16, 1, 16, 16, device=device)
+    batch = Batch(images=images, labels=torch.arange(16, device=device) % 10)
     system.step(lambda: batch, 0.0)
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -78,6 +78,14 @@ def test_a_discriminator_gives_as_many_numbers_as_are_asked_for(
     assert (outputs.std(dim=1) > 0).all()
 
 
+@pytest.mark.parametrize("kernel", range(2, 8))
+def test_kernels_of_any_side_keep_the_shapes(name: str, kernel: int) -> None:
+    generator, discriminator = pair(name, (1, 32, 32), g_kernel=kernel, d_kernel=kernel)
+    images = generator(latents(3))
+    assert images.shape == (3, 1, 32, 32)
+    assert discriminator(images).shape == (3, 1)
+
+
 def test_it_makes_some_of_the_usual_shapes(name: str) -> None:
     refused = 0
     for shape in SHAPES:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from harness.data import Facts
 from harness.errors import HarnessError
 from harness.registry import Registry
+from harness.run.precision import LARGEST_ERROR, layer_errors
 from harness.systems import (
     SYSTEMS,
     Precision,
@@ -277,6 +278,32 @@ def test_batches_of_seven(choice: Choice, small: Small) -> None:
         measures = system.step(batches.take, number / STEPS)
         assert all(math.isfinite(value.item()) for value in measures.values())
     assert system.is_finite()
+
+
+@every_choice
+def test_a_step_reads_nothing_back(
+    choice: Choice, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(self: Tensor, *_: Any) -> Any:
+        raise AssertionError("a step read a tensor back to the host")
+
+    system = start(small, choice)
+    batch = small.stream(system).take()
+    with monkeypatch.context() as patch:
+        for method in ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__"):
+            patch.setattr(Tensor, method, read)
+        system.step(lambda: batch, 0.0)
+        system.step(lambda: batch, 0.5)
+
+
+@every_choice
+def test_every_layer_computes_in_bfloat16_what_it_does_in_float32(
+    choice: Choice, small: Small
+) -> None:
+    system = start(small, choice, precision="bfloat16")
+    errors = dict(layer_errors(system, small.stream(system).take))
+    assert any("gradient" in place for place in errors)
+    assert max(errors.values()) < LARGEST_ERROR
 
 
 @every_choice
