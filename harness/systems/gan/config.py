@@ -15,6 +15,7 @@ from harness.systems.gan.conditional import CONDITIONINGS
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
 from harness.systems.gan.prior import PRIORS
+from harness.systems.layers import NORMS
 from harness.systems.optimizers import OptimizerSettings
 from harness.systems.pairs import collected, pair_config, prefixed
 
@@ -120,9 +121,10 @@ class GANConfig(_Networks):  # type: ignore[misc]
     def _possible(self) -> Self:
         d_settings = self.d_settings
         if self.penalty != "none" and d_settings.norm == "batch":
+            others = ", ".join(repr(name) for name in NORMS if name != "batch")
             raise ValueError(
                 f"d_norm = 'batch' with penalty = {self.penalty!r}: batch norm mixes samples, so "
-                "D has no per-sample gradients; use none, layer, instance, group or spectral"
+                f"D has no per-sample gradients; use one of {others}"
             )
         if self.penalty == "none" and self.penalty_weight is not None:
             raise ValueError(
