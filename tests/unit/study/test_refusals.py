@@ -181,7 +181,7 @@ def test_a_question_and_a_budget_are_required(minimal: Any) -> None:
             [
                 "d_norm = 'batch'",
                 "penalty = 'r1'",
-                "use 'none', 'layer', 'instance', 'group', 'spectral'",
+                "use none, layer, instance, group or spectral",
             ],
         ),
         (
