@@ -76,6 +76,7 @@ def test_parameters_are_counted_as_built(name: str, small: Small, facts: Facts) 
     assert type(system).num_parameters(system.config, facts) == {
         key: sum(each.numel() for each in network.parameters())
         for key, network in system.networks.items()
+        if any(each.requires_grad for each in network.parameters())
     }
 
 
@@ -87,7 +88,12 @@ def test_every_weight_has_exactly_one_optimizer(name: str, small: Small) -> None
         for group in optimizer.param_groups
         for weight in group["params"]
     ]
-    weights = [id(p) for network in system.networks.values() for p in network.parameters()]
+    weights = [
+        id(weight)
+        for network in system.networks.values()
+        for weight in network.parameters()
+        if weight.requires_grad
+    ]
     assert sorted(trained) == sorted(weights)
 
 
