@@ -92,6 +92,7 @@ ARCHITECTURES.add(
         discriminator=discriminator,
         generator_defaults={"width": 64, "depth": 2, "kernel": 4, "init": "normal"},
         discriminator_defaults={"width": 64, "depth": 2, "kernel": 4, "init": "normal"},
+        gan_defaults={"d_norm": "batch"},
         complaint=complaint,
     ),
     "Deep convolutional pair (DCGAN); each of depth layers halves or doubles the side",
