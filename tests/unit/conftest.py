@@ -21,6 +21,12 @@ SMALL: dict[str, Any] = {
     "batch_size": 4,
     "g_width": 4,
     "d_width": 4,
+    # Plain networks: what a test is about it adds.
+    "g_activation": "relu",
+    "g_norm_after": False,
+    "d_norm": "none",
+    "d_dropout": 0.0,
+    "average": 0,
 }
 
 

@@ -49,7 +49,7 @@ def test_defaults_are_complete() -> None:
         "g_depth": 2,
         "d_depth": 2,
         "g_norm": "batch",
-        "d_norm": "none",
+        "d_norm": "batch",
         "g_activation": "relu",
         "d_activation": "leaky_relu",
         "g_dropout": 0.0,
@@ -91,7 +91,7 @@ def test_equal_settings_are_equal_configs() -> None:
 
 
 def test_survives_a_round_trip_through_json() -> None:
-    original = config(penalty="r1", weight_clip=0.1, budget={"seconds": 1.5})
+    original = config(d_norm="none", penalty="r1", weight_clip=0.1, budget={"seconds": 1.5})
     assert GANConfig.model_validate_json(original.model_dump_json()) == original
 
 
@@ -258,12 +258,12 @@ def test_penalty_weight_exists_only_with_a_penalty() -> None:
     message = refusal(GANConfig, {"penalty_weight": 5.0})
     assert message.startswith("penalty_weight = 5.0: ")
     assert "gradient, gradient_one_sided, dragan, r1, r2" in message
-    assert config(penalty="r1").penalty_weight == 10.0
-    assert config(penalty="r1", penalty_weight=0.5).penalty_weight == 0.5
-    assert config(penalty="r1", penalty_weight=0.0).penalty_weight == 0.0
-    assert refusal(GANConfig, {"penalty": "r1", "penalty_weight": -1.0}).startswith(
-        "penalty_weight = -1.0: "
-    )
+    assert config(d_norm="none", penalty="r1").penalty_weight == 10.0
+    assert config(d_norm="none", penalty="r1", penalty_weight=0.5).penalty_weight == 0.5
+    assert config(d_norm="none", penalty="r1", penalty_weight=0.0).penalty_weight == 0.0
+    assert refusal(
+        GANConfig, {"d_norm": "none", "penalty": "r1", "penalty_weight": -1.0}
+    ).startswith("penalty_weight = -1.0: ")
 
 
 @pytest.mark.parametrize(("g_norm", "d_norm"), [("batch", "none"), ("none", "batch")])

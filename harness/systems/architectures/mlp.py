@@ -56,7 +56,7 @@ ARCHITECTURES.add(
         discriminator=discriminator,
         generator_defaults={"width": 256, "depth": 3},
         discriminator_defaults={"width": 256, "depth": 3},
-        gan_defaults={"g_activation": "leaky_relu", "d_dropout": 0.3},
+        gan_defaults={"g_activation": "leaky_relu", "g_norm_after": True, "d_dropout": 0.3},
         complaint=no_maps,
     ),
     "Fully connected pair; hidden widths double in G and halve in D",

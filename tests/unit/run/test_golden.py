@@ -74,6 +74,8 @@ def golden_run(architecture: str) -> Iterator[tuple[float, float]]:
         "latent_dim": 16,
         "batch_size": 16,
         "g_activation": "relu",
+        "g_norm_after": False,
+        "d_norm": "none",
         "d_dropout": 0.0,
         "average": 0,
         "d_steps": 2,

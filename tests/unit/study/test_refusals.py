@@ -198,7 +198,11 @@ def test_a_question_and_a_budget_are_required(minimal: Any) -> None:
             ["arm 'vae': unknown key 'd_steps'"],
         ),
         (
-            {"compare": {"penalty": ["none", "r1"]}, "space": {"penalty_weight": [1.0, 10.0]}},
+            {
+                "fixed": {"d_norm": "none"},
+                "compare": {"penalty": ["none", "r1"]},
+                "space": {"penalty_weight": [1.0, 10.0]},
+            },
             ["penalty=r1"],
             "penalty=none",
             ["penalty_weight = 1.0", "gradient", "r1"],
