@@ -81,6 +81,7 @@ def test_a_variants_own_space_exists_only_with_it(arms_of: Any) -> None:
             "gp": {
                 "loss": "wasserstein",
                 "penalty": "gradient",
+                "d_norm": "none",
                 "space": {"penalty_weight": {"low": 0.1, "high": 100.0, "log": True}},
             }
         },
