@@ -24,7 +24,7 @@ from harness.errors import HarnessError
 from harness.plugins import check_plugins, plugin_hashes
 from harness.randomness import derive_seed
 from harness.systems.config import TrainConfig
-from harness.systems.system import parse_config, system_of
+from harness.systems.system import as_recorded, parse_config, system_of
 
 WEIGHTS_FILE = "generator.safetensors"  # of the network that is sampled, whatever its name
 RAW_FILE = "raw_generator.safetensors"  # of another one that is named `generator`
@@ -202,7 +202,7 @@ def _read_spec(folder: Path) -> GeneratorSpec:
         raise HarnessError(f"{spec_file} is not valid JSON") from None
     spec = parse(GeneratorSpec, _upgraded(raw), str(spec_file))
     check_plugins(spec.plugins, f"the generator in {folder}")
-    return spec
+    return spec.model_copy(update={"config": as_recorded(spec.config)})
 
 
 def _read_weights(file: Path, sha256: str) -> bytes:

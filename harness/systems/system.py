@@ -231,6 +231,15 @@ def parse_config(settings: Mapping[str, Any], where: str) -> TrainConfig:
     return parse(system_of(settings).Config, dict(settings), where)
 
 
+CAME_LATER = {"average": 0, "g_norm_after": False}
+
+
+def as_recorded(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a record, with those that it is too old to name as they were then."""
+    fields = system_of(settings).Config.model_fields
+    return {key: value for key, value in CAME_LATER.items() if key in fields} | dict(settings)
+
+
 def known_settings() -> dict[str, FieldInfo]:
     """Return every setting of any system by its key."""
     return {

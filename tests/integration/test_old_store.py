@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 import tarfile
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from harness.errors import HarnessError
 from harness.records.workspace import Workspace
 from harness.results.export import export_best, sample
 from harness.results.report import write_report
@@ -20,6 +22,7 @@ from harness.results.reproduce import reproduce_run
 from harness.results.status import list_studies, read_status
 from harness.run.pictures import image_grid
 from harness.study.file import load_study
+from harness.systems.architectures import ARCHITECTURES
 
 ASSET = Path(__file__).parents[1] / "assets" / "store_a89f2a2.tar.xz"
 PLACE = "/OLD_STORE"  # MLflow keeps absolute paths
@@ -76,15 +79,10 @@ def test_an_old_run_is_reproduced_bit_for_bit(old: Workspace) -> None:
     assert reproduction.outcome_here == "finished"
 
 
-def test_an_old_study_goes_on_where_it_stopped(old: Workspace, tmp_path: Path) -> None:
-    from harness.launch import run_study
-
+@pytest.fixture
+def study_file(tmp_path: Path) -> Path:
+    """Return the file that the old study was started with, confirm seeds left to say."""
     file = tmp_path / "study.toml"
-    connection = sqlite3.connect(old.root / "optuna.db")
-    query = "SELECT value_json FROM study_user_attributes WHERE key = 'definition'"
-    raw = json.loads(connection.execute(query).fetchone()[0])
-    connection.close()
-    assert raw["study"]["confirm"]["seeds"] == 2
     file.write_text(
         'question = "Is the hinge loss better?"\ndataset = "digits"\n'
         'baseline = { loss = "non_saturating" }\n'
@@ -95,6 +93,28 @@ def test_an_old_study_goes_on_where_it_stopped(old: Workspace, tmp_path: Path) -
         "search = { trials_per_arm = 1 }\nconfirm = { seeds = 2 }\n"
         "budget = { images = 320 }\nevaluate = { times = 2, samples = 64 }\n"
     )
-    summary = run_study("old", load_study(file, ["confirm.seeds=3"]), old, device="cpu", threads=1)
+    return file
+
+
+def test_an_old_study_does_not_go_on_with_other_defaults(old: Workspace, study_file: Path) -> None:
+    from harness.launch import run_study
+
+    more = load_study(study_file, ["confirm.seeds=3"])
+    words = "'old' was started with g_norm_after = False in arm 'non_saturating'"
+    with pytest.raises(HarnessError, match=words):
+        run_study("old", more, old, device="cpu", threads=1)
+    # What it has is whole, and is shown.
+    assert run_study("old", load_study(study_file), old, device="cpu", threads=1).complete
+
+
+def test_an_old_study_goes_on_where_its_defaults_hold(
+    old: Workspace, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.launch import run_study
+
+    then = dataclasses.replace(ARCHITECTURES["mlp"], gan_defaults={"average": 0})
+    monkeypatch.setitem(ARCHITECTURES._entries, "mlp", then)
+    more = load_study(study_file, ["confirm.seeds=3"])
+    summary = run_study("old", more, old, device="cpu", threads=1)
     assert summary.complete
     assert [arm.num_scored for arm in summary.arms] == [3, 3]

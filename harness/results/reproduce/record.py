@@ -28,10 +28,9 @@ from harness.results.reproduce.comparison import Difference, Facts
 from harness.run.bench import Bench
 from harness.run.execution import Execution
 from harness.run.runner import PICTURES
-from harness.systems import TrainConfig, load_generator, system_of
+from harness.systems import TrainConfig, as_recorded, load_generator, system_of
 
 REPRODUCIBLE = ("finished", "collapsed", "diverged")
-CAME_LATER = {"average": 0}
 NOT_CONFIG = ("level.", "parameters.", "sha256.", "evaluate.")
 EXECUTION = ("device", "threads", "precision")
 PROTOCOL = ("extractor", "samples", "times", "kid_subsets")
@@ -173,11 +172,8 @@ def rebuild_config(params: Mapping[str, str], where: str) -> TrainConfig:
         for table in tables:
             target = target.setdefault(table, {})
         target[name] = value
-    config = system_of(tree).Config
-    # What runs lack that were recorded before a setting was there, as they were trained.
-    missing = {key: value for key, value in CAME_LATER.items() if key in config.model_fields}
     try:
-        return config.model_validate(missing | tree, strict=False)
+        return system_of(tree).Config.model_validate(as_recorded(tree), strict=False)
     except ValidationError as error:
         raise HarnessError(f"{where}: {explain(error)}") from None
 

@@ -25,7 +25,13 @@ from harness.systems.layers import NORMS
 from harness.systems.pairs import build_generator
 
 FACTS = Facts(sample_shape=(1, 16, 16), num_classes=10)
-SMALL = {"dataset": "digits", "latent_dim": 5, "g_width": 4}
+SMALL = {
+    "dataset": "digits",
+    "latent_dim": 5,
+    "g_width": 4,
+    "g_norm_after": False,
+    "average": 0,
+}
 
 
 def make(**settings: Any) -> tuple[nn.Module, GANConfig]:
