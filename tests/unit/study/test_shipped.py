@@ -22,7 +22,7 @@ PARTS = (
     "residual", "attention", "d_faster",
 )  # fmt: skip
 EXPECTED = {
-    "demo": ["d_dropout=0.0", "d_dropout=0.3"],
+    "demo": ["average=0", "average=20000"],
     "mlp_vs_dc": ["mlp", "dc"],
     "learning_rates": [f"g_lr={g},d_lr={d}" for g in RATES for d in RATES],
     "losses": [
@@ -50,7 +50,7 @@ EXPECTED = {
     ],
 }  # fmt: skip
 BASELINES = {
-    "demo": "d_dropout=0.0",
+    "demo": "average=0",
     "mlp_vs_dc": "mlp",
     "learning_rates": "g_lr=0.0002,d_lr=0.0002",
     "losses": "non_saturating",
