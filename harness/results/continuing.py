@@ -8,34 +8,38 @@ from harness.config import flatten
 from harness.errors import HarnessError
 from harness.records.tracking import Tracker
 from harness.results.reproduce.record import rebuild_config
+from harness.systems import system_of
 from harness.work.board import ArmState
 
 OWN = {"seed", "budget"}  # of a run, whatever its arm's settings
+SOURCE = "sha256."
 
 
 def check_defaults(name: str, states: Sequence[ArmState], tracker: Tracker) -> None:
-    """Raise HarnessError if a default that an arm relies on is another one than when it started.
+    """Raise HarnessError if a run of an arm would be made of other settings now than it was.
 
-    Each arm's run with its default settings is compared with what the same settings mean now.
+    A default may have become another one, or exported weights that runs start from.
     """
     for state in states:
-        arm = state.arm
-        runs = (
-            run_id
-            for record in (*state.search, *state.confirm)
-            if record.cell.point == arm.defaults
-            for run_id in record.run_ids.values()
-        )
-        run_id = next(runs, None)
-        if run_id is None:
-            continue
-        then = rebuild_config(tracker.params(run_id), f"run {run_id}")
-        recorded = flatten(then.model_dump(exclude=OWN))
-        now = flatten(arm.config(arm.defaults, seed=0).model_dump(exclude=OWN))
-        for key in [*recorded, *now]:
-            if recorded.get(key) != now.get(key):
-                raise HarnessError(
-                    f"study {name!r} was started with {key} = {recorded.get(key)} in arm "
-                    f"{arm.name!r}, which is {now.get(key)} by this version's defaults: go on with "
-                    "the version that started it, or give the new study a name with --name"
-                )
+        for record in (*state.search, *state.confirm):
+            if record.cell.point is None or not record.run_ids:
+                continue
+            run_id = next(iter(record.run_ids.values()))
+            params = tracker.params(run_id)
+            then = rebuild_config(params, f"run {run_id}")
+            config = state.arm.config(record.cell.point, seed=0)
+            sources = system_of({"system": config.system}).sources(config)
+            recorded = flatten(then.model_dump(exclude=OWN)) | {
+                key: value for key, value in params.items() if key.startswith(SOURCE)
+            }
+            now = flatten(config.model_dump(exclude=OWN)) | {
+                f"{SOURCE}{key}": digest for key, digest in sources.items()
+            }
+            for key in [*recorded, *now]:
+                if recorded.get(key) != now.get(key):
+                    raise HarnessError(
+                        f"study {name!r} was started with {key} = {recorded.get(key)} in arm "
+                        f"{state.arm.name!r}, which is {now.get(key)} now: go on with what it was "
+                        "started with, or give the new study a name with --name"
+                    )
+            break  # an arm's runs were all made alike

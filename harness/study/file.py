@@ -11,7 +11,9 @@ from typing import Any
 
 from harness.config import parse
 from harness.errors import HarnessError
+from harness.study.arm import Arm
 from harness.study.study import StudyConfig
+from harness.systems.gan import GANConfig
 
 
 def load_study(path: Path, overrides: Iterable[str] = ()) -> StudyConfig:
@@ -33,8 +35,27 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> StudyConfig:
     for override in overrides:
         _override(raw, override)
     study = parse(StudyConfig, raw, str(path))
-    study.possible_arms()
+    arms, _ = study.possible_arms()
+    _check_norms(arms, str(path))
     return study
+
+
+def _check_norms(arms: Iterable[Arm], where: str) -> None:
+    """Refuse arms that a penalty alone gives another norm in D: two differences, one named."""
+    norms: dict[str, set[str]] = {}
+    for arm in arms:
+        if "d_norm" in arm.settings or "d_norm" in arm.space or arm.preset is not None:
+            continue
+        config = arm.config(arm.defaults, seed=0)
+        if isinstance(config, GANConfig):
+            norms.setdefault(config.architecture, set()).add(config.d_settings.norm)
+    for architecture, found in norms.items():
+        if len(found) > 1:
+            raise HarnessError(
+                f"{where}: arms with a penalty have d_norm = 'none', the others 'batch', by "
+                f"architecture {architecture!r}: name d_norm in [fixed], so that arms differ in "
+                "the penalty alone"
+            )
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

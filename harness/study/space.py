@@ -159,6 +159,10 @@ def default_point(space: Space, settings: Mapping[str, Any]) -> Point:
         default = settings[key]
         if isinstance(parameter, Range):
             default = default if parameter.default is None else parameter.default
+            if default is None:
+                raise HarnessError(
+                    f"space.{key}: {key} is off where nothing is tuned; give the range a default"
+                )
             if not parameter.contains(default):
                 raise HarnessError(
                     f"space.{key}: the default {default} is outside [{parameter.low}, "

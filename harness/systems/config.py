@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -82,6 +82,15 @@ class TrainConfig(Config):
     """How long to train."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Root of every random stream of the run."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none(cls, data: Any) -> Any:
+        """Read "none" as nothing where that is legal: study files have no word for it."""
+        if not isinstance(data, dict):
+            return data
+        off = {key for key, field in cls.model_fields.items() if field.default is None}
+        return {k: None if v == "none" and k in off else v for k, v in data.items()}
 
     @field_validator("dataset")
     @classmethod

@@ -19,7 +19,7 @@ NORMS: Registry[str] = Registry("normalisation")
 NORMS.add("none", "none", "No normalisation")
 NORMS.add("batch", "batch", "Batch norm; in D refused with a penalty, since it mixes samples")
 NORMS.add("layer", "layer", "Layer norm over channels and positions of each sample")
-NORMS.add("instance", "instance", "Instance norm: each map by itself; needs maps larger than 1x1")
+NORMS.add("instance", "instance", "Instance norm of each map; layer norm where there are none")
 NORMS.add("group", "group", "Group norm, 16 channels to a group (Wu and He 2018)")
 NORMS.add("spectral", "spectral", "Spectral norm of every weight (Miyato et al. 2018)")
 

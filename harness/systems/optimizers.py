@@ -58,7 +58,7 @@ def adam(weights: Weights, lr: float, settings: OptimizerSettings) -> Optimizer:
 
 @optimizer
 def adamw(weights: Weights, lr: float, settings: OptimizerSettings) -> Optimizer:
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+    """Adam with decoupled weight_decay, Adam where that is 0 (Loshchilov and Hutter 2019)."""
     betas = (settings.adam_beta1, settings.adam_beta2)
     return AdamW(weights, lr, betas, weight_decay=settings.weight_decay, fused=True)
 

@@ -21,6 +21,7 @@ from harness.systems.architectures import (
     NetworkSettings,
 )
 from harness.systems.architectures.pair import SampleShape
+from harness.systems.blocks import group_size
 from harness.systems.config import TrainConfig
 from harness.systems.initialise import initialise, spectrally_normed
 from harness.systems.layers import Images
@@ -92,9 +93,15 @@ class PairConfig(TrainConfig):
         return {**defaults, **data}
 
     @model_validator(mode="after")
-    def _enough_for_batch_norm(self) -> Self:
+    def _enough_for_statistics(self) -> Self:
         if self.batch_size < 2 and "batch" in (self.g_settings.norm, self.d_settings.norm):
             raise ValueError(f"batch_size = {self.batch_size}: batch norm needs at least 2")
+        num_judged = self.batch_size // getattr(self, "pack", 1)
+        if self.d_settings.minibatch_std and group_size(num_judged) == 1:
+            raise ValueError(
+                f"{self.prefixes[1]}minibatch_std = True: {num_judged} are judged at once, which "
+                "no group of 2 to 4 divides; set batch_size to a multiple of 4"
+            )
         return self
 
     @property

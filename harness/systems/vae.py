@@ -108,8 +108,8 @@ class VAE(System[VAEConfig]):
             `reconstruction` and `divergence`; and `grad_norm`, L2 over all parameters.
         """
         self._learner.set_rate(done)
-        images = framed(take().images, self.config)
-        mean, log_variance = self._encode(images).chunk(2, dim=1)
+        images = take().images
+        mean, log_variance = self._encode(framed(images, self.config)).chunk(2, dim=1)
         noise = torch.randn(mean.shape, device=self.device, generator=self.random["posterior"])
         latents = mean + noise * (log_variance / 2).exp()
         reconstruction = self._surprise(latents, images)
@@ -125,9 +125,9 @@ class VAE(System[VAEConfig]):
         }
 
     def _surprise(self, latents: Tensor, images: Tensor) -> Tensor:
-        """Return -log p(x|z), summed over pixels, its mean over the batch."""
+        """Return -log p(x|z), summed over pixels without their frame, its mean over the batch."""
         assert isinstance(self._images, Images)
-        outputs = self._decode(latents)
+        outputs = self._images.crop(self._decode(latents))
         if self.config.likelihood == "bernoulli":
             log_odds, shares = self._images.log_odds(outputs), (images + 1) / 2
             entropy = binary_cross_entropy_with_logits(log_odds, shares, reduction="sum")

@@ -55,7 +55,7 @@ def test_the_scores_are_those_of_the_generator_at_the_full_budget(
     fakes = generate(gan.generator.eval(), draw_inputs(config, facts, 64, config.seed))
     assert bench.evaluator.score(fakes, "validation") == dict(result.scores)
     assert recorder.modes == [False]
-    assert recorder.others == ["discriminator"]
+    assert recorder.others == ["generator", "discriminator"]
 
 
 def test_a_run_records_curves_grids_and_floors(

@@ -355,3 +355,23 @@ def test_a_system_counts_budgets_in_units_of_its_own(name: str) -> None:
             parse_config(settings, "study.toml")
         words = f"budget.{unit}: system = {name!r} counts {', '.join(allowed)}"
         assert str(caught.value) == f"study.toml: {words}"
+
+
+def test_what_is_off_by_default_can_be_said_to_be_off() -> None:
+    assert config(clip_grad="none", weight_clip="none", truncation="none") == config()
+    got = config(clip_grad=1.0, d_clip_grad="none")
+    assert (got.g_clip_grad, got.d_clip_grad) == (1.0, None)
+    assert refusal(GANConfig, {"batch_size": "none"}).startswith("batch_size = 'none': ")
+
+
+def test_norm_in_d_yields_to_a_penalty_unless_it_is_named() -> None:
+    assert config().d_norm == "batch"
+    assert config(penalty="r1").d_norm == "none"
+    assert "d_norm = 'batch'" in refusal(GANConfig, {"penalty": "r1", "d_norm": "batch"})
+
+
+@pytest.mark.parametrize("penalty", ["gradient", "gradient_one_sided", "dragan"])
+def test_groups_have_no_unit_norms(penalty: str) -> None:
+    message = refusal(GANConfig, {"penalty": penalty, "d_minibatch_std": True})
+    assert message.startswith(f"d_minibatch_std = True with penalty = '{penalty}': ")
+    assert config(penalty="r1", d_minibatch_std=True).d_minibatch_std

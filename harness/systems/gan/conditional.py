@@ -75,7 +75,8 @@ class Projecting(nn.Module):
     """A discriminator (images, classes) -> logits (N, 1): psi(x) + v_class · phi(x).
 
     With phi the features before the last layer, psi and every class's product are rows of that
-    one layer (Miyato and Koyama 2018, eq. 3); each class has a bias of its own besides.
+    one layer (Miyato and Koyama 2018, eq. 3); each class has a bias of its own besides, and
+    spectral norm divides all rows by one number.
 
     Args:
         outputs: images -> (N, 1 + num_classes).

@@ -9,7 +9,6 @@ from pydantic import AfterValidator, Field, ValidationError, create_model, model
 from harness.config import Count, Fraction, NonNegative, Positive
 from harness.data import Facts
 from harness.errors import HarnessError
-from harness.systems.blocks import group_size
 from harness.systems.gan.augment import check_augmentation, needs_colour
 from harness.systems.gan.conditional import CONDITIONINGS
 from harness.systems.gan.losses import LOSSES
@@ -19,6 +18,7 @@ from harness.systems.layers import NORMS
 from harness.systems.optimizers import OptimizerSettings
 from harness.systems.pairs import collected, pair_config, prefixed
 
+UNIT_NORM = ("gradient", "gradient_one_sided", "dragan")  # each sample's gradient is to have it
 DEFAULT_PENALTY_WEIGHT = 10.0  # Gulrajani et al. 2017; also the usual R1 scale
 
 Augmentation = Annotated[str, AfterValidator(check_augmentation)]
@@ -105,7 +105,10 @@ class GANConfig(_Networks):  # type: ignore[misc]
         """Fill in what depends on other settings, so that a config is complete."""
         if not isinstance(data, dict):
             return data
-        data = {**cls.architecture_of(data).gan_defaults, **data}
+        defaults = dict(cls.architecture_of(data).gan_defaults)
+        if data.get("penalty", "none") != "none" and defaults.get("d_norm") == "batch":
+            del defaults["d_norm"]  # under a penalty it would be refused
+        data = {**defaults, **data}
         if data.get("penalty", "none") != "none" and data.get("penalty_weight") is None:
             data = {**data, "penalty_weight": DEFAULT_PENALTY_WEIGHT}
         shared = {key: data[key] for key in OptimizerSettings.model_fields if key in data}
@@ -136,11 +139,10 @@ class GANConfig(_Networks):  # type: ignore[misc]
                 f"pack = {self.pack}: batch_size = {self.batch_size} must be a multiple of it, at "
                 "least twice as large"
             )
-        num_judged = self.batch_size // self.pack
-        if d_settings.minibatch_std and group_size(num_judged) == 1:
+        if d_settings.minibatch_std and self.penalty in UNIT_NORM:
             raise ValueError(
-                f"d_minibatch_std = True: D judges {num_judged} at once, which no group of 2 to 4 "
-                "divides; set batch_size to a multiple of 4"
+                f"d_minibatch_std = True with penalty = {self.penalty!r}: D judges groups, so that "
+                "no sample's gradient has a norm of its own to be 1; use 'r1', 'r2' or 'r1_r2'"
             )
         if self.pack > 1 and self.conditioning != "none":
             raise ValueError(f"pack = {self.pack}: packs of images of several classes have none")
@@ -161,8 +163,8 @@ class GANConfig(_Networks):  # type: ignore[misc]
                 )
             if not LOSSES[self.loss].logits_are_log_odds:
                 raise ValueError(
-                    f"augment_target = {self.augment_target} with loss = {self.loss!r}: its "
-                    "logits' signs do not tell real from generated"
+                    f"augment_target = {self.augment_target} with loss = {self.loss!r}: the rule "
+                    "is for losses whose logits are log-odds"
                 )
         return self
 
@@ -177,6 +179,11 @@ class GANConfig(_Networks):  # type: ignore[misc]
             raise HarnessError(
                 f"conditioning = {self.conditioning!r}: {self.dataset} has no classes"
             )
+        from harness.systems.gan.start import STARTS, file_of
+
+        for key in STARTS:
+            if getattr(self, key) is not None:
+                file_of(self, key)
         for key in ("augment", "augment_reals"):
             if needs_colour(getattr(self, key)) and facts.sample_shape[0] != 3:
                 raise HarnessError(

@@ -70,6 +70,7 @@ class Crooked(nn.Linear):
 
 def config(**changes: Any) -> TrainConfig:
     small = {"g_width": 4, "d_width": 4, "latent_dim": 4, "batch_size": 8, "architecture": "mlp"}
+    small |= {"average": 0, "g_norm_after": False, "d_dropout": 0.0, "d_norm": "none"}
     return GANConfig.model_validate({"dataset": "digits"} | small | changes)
 
 

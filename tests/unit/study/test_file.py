@@ -302,3 +302,16 @@ def test_fewer_trials_are_refused_where_their_number_is_left_out(extend: Any) ->
         extend({"search": {"trials_per_arm": 30}}, unsaid)
     extend(unsaid, {"search": {"trials_per_arm": 30}})
     extend({"search": {"trials_per_arm": 10}}, unsaid)
+
+
+def test_a_penalty_alone_may_not_change_the_norm(tmp_path: Path) -> None:
+    text = (
+        'question = "Do penalties help?"\ndataset = "digits"\n'
+        'compare = { penalty = ["none", "r1"] }\nbudget = { images = 100 }\n'
+    )
+    file = tmp_path / "study.toml"
+    file.write_text(text)
+    with pytest.raises(HarnessError, match=r"name d_norm in \[fixed\]"):
+        load_study(file)
+    load_study(file, ["d_norm=none"])
+    load_study(file, ["architecture=mlp"])

@@ -219,7 +219,7 @@ def test_a_default_outside_its_range_is_refused() -> None:
     space: Space = {"g_lr": Range(low=1e-3, high=1e-2)}
     with pytest.raises(HarnessError, match=r"space\.g_lr: the default 0\.0002 is outside \[0\.001"):
         default_point(space, {"g_lr": 2e-4})
-    with pytest.raises(HarnessError, match=r"space\.penalty_weight: the default None"):
+    with pytest.raises(HarnessError, match=r"space\.penalty_weight: penalty_weight is off where"):
         default_point({"penalty_weight": Range(low=1, high=2)}, {"penalty_weight": None})
 
 

@@ -185,10 +185,10 @@ PAIRS = {
         1_102_721 + 10 * 784 + 25 * 32,
     ),
     "vae": Pair(
-        ["linear 32 1024", *POOL_G],
-        6_679_105 - 68 * 1_024,
-        ["conv 1 32 5/1 p0", *POOL_D, "linear 1024 64"],  # means and log-variances of 32
-        1_102_721 + 63 * 1_025,
+        ["linear 100 1024", *POOL_G],
+        6_679_105,
+        ["conv 1 32 5/1 p0", *POOL_D, "linear 1024 200"],  # means and log-variances of 100
+        1_102_721 + 199 * 1_025,
     ),
 }
 
@@ -280,7 +280,7 @@ def test_training_is_that_of_the_notes(name: str) -> None:
 def test_the_vae_maximises_the_evidence_bound() -> None:
     system = start("vae")
     config = system.config
-    assert (config.likelihood, config.kl_weight, config.latent_dim) == ("bernoulli", 1.0, 32)
+    assert (config.likelihood, config.kl_weight, config.latent_dim) == ("bernoulli", 1.0, 100)
     assert (config.batch_size, config.budget) == (128, Budget(images=20 * 60_000))
     (optimizer,) = system.optimizers.values()
     (group,) = optimizer.param_groups
