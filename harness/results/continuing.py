@@ -25,7 +25,10 @@ def check_defaults(name: str, states: Sequence[ArmState], tracker: Tracker) -> N
             if record.cell.point is None or not record.run_ids:
                 continue
             run_id = next(iter(record.run_ids.values()))
-            params = tracker.params(run_id)
+            try:
+                params = tracker.params(run_id)
+            except HarnessError:  # a run that MLflow has lost says nothing
+                continue
             then = rebuild_config(params, f"run {run_id}")
             config = state.arm.config(record.cell.point, seed=0)
             sources = system_of({"system": config.system}).sources(config)

@@ -47,6 +47,7 @@ def test_export_takes_the_lowest_validation_fid(
         "generator.json",
         "generator.safetensors",
         "discriminator.safetensors",
+        "raw_generator.safetensors",
     }
     record = json.loads((folder / "record.json").read_text())
     assert record["run_id"] == result["run_id"]

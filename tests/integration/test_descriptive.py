@@ -37,7 +37,7 @@ def place(
     """Stand in a folder with the file of a study of a GAN and a VAE in their own budgets."""
     monkeypatch.setenv("HARNESS_HOME", str(workspace.root))
     monkeypatch.chdir(tmp_path)
-    small = {"latent_dim": 4, "batch_size": 16, "width": 4}
+    small = {"latent_dim": 4, "batch_size": 16, "encoder_width": 4}
     deviations = ["z is much smaller."]
     add_preset("long", settings=tiny_settings, budget={"images": 640}, deviations=deviations)
     add_preset("coder", settings={"system": "vae", **small}, budget={"images": 320})

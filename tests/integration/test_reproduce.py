@@ -363,5 +363,5 @@ def test_every_setting_survives_the_record(settings: dict[str, Any]) -> None:
 
 
 def test_a_setting_of_another_version_is_refused() -> None:
-    with pytest.raises(HarnessError, match="here: unknown key 'momentum'"):
-        rebuild_config({"momentum": "0.9"}, "here")
+    with pytest.raises(HarnessError, match="here: unknown key 'impetus'"):
+        rebuild_config({"impetus": "0.9"}, "here")

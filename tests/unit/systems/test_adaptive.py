@@ -157,7 +157,7 @@ def test_resume_restores_share_and_draws_bit_for_bit(
     ("settings", "complaint"),
     [
         ({"augment_target": 0.6}, "there is nothing to adapt"),
-        ({**ADA, "loss": "hinge"}, "do not tell real from generated"),
+        ({**ADA, "loss": "hinge"}, "whose logits are log-odds"),
         ({**ADA, "augment_target": 1.0}, "augment_target = 1.0"),
     ],
 )

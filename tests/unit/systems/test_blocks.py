@@ -193,21 +193,24 @@ def test_equal_samples_make_no_nan() -> None:
 def test_real_and_generated_images_never_share_a_group(
     make_gan: Make, advance: Advance, real_batches: Batches, architecture: str
 ) -> None:
-    gan = make_gan(
-        architecture=architecture, d_minibatch_std=True, batch_size=4, penalty="gradient"
-    )
+    gan = make_gan(architecture=architecture, d_minibatch_std=True, batch_size=4, penalty="r1")
     (layer,) = (each for each in gan.discriminator.modules() if isinstance(each, MinibatchStd))
     seen: list[int] = []
     layer.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
     advance(gan, real_batches(1))
-    assert seen == [4, 4, 4, 4]  # real, generated, points of the penalty; generated
+    assert seen == [4, 4, 4, 4]  # real, generated, reals of the penalty; generated
 
 
 @pytest.mark.parametrize(
     ("batch_size", "pack", "num"), [(5, 1, 5), (1, 1, 1), (10, 2, 5), (49, 7, 7)]
 )
 def test_batches_without_groups_are_refused(batch_size: int, pack: int, num: int) -> None:
-    settings: dict[str, Any] = {"batch_size": batch_size, "pack": pack, "g_norm": "none"}
+    settings: dict[str, Any] = {
+        "batch_size": batch_size,
+        "pack": pack,
+        "g_norm": "none",
+        "d_norm": "none",
+    }
     parse(GANConfig, settings, "test")
-    with pytest.raises(HarnessError, match=f"D judges {num} at once"):
+    with pytest.raises(HarnessError, match=f"{num} are judged at once"):
         parse(GANConfig, {**settings, "d_minibatch_std": True}, "test")

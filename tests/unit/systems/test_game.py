@@ -27,6 +27,8 @@ SMALL: dict[str, Any] = {
     "d_width": 8,
     "g_depth": 2,
     "d_depth": 2,
+    "d_norm": "none",
+    "average": 0,
 }
 
 

@@ -177,7 +177,7 @@ def test_augmentation_comes_before_noise_and_packs(make_gan: Make) -> None:
     [(4, 2, True), (4, 3, False), (4, 4, False), (4, 8, False), (1, 1, True), (6, 3, True)],
 )
 def test_a_batch_is_of_several_whole_packs(batch_size: int, pack: int, allowed: bool) -> None:
-    settings = {"batch_size": batch_size, "pack": pack, "g_norm": "none"}
+    settings = {"batch_size": batch_size, "pack": pack, "g_norm": "none", "d_norm": "none"}
     if allowed:
         assert parse(GANConfig, settings, "test").pack == pack
         return
