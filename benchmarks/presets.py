@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
 from harness.data import to_unit_range
+from harness.data.pictures import image_grid, png
 from harness.evaluate import EvaluateConfig
 from harness.evaluate.metric import METRICS, Compared
 from harness.randomness import seeded
@@ -34,7 +35,6 @@ from harness.records.workspace import Workspace
 from harness.run.bench import Bench
 from harness.run.execution import Execution
 from harness.run.loop import Milestone, train
-from harness.run.pictures import image_grid, png
 from harness.study.file import parse_assignment
 from harness.study.presets import load_preset, preset_names
 from harness.systems import draw_inputs, generate, parse_config

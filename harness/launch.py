@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.data import check_unchanged
+from harness.data.pictures import REAL_FILE, image_grid
 from harness.errors import HarnessError, recording
 from harness.evaluate import EvaluateConfig
 from harness.plugins import check_plugins, plugin_hashes, plugin_sources
@@ -20,7 +21,6 @@ from harness.results.statistics import smallest_p
 from harness.results.summary import StudySummary, summarise
 from harness.run.bench import Bench, run_params
 from harness.run.execution import Execution, cpu_threads, resolve_device, resolve_threads
-from harness.run.pictures import REAL_FILE, image_grid
 from harness.run.precision import Asked, choose_precision, warning
 from harness.run.runner import RunResult, run
 from harness.study.arm import Arm

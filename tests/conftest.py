@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.config import Count
-from harness.data import Batch, Facts, load_dataset
+from harness.data import Batch, Facts, Part, load_dataset, to_uint8
+from harness.data.pictures import Picture, image_grid
 from harness.errors import HarnessError
 from harness.plugins import load_plugins
 from harness.systems import SYSTEMS, Precision, System, TrainConfig, system
@@ -166,6 +167,16 @@ class Stamp(System[StampConfig]):
         averages += 0.2 * (pictures - averages)
         self.counts["steps"] += 1
         return {"loss": (pictures - averages).square().mean()}
+
+    @classmethod
+    def pictures(cls, config: StampConfig) -> Mapping[str, str]:
+        return {"learned": "what was learned of each class", "ended": "the same, at the end only"}
+
+    def draw(self, real: Part, *, final: bool) -> Mapping[str, Picture]:
+        assert not any(network.training for network in self.networks.values())
+        assert not real.images.is_floating_point()
+        learned = image_grid(to_uint8(self.networks["average"].pictures.detach()))
+        return {"learned": learned} | ({"ended": learned} if final else {})
 
 
 @pytest.fixture

@@ -17,8 +17,6 @@ from typing import Any
 
 import mlflow
 import mlflow.pytorch
-import numpy as np
-import numpy.typing as npt
 from mlflow.entities import Dataset as DatasetRecord
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
@@ -27,12 +25,12 @@ from torch import nn
 
 from harness.config import flatten
 from harness.data import Dataset, Facts
+from harness.data.pictures import Picture, read_picture
 from harness.errors import HarnessError
 from harness.records.provenance import environment
 from harness.records.sqlite import prepare_sqlite, sqlite_file
 from harness.records.ui import ui_address
 from harness.records.workspace import Workspace
-from harness.run.pictures import read_picture
 from harness.run.runner import GRID_KEY, Outcome, RunResult
 from harness.systems import TrainConfig, draw_inputs, save_generator
 
@@ -220,26 +218,37 @@ class Tracker:
 
     def grids(
         self, run_id: str, key: str = GRID_KEY, *, last_only: bool = False
-    ) -> dict[int, npt.NDArray[np.uint8]]:
-        """Return a run's pictures (H, W, 3) of a kind by images seen; none where they are lost."""
-        pictures: dict[int, npt.NDArray[np.uint8]] = {}
+    ) -> dict[int, Picture]:
+        """Return a run's pictures of a kind by images seen; none where they are lost."""
+        pictures: dict[int, Picture] = {}
         with tempfile.TemporaryDirectory() as target, contextlib.suppress(MlflowException, OSError):
-            files: dict[int, str] = {}
-            for file in self._client.list_artifacts(run_id, "images"):
-                name, *facts = Path(file.path).name.split("+")
-                if name == key and file.path.endswith(".png"):
-                    files[int(facts[1])] = file.path
+            files = self._grid_files(run_id).get(key, {})
             for step in sorted(files)[-1 if last_only else 0 :]:
                 local = self._client.download_artifacts(run_id, files[step], target)
                 pictures[step] = read_picture(Path(local))
         return pictures
 
-    def log_picture(self, run_id: str, picture: npt.NDArray[np.uint8], name: str) -> None:
-        """Attach a picture (H, W, 3) to a run."""
+    def grid_keys(self, run_id: str) -> list[str]:
+        """Return the kinds of pictures that a run has; none where they are lost."""
+        with contextlib.suppress(MlflowException, OSError):
+            return sorted(self._grid_files(run_id))
+        return []
+
+    def _grid_files(self, run_id: str) -> dict[str, dict[int, str]]:
+        """Return the files of a run's pictures by kind and images seen."""
+        files: dict[str, dict[int, str]] = {}
+        for file in self._client.list_artifacts(run_id, "images"):
+            if file.path.endswith(".png"):
+                key, *facts = Path(file.path).name.split("+")
+                files.setdefault(key, {})[int(facts[1])] = file.path
+        return files
+
+    def log_picture(self, run_id: str, picture: Picture, name: str) -> None:
+        """Attach a picture to a run."""
         self._client.log_image(run_id, picture, artifact_file=name)
 
-    def picture(self, run_id: str, name: str) -> npt.NDArray[np.uint8] | None:
-        """Return a picture (H, W, 3) that was attached to a run, or None where it is lost."""
+    def picture(self, run_id: str, name: str) -> Picture | None:
+        """Return a picture that was attached to a run, or None where it is lost."""
         with tempfile.TemporaryDirectory() as target, contextlib.suppress(MlflowException, OSError):
             local = self._client.download_artifacts(run_id, name, target)
             return read_picture(Path(local))
@@ -278,7 +287,7 @@ class RunRecorder:
         self.run_id = run_id
         self._client = client
         self._pending: list[Metric] = []
-        self._pending_grids: list[tuple[str, int, npt.NDArray[np.uint8]]] = []
+        self._pending_grids: list[tuple[str, int, Picture]] = []
         self._monitor = SystemMetricsMonitor(
             run_id, sampling_interval=SYSTEM_METRICS_SECONDS, resume_logging=True
         )
@@ -291,7 +300,7 @@ class RunRecorder:
             Metric(key, value, now, step) for key, value in values.items() if math.isfinite(value)
         ]
 
-    def log_grid(self, key: str, picture: npt.NDArray[np.uint8], step: int) -> None:
+    def log_grid(self, key: str, picture: Picture, step: int) -> None:
         """Hold back a picture that the UI's step slider plays."""
         self._pending_grids.append((key, step, picture))
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from harness.data.pictures import MAX_CLASSES, class_grid, image_grid, png
 from harness.errors import HarnessError, unknown_name
 from harness.evaluate.metric import figure_of
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace, check_replaceable, replaced_folder
-from harness.run.pictures import MAX_CLASSES, class_grid, image_grid, png
 from harness.study.definition import Definition
 from harness.systems import GeneratorSpec, generate, load_generator, parse_config, system_of
 from harness.systems.generator import SPEC_FILE, WEIGHTS_FILE, generator_files, network_file

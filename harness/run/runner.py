@@ -10,16 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
 from torch import nn
 
 from harness.data import Facts, Split
+from harness.data.pictures import Picture, class_grid, image_grid, neighbour_grid
 from harness.errors import HarnessError
 from harness.run.bench import Bench
 from harness.run.checkpoint import load_checkpoint, save_checkpoint
 from harness.run.loop import Measured, Milestone, Progress, train
-from harness.run.pictures import class_grid, image_grid, neighbour_grid
 from harness.signals import uninterrupted
 from harness.systems import System, TrainConfig, draw_inputs, generate
 
@@ -28,7 +26,6 @@ Outcome = Literal["finished", "collapsed", "diverged", "pruned", "failed", "inte
 GRID_KEY = "samples"
 NEIGHBOURS_KEY = "neighbours"  # final samples, each above its nearest training image
 CLASSES_KEY = "classes"  # final samples, a row per class: that asked for, else the ruler's
-PICTURES = (GRID_KEY, NEIGHBOURS_KEY, CLASSES_KEY)
 NEIGHBOURS = 32  # samples shown with theirs
 SORTED = 1000  # samples among which ten of each class are looked for
 GRID_SAMPLES = 64
@@ -45,7 +42,7 @@ class Recorder(Protocol):
     def log_metrics(self, values: Mapping[str, float], step: int) -> None:
         """Record finite scalars at `step` images seen."""
 
-    def log_grid(self, key: str, picture: npt.NDArray[np.uint8], step: int) -> None:
+    def log_grid(self, key: str, picture: Picture, step: int) -> None:
         """Record a picture (H, W, 3) at `step` images seen."""
 
     def log_generator(
@@ -266,12 +263,13 @@ def _evaluate(
     generator = others.pop(system.sampled(config))
     step = milestone.progress.images_seen
     scores: dict[str, float] = {}
-    generator.eval()
-    try:
+    with _evaluating(system):
         inputs = draw_inputs(config, system.facts, GRID_SAMPLES, GRID_SEED)
-        grid = image_grid(generate(generator, inputs))
+        pictures = {GRID_KEY: image_grid(generate(generator, inputs))}
+        pictures |= system.draw(bench.dataset.validation, final=milestone.is_last)
         with _not_the_run():
-            recorder.log_grid(GRID_KEY, grid, step)
+            for key, picture in pictures.items():
+                recorder.log_grid(key, picture, step)
         if milestone.index > 0:
             num_samples = bench.evaluator.num_samples
             inputs = draw_inputs(config, system.facts, num_samples, config.seed)
@@ -296,6 +294,17 @@ def _evaluate(
                     recorder.log_grid(CLASSES_KEY, class_grid(more, classes), step)
                 recorder.log_metrics(floors, step)
                 recorder.log_generator(generator, config, system.facts, others)
-    finally:
-        generator.train()
     return scores
+
+
+@contextmanager
+def _evaluating(system: System[Any]) -> Iterator[None]:
+    """Put all networks in eval mode, and back."""
+    networks = system.networks.values()
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.train()

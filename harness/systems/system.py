@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
 from harness.config import parse
-from harness.data import Batch, Facts
+from harness.data import Batch, Facts, Part
+from harness.data.pictures import Picture
 from harness.errors import HarnessError
 from harness.randomness import Streams, derive_seed, seeded
 from harness.registry import Registry, first_line
@@ -116,6 +117,23 @@ class System(abc.ABC, Generic[C]):
     def panels(cls, config: C) -> tuple[Panel, ...]:
         """Return the charts of training; none by default."""
         return ()
+
+    @classmethod
+    def pictures(cls, config: C) -> Mapping[str, str]:
+        """Return the pictures that `draw` makes: key -> what one shows, e.g. "styles mixed"."""
+        return {}
+
+    def draw(self, real: Part, *, final: bool) -> Mapping[str, Picture]:
+        """Return pictures of its own, by their keys; beside the samples, which all systems show.
+
+        Called at every milestone, also before training, with all networks in eval mode. Nothing
+        that training draws from may be touched.
+
+        Args:
+            real: Held-out samples, on the CPU.
+            final: Whether the run has ended.
+        """
+        return {}
 
     @classmethod
     def draw_inputs(

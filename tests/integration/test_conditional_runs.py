@@ -13,10 +13,10 @@ from torch import Tensor
 import harness.evaluate.metrics.conditional
 import harness.run.runner
 from harness.config import parse
+from harness.data.pictures import class_grid
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig, Evaluator
 from harness.run.bench import Bench
-from harness.run.pictures import class_grid
 from harness.run.runner import run
 from harness.systems import System, TrainConfig, draw_inputs
 

@@ -14,13 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
+from harness.data.pictures import image_grid
 from harness.errors import HarnessError
 from harness.records.workspace import Workspace
 from harness.results.export import export_best, sample
 from harness.results.report import write_report
 from harness.results.reproduce import reproduce_run
 from harness.results.status import list_studies, read_status
-from harness.run.pictures import image_grid
 from harness.study.file import load_study
 from harness.systems.architectures import ARCHITECTURES
 

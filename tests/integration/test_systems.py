@@ -16,6 +16,7 @@ from harness.data import load_dataset
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig, Evaluator
 from harness.launch import train_once
+from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
 from harness.results.export import export_best, sample
 from harness.results.report import Report, write_report
@@ -154,6 +155,24 @@ def test_a_conditional_system_in_a_study(
     with pytest.raises(HarnessError, match="class 10: allowed are 0 to 9"):
         sample(folder, 2, label=10)
     assert not reproduce_run(exported.run_id, workspace).differing
+
+
+def test_a_systems_own_pictures_are_recorded_reported_and_reproduced(
+    stamp: type[System[Any]], conditional: StudySummary, workspace: Workspace, tmp_path: Path
+) -> None:
+    run_id = export_best("tiny", tmp_path / "best", workspace).run_id
+    tracker = Tracker(workspace)
+    assert [*tracker.grids(run_id, "learned")] == [0, 1600]
+    assert [*tracker.grids(run_id, "ended")] == [1600]
+    assert tracker.grid_keys(run_id) == ["classes", "ended", "learned", "neighbours", "samples"]
+    reproduction = reproduce_run(run_id, workspace)
+    assert reproduction.grids == 7
+    assert not reproduction.differing
+    report = write_report(["tiny"], workspace, tmp_path / "report")
+    text = (report.folder / "report.md").read_text()
+    for key, caption in stamp.pictures(stamp.Config()).items():
+        assert (report.folder / "figures" / f"{key}.png").exists()
+        assert f"such a picture: {caption}." in text
 
 
 def test_a_study_that_ranks_by_what_an_arm_lacks_is_refused(

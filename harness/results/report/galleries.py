@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 from PIL import Image
 
+from harness.data.pictures import Picture
 from harness.results.report.analysis import Analysis
 from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import RunRecord
 from harness.results.report.style import PAGE_INCHES, Drawing, drawing
 from harness.results.spelling import number
 from harness.run.runner import CLASSES_KEY, NEIGHBOURS_KEY
+from harness.systems import SYSTEMS
 
-Grid = npt.NDArray[np.uint8]
-Grids = Callable[..., Mapping[int, Grid]]
+Grids = Callable[..., Mapping[int, Picture]]
 """(run id, kind of picture, last_only=...) -> pictures by images seen."""
 
 MOST_ARMS = 8
@@ -37,7 +37,7 @@ def chosen_runs(arm: ArmAnalysis) -> dict[str, RunRecord]:
     return {"best": runs[0], "median": runs[(len(runs) - 1) // 2], "worst": runs[-1]}
 
 
-def build_galleries(analysis: Analysis, grids: Grids, real: Grid | None) -> list[Drawing]:
+def build_galleries(analysis: Analysis, grids: Grids, real: Picture | None) -> list[Drawing]:
     """Return what samples look like, as far as there are pictures.
 
     Args:
@@ -69,7 +69,20 @@ def build_galleries(analysis: Analysis, grids: Grids, real: Grid | None) -> list
             ),
             _strips(arms, grids, left_out),
         ]
+        for key, caption in own_pictures(analysis).items():
+            shown = (
+                f"Of every arm's median confirm run that has such a picture: {caption}.{left_out}"
+            )
+            drawings.append(_of_medians(arms, grids, key, shown))
     return [each for each in drawings if each is not None]
+
+
+def own_pictures(analysis: Analysis) -> dict[str, str]:
+    """Return the pictures that the arms' systems declare: key -> what they show."""
+    found: dict[str, str] = {}
+    for arm in analysis.arms:
+        found |= SYSTEMS[arm.config.system].pictures(arm.config)
+    return found
 
 
 def _of_medians(
@@ -98,10 +111,10 @@ def _samples(
     analysis: Analysis,
     arms: Sequence[ArmAnalysis],
     grids: Grids,
-    real: Grid | None,
+    real: Picture | None,
     left_out: str,
 ) -> Drawing | None:
-    rows: dict[str, list[tuple[str, Grid]]] = {}
+    rows: dict[str, list[tuple[str, Picture]]] = {}
     if real is not None and arms:
         rows["real images"] = [("of the test split", real)]
     shown = [run for arm in arms for run in chosen_runs(arm).values()]
@@ -144,7 +157,7 @@ def _strips(arms: Sequence[ArmAnalysis], grids: Grids, left_out: str) -> Drawing
 
 
 def _gallery(
-    rows: Mapping[str, Sequence[tuple[str, Grid]]], *, name: str, caption: str, alt: str
+    rows: Mapping[str, Sequence[tuple[str, Picture]]], *, name: str, caption: str, alt: str
 ) -> Drawing | None:
     """Return named rows of titled pictures, each row as one image: few axes draw quickly."""
     rows = {label: row for label, row in rows.items() if row}
@@ -178,7 +191,7 @@ def _gallery(
     return Drawing(name=name, caption=caption, alt=alt, figure=figure)
 
 
-def _spread(pictures: Mapping[int, Grid]) -> list[tuple[int, Grid]]:
+def _spread(pictures: Mapping[int, Picture]) -> list[tuple[int, Picture]]:
     """Return at most `MOST_STEPS` pictures, evenly chosen, first and last among them."""
     items = list(pictures.items())
     if len(items) <= MOST_STEPS:
@@ -186,13 +199,13 @@ def _spread(pictures: Mapping[int, Grid]) -> list[tuple[int, Grid]]:
     return [items[round(place)] for place in np.linspace(0, len(items) - 1, MOST_STEPS)]
 
 
-def _corner(picture: Grid) -> Grid:
+def _corner(picture: Picture) -> Picture:
     """Return a grid's upper left quarter: 16 of 64 images."""
     height, width = picture.shape[:2]
     return picture[: height // 2, : width // 2]
 
 
-def _shrink(picture: Grid) -> Grid:
+def _shrink(picture: Picture) -> Picture:
     """Return a large picture with fewer pixels, so that a report stays small."""
     step = -(-max(picture.shape[:2]) // MOST_PIXELS)
     if step == 1:

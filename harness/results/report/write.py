@@ -12,13 +12,14 @@ from typing import Any
 
 import jinja2
 
+from harness.data.pictures import REAL_FILE
 from harness.errors import HarnessError
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace, check_replaceable, replaced_folder
 from harness.results.report.analysis import analyse
 from harness.results.report.answer import answer, notices
 from harness.results.report.charts import build_charts, curve_keys
-from harness.results.report.galleries import build_galleries
+from harness.results.report.galleries import build_galleries, own_pictures
 from harness.results.report.methods import methods, reproduction
 from harness.results.report.records import (
     Curves,
@@ -32,16 +33,16 @@ from harness.results.report.records import (
 from harness.results.report.style import Drawing
 from harness.results.report.tables import Row, Table, build_tables
 from harness.results.report.threats import threats
-from harness.run.pictures import REAL_FILE
 from harness.run.runner import CLASSES_KEY, NEIGHBOURS_KEY
 
 HTML_FILE = "report.html"
 FILES = {HTML_FILE, "report.md", "tables.tex", "runs.csv", "figures"}
 
+OWN_PICTURES = "own"  # stands for those that systems declare
 SECTIONS = (
     ("Result", ("scores", "samples"), ("results", "comparison", "metrics")),
     ("Training", ("score_curves", "training", "over_training"), ("failures", "cost")),
-    ("Samples", (NEIGHBOURS_KEY, CLASSES_KEY), ()),
+    ("Samples", (NEIGHBOURS_KEY, CLASSES_KEY, OWN_PICTURES), ()),
     ("Search", ("tuned", "search_budget", "parallel", "importance"), ("settings",)),
     ("Factors and pairs", (), ("effects", "interactions", "pairs")),
 )
@@ -105,7 +106,8 @@ def write_report(
     }
     tell("drawing figures")
     real = tracker.picture(merged.definition.parent_run_id, REAL_FILE)
-    drawings = [*build_charts(analysis, curves), *build_galleries(analysis, tracker.grids, real)]
+    galleries = build_galleries(analysis, tracker.grids, real)
+    drawings = [*build_charts(analysis, curves), *galleries]
     images = {drawing.name: drawing.save("png") for drawing in drawings}
     tables = {table.name: table for table in build_tables(analysis)}
     content: dict[str, Any] = {
@@ -115,7 +117,7 @@ def write_report(
         "metric": analysis.metric,
         "notices": notices(analysis),
         "answer": answer(analysis),
-        "sections": _sections(drawings, tables),
+        "sections": _sections(drawings, tables, own_pictures(analysis)),
         "tables": list(tables.values()),
         "methods": methods(analysis, studies),
         "threats": threats(analysis, curves),
@@ -149,12 +151,20 @@ def write_report(
     )
 
 
-def _sections(drawings: Iterable[Drawing], tables: dict[str, Table]) -> list[dict[str, Any]]:
+def _sections(
+    drawings: Iterable[Drawing], tables: dict[str, Table], own: Iterable[str]
+) -> list[dict[str, Any]]:
     by_name = {drawing.name: drawing for drawing in drawings}
+    named = {OWN_PICTURES: [*own]}
     sections = [
         {
             "heading": heading,
-            "figures": [by_name[name] for name in figures if name in by_name],
+            "figures": [
+                by_name[name]
+                for figure in figures
+                for name in named.get(figure, [figure])
+                if name in by_name
+            ],
             "tables": [tables[name] for name in names if name in tables],
         }
         for heading, figures, names in SECTIONS

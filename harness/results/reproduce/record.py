@@ -27,7 +27,6 @@ from harness.records.workspace import Workspace
 from harness.results.reproduce.comparison import Difference, Facts
 from harness.run.bench import Bench
 from harness.run.execution import Execution
-from harness.run.runner import PICTURES
 from harness.systems import TrainConfig, as_recorded, load_generator, system_of
 
 REPRODUCIBLE = ("finished", "collapsed", "diverged")
@@ -89,7 +88,7 @@ class Record:
             for step, value in tracker.history(run_id, key)
         }
         num_grids = 0
-        for key in PICTURES:
+        for key in tracker.grid_keys(run_id):
             for step, picture in tracker.grids(run_id, key).items():
                 facts |= grid_fact(key, step, picture)
                 num_grids += 1

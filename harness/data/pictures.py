@@ -1,9 +1,10 @@
-"""Sample grids."""
+"""Pictures of samples: grids of images."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+Picture: TypeAlias = npt.NDArray[np.uint8]
+"""(height, width, 3)."""
+
 MIN_GRID_PIXELS = 512
 REAL_FILE = "real.png"  # what real images look like, attached to a study's parent run
 MAX_CLASSES = 20  # rows of a class grid
 
 
-def image_grid(images: Tensor, columns: int | None = None) -> npt.NDArray[np.uint8]:
+def image_grid(images: Tensor, columns: int | None = None) -> Picture:
     """Return one picture (height, width, 3) uint8 of many images (N, C, H, W) uint8.
 
     Small images are enlarged by whole factors, pixel by pixel, so that nothing is smoothed over.
@@ -31,18 +35,18 @@ def image_grid(images: Tensor, columns: int | None = None) -> npt.NDArray[np.uin
     if factor > 1:
         images = interpolate(images.float(), scale_factor=factor, mode="nearest").to(images.dtype)
     grid = make_grid(images, nrow=columns, padding=2, pad_value=128)
-    array: npt.NDArray[np.uint8] = grid.permute(1, 2, 0).numpy()
+    array: Picture = grid.permute(1, 2, 0).numpy()
     return array
 
 
-def neighbour_grid(images: Tensor, neighbours: Tensor) -> npt.NDArray[np.uint8]:
+def neighbour_grid(images: Tensor, neighbours: Tensor) -> Picture:
     """Return a picture of images, each with its neighbour below it: (N, C, H, W) uint8 both."""
     columns = math.ceil(math.sqrt(2 * len(images)))
     rows = zip(images.split(columns), neighbours.split(columns), strict=True)
     return image_grid(torch.cat([torch.cat(pair) for pair in rows]), columns)
 
 
-def class_grid(images: Tensor, classes: Tensor, columns: int = 10) -> npt.NDArray[np.uint8]:
+def class_grid(images: Tensor, classes: Tensor, columns: int = 10) -> Picture:
     """Return a picture with a row per class that the images have, blank where they are too few.
 
     Args:
@@ -58,12 +62,12 @@ def class_grid(images: Tensor, classes: Tensor, columns: int = 10) -> npt.NDArra
     return image_grid(torch.cat(rows), columns)
 
 
-def png(picture: npt.NDArray[np.uint8]) -> Image.Image:
+def png(picture: Picture) -> Image.Image:
     """Return a grid as a PIL image, to be saved."""
     return Image.fromarray(picture)
 
 
-def read_picture(file: Path) -> npt.NDArray[np.uint8]:
+def read_picture(file: Path) -> Picture:
     """Return a picture file as (height, width, 3) uint8."""
     with Image.open(file) as picture:
         return np.asarray(picture.convert("RGB"))

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from harness.run.pictures import MIN_GRID_PIXELS, image_grid, png
+from harness.data.pictures import MIN_GRID_PIXELS, image_grid, png
 
 PADDING = 2
 
