@@ -181,6 +181,25 @@ def corner_points(space: Space, limit: int = 1024) -> list[Point]:
     return [dict(zip(space, point, strict=True)) for point in product]
 
 
+def whole_points(space: Space, first: Point, limit: int = 512) -> list[Point]:
+    """Return the arm's defaults with every whole number that a range may give, one at a time.
+
+    Between two possible ends there may be impossible numbers, e.g. batches that packs do not
+    divide.
+
+    Args:
+        space: What is tuned.
+        first: The arm's defaults.
+        limit: Values per range at most, from its low end.
+    """
+    return [
+        {**first, key: value}
+        for key, parameter in space.items()
+        if isinstance(parameter, Range) and parameter.integer
+        for value in itertools.islice(range(int(parameter.low), int(parameter.high) + 1), limit)
+    ]
+
+
 def draw_points(
     space: Space, first: Point, sampler: Sampler, count: int | None, seed: int
 ) -> list[Point | None]:

@@ -26,6 +26,7 @@ from harness.study.space import (
     corner_points,
     draw_points,
     read_space,
+    whole_points,
 )
 from harness.systems.gan.losses import LOSSES
 
@@ -175,7 +176,8 @@ class StudyConfig(Config):
         for levels in self._combinations():
             try:
                 arm = self._arm(levels)
-                for point in (arm.defaults, *corner_points(arm.space)):
+                points = (*corner_points(arm.space), *whole_points(arm.space, arm.defaults))
+                for point in (arm.defaults, *points):
                     arm.config(point, seed=0)
                 arms.append(arm)
             except HarnessError as error:

@@ -321,6 +321,20 @@ def test_other_data_are_refused_with_both_digests(copy: Workspace, run_id: str) 
         reproduce_run(run_id, copy)
 
 
+def test_other_weights_to_start_from_are_refused(
+    original: Workspace, train: Train, run_id: str, tmp_path: Path
+) -> None:
+    folder, tracker = tmp_path / "best", Tracker(original)
+    with tracker.generator_folder(run_id) as files:
+        shutil.copytree(files, folder)
+    begun, _ = train(original, g_from=str(folder))
+    assert not reproduce_run(begun, original).differing
+    with tracker.generator_folder(begun) as files:
+        shutil.copytree(files, folder, dirs_exist_ok=True)
+    with pytest.raises(HarnessError, match=f"started from other weights than g_from = '{folder}'"):
+        reproduce_run(begun, original)
+
+
 def test_the_result_as_json(original: Workspace, run_id: str, call: Call) -> None:
     code, out, err = call(original, run_id, "--json")
     assert code == 0

@@ -72,6 +72,7 @@ def reproduce_run(
     record = Record.read(run_id, workspace)
     execution = record.execution()
     with cpu_threads(execution.threads):
+        record.check_sources()
         check_unchanged(
             record.config.dataset,
             workspace.data_dir,

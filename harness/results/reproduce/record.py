@@ -27,7 +27,7 @@ from harness.records.workspace import Workspace
 from harness.results.reproduce.comparison import Difference, Facts
 from harness.run.bench import Bench
 from harness.run.execution import Execution
-from harness.systems import TrainConfig, as_recorded, load_generator, system_of
+from harness.systems import SYSTEMS, TrainConfig, as_recorded, load_generator, system_of
 
 REPRODUCIBLE = ("finished", "collapsed", "diverged")
 NOT_CONFIG = ("level.", "parameters.", "sha256.", "evaluate.")
@@ -128,6 +128,15 @@ class Record:
             objective=self.params["evaluate.objective"],
             kid_subsets=int(self.params["evaluate.kid_subsets"]),
         )
+
+    def check_sources(self) -> None:
+        """Raise HarnessError where the weights that the run started from have become others."""
+        for key, digest in SYSTEMS[self.config.system].sources(self.config).items():
+            if self.params.get(f"sha256.{key}", digest) != digest:
+                raise HarnessError(
+                    f"run {self.run_id} started from other weights than {key} = "
+                    f"{getattr(self.config, key)!r} holds now: put those back"
+                )
 
     @property
     def splits(self) -> tuple[Split, ...]:

@@ -14,6 +14,7 @@ from harness.systems.gan.conditional import CONDITIONINGS
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
 from harness.systems.gan.prior import PRIORS
+from harness.systems.gan.start import STARTS, file_of
 from harness.systems.layers import NORMS
 from harness.systems.optimizers import OptimizerSettings
 from harness.systems.pairs import collected, pair_config, prefixed
@@ -27,9 +28,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 def _own(prefix: str, owner: str) -> dict[str, Any]:
     """Return the optimiser's fields of one network; omitted ones are those of both."""
-    fields = prefixed(OptimizerSettings, prefix, f"{owner}, where it differs")
-    for _, info in fields.values():
-        info.default = None
+    unset = dict.fromkeys(OptimizerSettings.model_fields)
+    fields = prefixed(OptimizerSettings, prefix, f"{owner}, where it differs", **unset)
     return {key: (annotation | None, info) for key, (annotation, info) in fields.items()}
 
 
@@ -179,8 +179,6 @@ class GANConfig(_Networks):  # type: ignore[misc]
             raise HarnessError(
                 f"conditioning = {self.conditioning!r}: {self.dataset} has no classes"
             )
-        from harness.systems.gan.start import STARTS, file_of
-
         for key in STARTS:
             if getattr(self, key) is not None:
                 file_of(self, key)

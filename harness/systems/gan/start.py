@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from harness.errors import HarnessError
-from harness.systems.gan.config import GANConfig
 from harness.systems.generator import WeightsFile, find_network
+
+if TYPE_CHECKING:
+    from harness.systems.gan.config import GANConfig
 
 STARTS = {"g_from": None, "d_from": "discriminator"}
 """Setting -> which network of the exported system; None: the one that is sampled."""
@@ -32,9 +35,11 @@ def start_from(config: GANConfig, key: str, network: nn.Module) -> None:
     folder = getattr(config, key)
     if folder is None:
         return
-    weights = file_of(config, key).read()
+    file = file_of(config, key)
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(file.read())
+    except HarnessError as error:
+        raise HarnessError(f"{key} = {folder!r}: {error}") from None
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise HarnessError(f"{key} = {folder!r} is of another network: {reason}") from None

@@ -215,6 +215,17 @@ def test_a_question_and_a_budget_are_required(minimal: Any) -> None:
             ["d_norm = 'batch'"],
         ),
         (
+            # Only whole numbers between the ends of a range are impossible.
+            {
+                "fixed": {},
+                "compare": {"pack": [1, 4]},
+                "space": {"batch_size": {"low": 8, "high": 16, "default": 16}},
+            },
+            ["pack=1"],
+            "pack=4",
+            ["pack = 4: batch_size = 9 must be a multiple of it"],
+        ),
+        (
             {"compare": {"d_steps": [1, 0]}},
             ["d_steps=1"],
             "d_steps=0",
