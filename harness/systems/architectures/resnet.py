@@ -1,4 +1,4 @@
-"""The residual pair of Miyato et al. 2018 (SNGAN, tables 3 and 4) for 32x32 pixels.
+"""The residual pair of Miyato et al. 2018 (SNGAN, table 4) for 32x32 pixels.
 
 A block adds two 3x3 convolutions, each after norm and activation, to a shortcut. G's blocks double
 sides by repeating pixels, D's halve them by means of four.

@@ -52,7 +52,7 @@ def values(*shape: int, seed: int = 0) -> Tensor:
 
 
 def test_residual_pair_has_the_weights_of_the_papers_table() -> None:
-    """Tables 3 and 4 of Miyato et al. 2018 for 32x32x3, every layer with its bias."""
+    """Table 4 of Miyato et al. 2018 for 32x32x3, every layer with its bias."""
     with torch.device("meta"):
         chosen = config("resnet", latent_dim=128)
         g = build_generator(chosen, COLOUR)
