@@ -44,6 +44,18 @@ def uniform(weight: Tensor) -> None:
     nn.init.xavier_uniform_(weight)
 
 
+@initialisation
+def uniform_0_05(weight: Tensor) -> None:
+    """U(-0.05, 0.05), as the generator of Goodfellow et al. 2014 starts."""
+    nn.init.uniform_(weight, -0.05, 0.05)
+
+
+@initialisation
+def uniform_0_005(weight: Tensor) -> None:
+    """U(-0.005, 0.005), as the discriminator of Goodfellow et al. 2014 starts."""
+    nn.init.uniform_(weight, -0.005, 0.005)
+
+
 def initialise(network: nn.Module, name: str) -> nn.Module:
     """Draw all of a network's weights anew; biases start at 0. `torch` leaves them as they are."""
     draw = INITIALISATIONS[name]

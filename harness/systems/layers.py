@@ -14,6 +14,7 @@ ACTIVATIONS.add("relu", nn.ReLU, "max(0, x)")
 ACTIVATIONS.add("leaky_relu", nn.LeakyReLU, "Leaky ReLU with slope 0.2")
 ACTIVATIONS.add("elu", nn.ELU, "Exponential linear unit")
 ACTIVATIONS.add("silu", nn.SiLU, "x sigmoid(x)")
+ACTIVATIONS.add("none", nn.Identity, "x itself; layers that do nothing else stay linear")
 
 NORMS: Registry[str] = Registry("normalisation")
 NORMS.add("none", "none", "No normalisation")
@@ -57,6 +58,23 @@ def _num_groups(num_features: int) -> int:
     """Return the most groups of equal size with at least 16 channels each; 1 for fewer."""
     most = max(1, num_features // CHANNELS_PER_GROUP)
     return next(groups for groups in range(most, 0, -1) if num_features % groups == 0)
+
+
+class Maxout(nn.Module):
+    """Each unit is the largest of its pieces (Goodfellow et al. 2013).
+
+    Args:
+        num_pieces: Pieces of a unit; piece p of unit u is input p U + u, with U units.
+    """
+
+    def __init__(self, num_pieces: int) -> None:
+        super().__init__()
+        self.num_pieces = num_pieces
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return units (N, U) of pieces (N, num_pieces U); equal largest ones share a gradient."""
+        pieces: Tensor = inputs.unflatten(1, (self.num_pieces, -1))
+        return pieces.amax(dim=1)
 
 
 class Dropout(nn.Module):

@@ -7,13 +7,12 @@ from torch import nn
 from harness.systems.architectures.pair import (
     ARCHITECTURES,
     Architecture,
-    Complaint,
     DiscriminatorSettings,
     GeneratorSettings,
     SampleShape,
-    both,
     head,
     hidden,
+    indivisible,
 )
 from harness.systems.blocks import SelfAttention
 from harness.systems.convolutions import Flatten, doubling, halving, to_images
@@ -53,36 +52,27 @@ def discriminator(
     The first has `width` channels, each further one twice as many. As in the original, the first
     convolution has no normalisation.
     """
-    num_inputs, height, width = sample_shape
-    num_outputs_of_layer = settings.width
+    channels, height, width = sample_shape
+    layers, num_maps = halvings(settings, channels)
+    scale = 2**settings.depth
+    num_features = num_maps * (height // scale) * (width // scale)
+    return nn.Sequential(*layers, Flatten(), *head(settings, num_features, num_outputs))
+
+
+def halvings(settings: DiscriminatorSettings, channels: int) -> tuple[list[nn.Module], int]:
+    """Return a discriminator's strided convolutions, and how many maps the last one gives."""
+    num_inputs, num_maps = channels, settings.width
     layers: list[nn.Module] = []
     for index in range(settings.depth):
         own = settings if index else settings.model_copy(update={"norm": "none"})
         layers += [
-            halving(num_inputs, num_outputs_of_layer, settings.kernel or 4),
-            *hidden(own, num_outputs_of_layer, spatial=True),
+            halving(num_inputs, num_maps, settings.kernel or 4),
+            *hidden(own, num_maps, spatial=True),
         ]
         if index == 0 and settings.attention:
-            layers.append(SelfAttention(num_outputs_of_layer))
-        num_inputs, num_outputs_of_layer = num_outputs_of_layer, num_outputs_of_layer * 2
-    scale = 2**settings.depth
-    num_features = num_inputs * (height // scale) * (width // scale)
-    return nn.Sequential(*layers, Flatten(), *head(settings, num_features, num_outputs))
-
-
-def complaint(
-    generator: GeneratorSettings, discriminator: DiscriminatorSettings, sample_shape: SampleShape
-) -> Complaint | None:
-    """Return why the pair cannot make samples of this shape, or None."""
-    _, height, width = sample_shape
-    for network, settings in both(generator, discriminator):
-        scale = 2**settings.depth
-        if height % scale or width % scale:
-            reason = f"image sides must be divisible by {scale}, not {height}x{width}"
-            return Complaint(network, "depth", reason)
-        if settings.norm == "instance" and height // scale * (width // scale) == 1:
-            return Complaint(network, "norm", "maps of one pixel have no spread; lessen the depth")
-    return None
+            layers.append(SelfAttention(num_maps))
+        num_inputs, num_maps = num_maps, num_maps * 2
+    return layers, num_inputs
 
 
 ARCHITECTURES.add(
@@ -93,7 +83,7 @@ ARCHITECTURES.add(
         generator_defaults={"width": 64, "depth": 2, "kernel": 4, "init": "normal"},
         discriminator_defaults={"width": 64, "depth": 2, "kernel": 4, "init": "normal"},
         gan_defaults={"d_norm": "batch"},
-        complaint=complaint,
+        complaint=indivisible,
     ),
     "Deep convolutional pair (DCGAN); each of depth layers halves or doubles the side",
 )

@@ -11,27 +11,18 @@ from harness.systems.architectures.pair import (
     Architecture,
     DiscriminatorSettings,
     GeneratorSettings,
-    NetworkSettings,
     SampleShape,
+    fully_connected,
     head,
-    hidden,
     no_maps,
 )
-
-
-def _stack(settings: NetworkSettings, num_inputs: int, widths: list[int]) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for width in widths:
-        layers += [nn.Linear(num_inputs, width), *hidden(settings, width, spatial=False)]
-        num_inputs = width
-    return layers
 
 
 def generator(settings: GeneratorSettings, latent_dim: int, sample_shape: SampleShape) -> nn.Module:
     """Return latents (N, latent_dim) -> hidden layers of width, 2 width, 4 width, … -> pixels."""
     widths = [settings.width * 2**i for i in range(settings.depth)]
     return nn.Sequential(
-        *_stack(settings, latent_dim, widths),
+        *fully_connected(settings, latent_dim, widths),
         nn.Linear(widths[-1], math.prod(sample_shape)),
         nn.Unflatten(1, sample_shape),
     )
@@ -44,7 +35,7 @@ def discriminator(
     widths = [settings.width * 2**i for i in reversed(range(settings.depth))]
     return nn.Sequential(
         nn.Flatten(),
-        *_stack(settings, math.prod(sample_shape), widths),
+        *fully_connected(settings, math.prod(sample_shape), widths),
         *head(settings, widths[-1], num_outputs),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -13,7 +13,14 @@ from harness.config import Config, Count, Fraction
 from harness.registry import Registry
 from harness.systems.blocks import MinibatchStd, Residual
 from harness.systems.initialise import INITIALISATIONS
-from harness.systems.layers import ACTIVATIONS, NORMS, activation, dropout, normalisation
+from harness.systems.layers import (
+    ACTIVATIONS,
+    NORMS,
+    Maxout,
+    activation,
+    dropout,
+    normalisation,
+)
 
 Norm = Annotated[str, AfterValidator(NORMS.check)]
 Activation = Annotated[str, AfterValidator(ACTIVATIONS.check)]
@@ -140,6 +147,27 @@ def residuals(settings: NetworkSettings, num_features: int, *, spatial: bool) ->
     ]
 
 
+def fully_connected(
+    settings: NetworkSettings, num_inputs: int, widths: Sequence[int], num_pieces: int = 1
+) -> list[nn.Module]:
+    """Return hidden layers (N, num_inputs) -> (N, widths[-1]).
+
+    Args:
+        settings: The network's.
+        num_inputs: Features that the first one takes.
+        widths: Units of each.
+        num_pieces: Linear functions of which a unit is the largest (see `Maxout`).
+    """
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers.append(nn.Linear(num_inputs, num_pieces * width))
+        if num_pieces > 1:
+            layers.append(Maxout(num_pieces))
+        layers += hidden(settings, width, spatial=False)
+        num_inputs = width
+    return layers
+
+
 def head(settings: DiscriminatorSettings, num_features: int, num_outputs: int) -> list[nn.Module]:
     """Return the discriminator's end: (N, num_features) -> (N, num_outputs)."""
     spread = [MinibatchStd()] if settings.minibatch_std else []
@@ -163,4 +191,19 @@ def no_maps(
                 return Complaint(network, key, "fully connected layers have no maps")
         if settings.norm == "instance":
             return Complaint(network, "norm", "fully connected layers have no maps; use 'layer'")
+    return None
+
+
+def indivisible(
+    generator: GeneratorSettings, discriminator: DiscriminatorSettings, sample_shape: SampleShape
+) -> Complaint | None:
+    """Return why sides cannot be halved or doubled `depth` times by each network, or None."""
+    _, height, width = sample_shape
+    for network, settings in both(generator, discriminator):
+        scale = 2**settings.depth
+        if height % scale or width % scale:
+            reason = f"image sides must be divisible by {scale}, not {height}x{width}"
+            return Complaint(network, "depth", reason)
+        if settings.norm == "instance" and height // scale * (width // scale) == 1:
+            return Complaint(network, "norm", "maps of one pixel have no spread; lessen the depth")
     return None

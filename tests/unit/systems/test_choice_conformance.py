@@ -81,6 +81,7 @@ def choices() -> Iterator[Choice]:
 KNOBS = [
     Choice("gan", {"average": 40}),
     Choice("gan", {"average": 40, "architecture": "dcgan32", "conditioning": "projection"}),
+    Choice("gan", {"architecture": "resnet", "conditioning": "projection"}),
     Choice("gan", {"pack": 2}),
     Choice("gan", {"augment": "translation+cutout", "augment_target": 0.6}),
     Choice("gan", {"augment_reals": "rotation+crop", "augment": "flip"}),

@@ -73,6 +73,14 @@ def test_uniform_fills_glorots_bound(layer: nn.Module) -> None:
     assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
 
 
+@pytest.mark.parametrize(("name", "bound"), [("uniform_0_05", 0.05), ("uniform_0_005", 0.005)])
+@pytest.mark.parametrize("layer", layers())
+def test_uniform_with_a_bound_fills_it(layer: nn.Module, name: str, bound: float) -> None:
+    weight = drawn(layer, name).double()
+    assert 0.99 * bound < weight.abs().max() <= bound * (1 + 1e-6)
+    assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "torch"])
 @pytest.mark.parametrize("layer", layers())
 def test_biases_start_at_zero(layer: nn.Module, name: str) -> None:
@@ -101,7 +109,7 @@ def test_torch_leaves_weights_as_they_are() -> None:
 )
 def test_scales_of_norms_are_drawn_by_normal_only(norm: nn.Module) -> None:
     assert isinstance(norm, SCALED)
-    for name in ("orthogonal", "uniform", "torch"):
+    for name in set(NAMES) - {"normal"}:
         initialise(norm, name)
         assert torch.equal(norm.weight, torch.ones(4000))  # type: ignore[arg-type]
     nn.init.ones_(norm.bias)  # type: ignore[arg-type]

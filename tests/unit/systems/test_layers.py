@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from harness.errors import HarnessError
 from harness.systems.gan import GAN
-from harness.systems.layers import ACTIVATIONS, Dropout, Images, activation, dropout, normalisation
+from harness.systems.layers import (
+    ACTIVATIONS,
+    Dropout,
+    Images,
+    Maxout,
+    activation,
+    dropout,
+    normalisation,
+)
 
 Make = Callable[..., GAN]
 Advance = Callable[..., dict[str, Tensor]]
@@ -135,6 +143,7 @@ def test_smallest_maps_that_instance_norm_takes_are_trained(
         ("relu", [0.0, 0.0, 3.0]),
         ("leaky_relu", [-0.4, 0.0, 3.0]),
         ("elu", [math.exp(-2) - 1, 0.0, 3.0]),
+        ("none", [-2.0, 0.0, 3.0]),
         ("silu", [-2 / (1 + math.exp(2)), 0.0, 3 / (1 + math.exp(-3))]),
     ],
 )
@@ -142,6 +151,33 @@ def test_activations_by_hand(name: str, expected: list[float]) -> None:
     outputs = activation(name)(torch.tensor([-2.0, 0.0, 3.0], dtype=torch.float64))
     assert outputs.tolist() == pytest.approx(expected)
     assert name in ACTIVATIONS
+
+
+# --- maxout ---------------------------------------------------------------------------------------
+
+
+def test_maxout_is_the_largest_piece_of_each_unit_by_hand() -> None:
+    # Two units of three pieces: piece 0 of both, piece 1 of both, piece 2 of both.
+    inputs = torch.tensor([[1.0, -5.0, 4.0, -7.0, 2.0, -6.0], [0.0, 3.0, -1.0, 9.0, -2.0, 8.0]])
+    inputs.requires_grad_()
+    outputs = Maxout(3)(inputs)
+    assert outputs.tolist() == [[4.0, -5.0], [0.0, 9.0]]
+    (outputs * torch.tensor([[2.0, 3.0], [5.0, 7.0]])).sum().backward()
+    assert inputs.grad is not None
+    assert inputs.grad.tolist() == [[0, 3, 2, 0, 0, 0], [5, 0, 0, 7, 0, 0]]
+
+
+def test_maxout_shares_a_gradient_among_equal_pieces() -> None:
+    inputs = torch.tensor([[1.0, 1.0, -3.0]], requires_grad=True)
+    Maxout(3)(inputs).sum().backward()
+    assert inputs.grad is not None
+    assert inputs.grad.tolist() == [[0.5, 0.5, 0]]
+
+
+def test_maxout_has_second_derivatives_for_penalties() -> None:
+    inputs = values(3, 8).requires_grad_()
+    assert torch.autograd.gradcheck(Maxout(4), inputs)
+    assert torch.autograd.gradgradcheck(Maxout(4), inputs)
 
 
 # --- images ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Every preset trains on MNIST's shapes; those of the notes have the notes' layers and settings."""
+"""Every preset trains on MNIST's shapes; most have layers and settings written down by hand."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from harness.data import Facts
 from harness.study.presets import load_preset, preset_names
 from harness.systems import Budget, System, TrainConfig, draw_inputs, parse_config, system_of
 from harness.systems.gan.losses import LOSSES
-from harness.systems.layers import Dropout
+from harness.systems.layers import Dropout, Maxout
 
 MNIST = Facts(sample_shape=(1, 28, 28), num_classes=10)
 CPU = torch.device("cpu")
@@ -82,14 +83,21 @@ def described(network: nn.Module) -> Iterator[str]:
                 yield f"bn {layer.num_features}"
             case nn.LeakyReLU():
                 yield f"leaky {layer.negative_slope}"
-            case nn.MaxPool2d():
-                yield f"pool {layer.kernel_size}"
+            case nn.MaxPool2d() | nn.AvgPool2d():
+                kind = "pool" if isinstance(layer, nn.MaxPool2d) else "mean"
+                yield f"{kind} {layer.kernel_size}"
+            case nn.Upsample():
+                yield f"{layer.mode} {layer.scale_factor:g}"
+            case Maxout():
+                yield f"maxout {layer.num_pieces}"
             case Dropout():
                 yield f"dropout {layer.probability}"
             case nn.Embedding():
                 yield f"embedding {layer.num_embeddings} {layer.embedding_dim}"
             case nn.ReLU() | nn.Tanh() | nn.Sigmoid():
                 yield type(layer).__name__.lower()
+            case ParametrizationList():
+                pass  # the weight of the layer that holds it
             case _:
                 # What is left holds others, or changes shapes alone.
                 assert not list(layer.parameters(recurse=False)), layer
@@ -126,6 +134,11 @@ DCGAN_D = [
     "conv 128 256 4/2 p1 no bias", "bn 256", "leaky 0.2", "conv 256 1 4/1 p0 no bias",
 ]  # fmt: skip
 WITHOUT_BN = [layer for layer in DCGAN_D if not layer.startswith("bn")]
+UP = [
+    "bn 256", "relu", "nearest 2", "conv 256 256 3/1 p1", "bn 256", "relu", "conv 256 256 3/1 p1",
+    "conv 256 256 1/1 p0", "nearest 2",
+]  # fmt: skip
+PLAIN = ["relu", "conv 128 128 3/1 p1", "relu", "conv 128 128 3/1 p1"]
 MLP_D = [784, 1024, 512, 256, 1]
 
 
@@ -190,11 +203,46 @@ PAIRS = {
         ["conv 1 32 5/1 p0", *POOL_D, "linear 1024 200"],  # means and log-variances of 100
         1_102_721 + 199 * 1_025,
     ),
-}
+    "infogan": Pair(
+        [
+            "linear 64 1024", "bn 1024", "leaky 0.2", "linear 1024 6272", "bn 6272", "leaky 0.2",
+            "up 128 64 4/2 p1", "bn 64", "leaky 0.2", "up 64 1 4/2 p1", "sigmoid",
+        ],
+        # 64 1024, 1024 6272, 128 64 16, 64 16; two of each batch norm's features
+        66_560 + 6_428_800 + 131_136 + 1_025 + 2 * (1_024 + 6_272 + 64),
+        [
+            "conv 1 64 4/2 p1", "leaky 0.2", "conv 64 128 4/2 p1", "bn 128", "leaky 0.2",
+            "linear 6272 1024", "bn 1024", "leaky 0.2", "linear 1024 1",
+        ],
+        # 16 64, 64 128 16, 6272 1024, 1024
+        1_088 + 131_200 + 6_423_552 + 1_025 + 2 * (128 + 1_024),
+    ),
+    "maxout": Pair(
+        [*mlp([100, 1200, 1200, 784], "relu"), "sigmoid"],
+        121_200 + 1_441_200 + 941_584,
+        [
+            "dropout 0.2", "linear 784 1200", "maxout 5", "dropout 0.5",
+            "linear 240 1200", "maxout 5", "dropout 0.5", "linear 240 1",
+        ],
+        942_000 + 289_200 + 241,
+    ),
+    "resnet": Pair(
+        ["linear 128 4096", *UP, *UP, *UP, "bn 256", "relu", "conv 256 1 3/1 p1", "tanh"],
+        # 128 4096; three blocks of 256 256 9 twice, 256 256 and two norms; a norm; 256 9
+        528_384 + 3 * (2 * 590_080 + 65_792 + 2 * 512) + 512 + 2_305,
+        [
+            "conv 1 128 3/1 p1", "relu", "conv 128 128 3/1 p1", "mean 2", "mean 2",
+            "conv 1 128 1/1 p0", *PLAIN, "mean 2", "mean 2", "conv 128 128 1/1 p0",
+            *PLAIN, *PLAIN, "relu", "linear 128 1",
+        ],
+        # 9 128, 128 128 9, 128; the second block with its 128 128; two plain ones; 128
+        1_280 + 147_584 + 256 + 2 * 147_584 + 16_512 + 4 * 147_584 + 129,
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", list(PAIRS))
-def test_layers_are_those_of_the_notes(name: str) -> None:
+def test_layers_are_those_by_hand(name: str) -> None:
     pair, networks = PAIRS[name], networks_of(name)
     making, judging = ("decoder", "encoder") if name == "vae" else ("generator", "discriminator")
     assert sorted(networks) == sorted((making, judging))
@@ -210,12 +258,15 @@ def test_layers_are_those_of_the_notes(name: str) -> None:
 # Settings by hand.
 
 
+NORMAL = ("normal", "normal")
+
+
 class Game(NamedTuple):
-    """How a preset of the notes trains."""
+    """How a preset trains."""
 
     lr: float
     betas: tuple[float, float] | None
-    """Adam's; None: RMSprop."""
+    """Adam's; None: RMSprop or, with a momentum, SGD."""
     batch_size: int
     images: int
     """Epochs times 60,000."""
@@ -224,6 +275,14 @@ class Game(NamedTuple):
     d_steps: int = 1
     weight_clip: float | None = None
     penalty: tuple[str, float | None] = ("none", None)
+    d_lr: float | None = None
+    """Where it is not G's."""
+    momentum: float | None = None
+    schedule: str = "constant"
+    prior: str = "normal"
+    conditioning: str = "none"
+    inits: tuple[str, str] = ("torch", "torch")
+    """G's and D's."""
 
 
 GAMES = {
@@ -232,20 +291,33 @@ GAMES = {
     "mlp_relu": Game(2e-4, (0.9, 0.999), 64, 50 * 60_000),
     "mlp_leaky": Game(2e-4, (0.9, 0.999), 64, 100 * 60_000),
     "mlp_deep": Game(1e-4, (0.9, 0.999), 32, 100 * 60_000, latent_dim=64),
-    "dcgan32": Game(2e-4, (0.5, 0.999), 64, 20 * 60_000),
+    "dcgan32": Game(2e-4, (0.5, 0.999), 64, 20 * 60_000, inits=NORMAL),
     "wgan": Game(
-        5e-5, None, 64, 100 * 60_000, loss="wasserstein", d_steps=5, weight_clip=0.01
+        5e-5, None, 64, 100 * 60_000,
+        loss="wasserstein", d_steps=5, weight_clip=0.01, inits=NORMAL,
     ),
     "wgan_gp": Game(
         1e-4, (0.0, 0.9), 64, 100 * 60_000,
         loss="wasserstein", d_steps=5, penalty=("gradient", 10.0),
+        inits=NORMAL,
     ),
-    "cgan": Game(1e-4, (0.5, 0.999), 128, 20 * 60_000),
+    "cgan": Game(1e-4, (0.5, 0.999), 128, 20 * 60_000, conditioning="concatenation"),
+    "infogan": Game(
+        1e-4, (0.5, 0.999), 64, 15_625 * 64, latent_dim=64, prior="uniform", inits=NORMAL
+    ),
+    "maxout": Game(
+        0.1, None, 100, 250 * 50_000,
+        d_lr=0.05, momentum=0.5, inits=("uniform_0_05", "uniform_0_005"),
+    ),
+    "resnet": Game(
+        2e-4, (0.0, 0.9), 64, 100_000 * 5 * 64, latent_dim=128, loss="hinge", d_steps=5,
+        schedule="linear", inits=("uniform", "uniform"),
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", list(GAMES))
-def test_training_is_that_of_the_notes(name: str) -> None:
+def test_training_is_that_by_hand(name: str) -> None:
     game, system = GAMES[name], start(name)
     config = system.config
     assert config.budget == Budget(images=game.images)
@@ -255,26 +327,36 @@ def test_training_is_that_of_the_notes(name: str) -> None:
     assert config.weight_clip == game.weight_clip
     assert (config.penalty, config.penalty_weight) == game.penalty
     assert config.penalty_interval == 1
-    assert config.prior == "normal"
-    for optimizer in system.optimizers.values():
+    assert (config.prior, config.conditioning) == (game.prior, game.conditioning)
+    for name, optimizer in system.optimizers.items():
         (group,) = optimizer.param_groups
-        assert group["lr"] == game.lr
+        assert group["lr"] == (game.d_lr if name == "d" and game.d_lr else game.lr)
         assert group["weight_decay"] == 0
-        if game.betas is None:
+        if game.momentum is not None:
+            assert type(optimizer) is torch.optim.SGD
+            assert group["momentum"] == game.momentum
+        elif game.betas is None:
             assert type(optimizer) is torch.optim.RMSprop
             assert group["momentum"] == 0
         else:
             assert type(optimizer) is torch.optim.Adam
             assert group["betas"] == game.betas
-    # None of the tricks that the notes' systems do without.
+    # None of the tricks that these systems do without.
     told = ("smooth_real", "smooth_fake", "flip_labels", "instance_noise", "average", "warm_up")
     assert {key: getattr(config, key) for key in told} == dict.fromkeys(told, 0)
     assert {config.augment, config.augment_reals} == {"none"}
-    assert {config.g_schedule, config.d_schedule} == {"constant"}
+    assert {config.g_schedule, config.d_schedule} == {game.schedule}
     assert config.pack == 1
-    assert config.conditioning == ("concatenation" if name == "cgan" else "none")
-    start_of = "normal" if config.architecture == "dcgan32" else "torch"
-    assert (config.g_init, config.d_init) == (start_of, start_of)
+    assert (config.g_init, config.d_init) == game.inits
+
+
+def test_spectral_norm_is_on_every_layer_of_the_residual_discriminator_alone() -> None:
+    normed = {
+        name: {is_parametrized(layer, "weight") for layer in network.modules()
+               if isinstance(layer, nn.Linear | nn.Conv2d)}
+        for name, network in networks_of("resnet").items()
+    }  # fmt: skip
+    assert normed == {"generator": {False}, "discriminator": {True}}
 
 
 def test_the_vae_maximises_the_evidence_bound() -> None:
