@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
+
 from torch import nn
 
 from harness.systems.architectures.pair import (
@@ -17,6 +21,9 @@ from harness.systems.architectures.pair import (
 from harness.systems.blocks import SelfAttention
 from harness.systems.convolutions import Flatten, doubling, halving, to_images
 
+Resize: TypeAlias = Callable[[int, int], nn.Module]
+"""(maps in, maps out) -> a layer that changes their sides."""
+
 
 def generator(settings: GeneratorSettings, latent_dim: int, sample_shape: SampleShape) -> nn.Module:
     """Return latents -> small maps -> `depth` transposed convolutions -> pixels.
@@ -26,22 +33,41 @@ def generator(settings: GeneratorSettings, latent_dim: int, sample_shape: Sample
     """
     channels, height, width = sample_shape
     scale = 2**settings.depth
-    num_inputs = settings.width * scale // 2
-    base = (num_inputs, height // scale, width // scale)
-    kernel = settings.kernel or 4
-    layers: list[nn.Module] = [
-        nn.Linear(latent_dim, num_inputs * base[1] * base[2]),
+    num_maps = settings.width * scale // 2
+    base = (num_maps, height // scale, width // scale)
+    return nn.Sequential(
+        nn.Linear(latent_dim, num_maps * base[1] * base[2]),
         nn.Unflatten(1, base),
-        *hidden(settings, num_inputs, spatial=True),
-    ]
+        *hidden(settings, num_maps, spatial=True),
+        *doublings(settings, num_maps, channels),
+    )
+
+
+def doublings(
+    settings: GeneratorSettings,
+    num_maps: int,
+    channels: int,
+    double: Resize | None = None,
+    to_pixels: Resize | None = None,
+) -> list[nn.Module]:
+    """Return a generator's `depth` transposed convolutions, from its first maps to pixels.
+
+    Args:
+        settings: The network's.
+        num_maps: Its first maps; all but the last layer halve their number.
+        channels: Of an image.
+        double: Makes a layer that doubles sides; None: one with the settings' kernel.
+        to_pixels: Makes the last one; None: likewise.
+    """
+    kernel = settings.kernel or 4
+    double = double or partial(doubling, kernel=kernel)
+    to_pixels = to_pixels or partial(to_images, kernel=kernel)
+    layers: list[nn.Module] = []
     for _ in range(settings.depth - 1):
-        layers += [
-            doubling(num_inputs, num_inputs // 2, kernel),
-            *hidden(settings, num_inputs // 2, spatial=True),
-        ]
-        num_inputs //= 2
-    attention = [SelfAttention(num_inputs)] if settings.attention else []
-    return nn.Sequential(*layers, *attention, to_images(num_inputs, channels, kernel))
+        layers += [double(num_maps, num_maps // 2), *hidden(settings, num_maps // 2, spatial=True)]
+        num_maps //= 2
+    attention = [SelfAttention(num_maps)] if settings.attention else []
+    return [*layers, *attention, to_pixels(num_maps, channels)]
 
 
 def discriminator(
@@ -59,14 +85,23 @@ def discriminator(
     return nn.Sequential(*layers, Flatten(), *head(settings, num_features, num_outputs))
 
 
-def halvings(settings: DiscriminatorSettings, channels: int) -> tuple[list[nn.Module], int]:
-    """Return a discriminator's strided convolutions, and how many maps the last one gives."""
+def halvings(
+    settings: DiscriminatorSettings, channels: int, halve: Resize | None = None
+) -> tuple[list[nn.Module], int]:
+    """Return a discriminator's strided convolutions, and how many maps the last one gives.
+
+    Args:
+        settings: The network's.
+        channels: Of an image.
+        halve: Makes a layer that halves sides; None: one with the settings' kernel.
+    """
+    halve = halve or partial(halving, kernel=settings.kernel or 4)
     num_inputs, num_maps = channels, settings.width
     layers: list[nn.Module] = []
     for index in range(settings.depth):
         own = settings if index else settings.model_copy(update={"norm": "none"})
         layers += [
-            halving(num_inputs, num_maps, settings.kernel or 4),
+            halve(num_inputs, num_maps),
             *hidden(own, num_maps, spatial=True),
         ]
         if index == 0 and settings.attention:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from harness.systems.architectures.dc import doublings
 from harness.systems.architectures.pair import (
     ARCHITECTURES,
     Architecture,
@@ -11,12 +12,12 @@ from harness.systems.architectures.pair import (
     DiscriminatorSettings,
     GeneratorSettings,
     SampleShape,
+    fully_connected,
     head,
     hidden,
     residuals,
 )
 from harness.systems.blocks import SelfAttention
-from harness.systems.convolutions import doubling, to_images
 
 HIDDEN_PER_WIDTH = {"generator": 16, "discriminator": 32}  # 1,024 units at widths 64 and 32
 
@@ -29,26 +30,16 @@ def generator(settings: GeneratorSettings, latent_dim: int, sample_shape: Sample
     channels, height, width = sample_shape
     scale = 2**settings.depth
     num_hidden = HIDDEN_PER_WIDTH["generator"] * settings.width
-    num_inputs = settings.width * scale // 2
-    base = (num_inputs, height // scale, width // scale)
-    num_base = num_inputs * base[1] * base[2]
-    kernel = settings.kernel or 4
-    layers: list[nn.Module] = [
-        nn.Linear(latent_dim, num_hidden),
-        *hidden(settings, num_hidden, spatial=False),
-        nn.Linear(num_hidden, num_base),
-        *hidden(settings.model_copy(update={"residual": 0}), num_base, spatial=False),
+    num_maps = settings.width * scale // 2
+    base = (num_maps, height // scale, width // scale)
+    num_base = num_maps * base[1] * base[2]
+    return nn.Sequential(
+        *fully_connected(settings, latent_dim, [num_hidden]),
+        *fully_connected(settings.model_copy(update={"residual": 0}), num_hidden, [num_base]),
         nn.Unflatten(1, base),
-        *residuals(settings, num_inputs, spatial=True),
-    ]
-    for _ in range(settings.depth - 1):
-        layers += [
-            doubling(num_inputs, num_inputs // 2, kernel),
-            *hidden(settings, num_inputs // 2, spatial=True),
-        ]
-        num_inputs //= 2
-    attention = [SelfAttention(num_inputs)] if settings.attention else []
-    return nn.Sequential(*layers, *attention, to_images(num_inputs, channels, kernel))
+        *residuals(settings, num_maps, spatial=True),
+        *doublings(settings, num_maps, channels),
+    )
 
 
 def discriminator(
@@ -75,8 +66,7 @@ def discriminator(
     return nn.Sequential(
         *layers,
         nn.Flatten(),
-        nn.Linear(num_inputs * height * width, num_hidden),
-        *hidden(settings, num_hidden, spatial=False),
+        *fully_connected(settings, num_inputs * height * width, [num_hidden]),
         *head(settings, num_hidden, num_outputs),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from harness.systems.architectures.dc import doublings, halvings
 from harness.systems.architectures.pair import (
     ARCHITECTURES,
     Architecture,
@@ -14,7 +15,7 @@ from harness.systems.architectures.pair import (
     both,
     hidden,
 )
-from harness.systems.blocks import MinibatchStd, SelfAttention
+from harness.systems.blocks import MinibatchStd
 
 SMALLEST = 4  # side of the first and of the last maps
 
@@ -25,24 +26,20 @@ def generator(settings: GeneratorSettings, latent_dim: int, sample_shape: Sample
     The last hidden map has `width` channels, each one before it twice as many.
     """
     num_maps = settings.width * 2 ** (settings.depth - 1)
-    layers: list[nn.Module] = [
+    return nn.Sequential(
         nn.Unflatten(1, (latent_dim, 1, 1)),
         nn.ConvTranspose2d(latent_dim, num_maps, SMALLEST, bias=False),
         *hidden(settings, num_maps, spatial=True),
-    ]
-    for _ in range(settings.depth - 1):
-        layers += [
-            _doubling(num_maps, num_maps // 2),
-            *hidden(settings, num_maps // 2, spatial=True),
-        ]
-        num_maps //= 2
-    attention = [SelfAttention(num_maps)] if settings.attention else []
-    last = _doubling(num_maps, sample_shape[0])
-    return nn.Sequential(*layers, *attention, last)
+        *doublings(settings, num_maps, sample_shape[0], _doubling, _doubling),
+    )
 
 
 def _doubling(num_inputs: int, num_outputs: int) -> nn.Module:
     return nn.ConvTranspose2d(num_inputs, num_outputs, 4, 2, 1, bias=False)
+
+
+def _halving(num_inputs: int, num_outputs: int) -> nn.Module:
+    return nn.Conv2d(num_inputs, num_outputs, 4, 2, 1, bias=False)
 
 
 def discriminator(
@@ -52,19 +49,9 @@ def discriminator(
 
     The first has `width` channels and no normalisation, each further one twice as many.
     """
-    num_inputs, num_maps = sample_shape[0], settings.width
-    layers: list[nn.Module] = []
-    for index in range(settings.depth):
-        own = settings if index else settings.model_copy(update={"norm": "none"})
-        layers += [
-            nn.Conv2d(num_inputs, num_maps, 4, 2, 1, bias=False),
-            *hidden(own, num_maps, spatial=True),
-        ]
-        if index == 0 and settings.attention:
-            layers.append(SelfAttention(num_maps))
-        num_inputs, num_maps = num_maps, num_maps * 2
+    layers, num_maps = halvings(settings, sample_shape[0], _halving)
     spread = [MinibatchStd()] if settings.minibatch_std else []
-    last = nn.Conv2d(num_inputs + len(spread), num_outputs, SMALLEST, bias=False)
+    last = nn.Conv2d(num_maps + len(spread), num_outputs, SMALLEST, bias=False)
     return nn.Sequential(*layers, *spread, last, nn.Flatten())
 
 
