@@ -15,8 +15,8 @@ from torch import Tensor
 from harness.data import Dataset, Split, load_dataset, load_images
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig, Evaluator, count_samples
-from harness.evaluate.evaluator import MIN_SAMPLES
 from harness.evaluate.metric import FLOOR, Figure, figure_of
+from harness.evaluate.subsets import MIN_SAMPLES
 from harness.records.workspace import Workspace
 
 KEY = "images"  # of an .npz file
