@@ -131,13 +131,15 @@ class Dataset:
         """The data as they are scored: without the other domain, under their own name."""
         if self.counterpart is None:
             return self
+        train, validation, test = (
+            dataclasses.replace(part, counterpart=None) for part in self._parts.values()
+        )
         return dataclasses.replace(
             self,
             name=self.name.rpartition(DOMAIN_SEPARATOR)[2],
-            **{
-                name: dataclasses.replace(part, counterpart=None)
-                for name, part in self._parts.items()
-            },
+            train=train,
+            validation=validation,
+            test=test,
             counterpart=None,
         )
 
