@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, create_model
 
@@ -37,13 +37,13 @@ class CycleGANConfig(_Learning):  # type: ignore[misc]
     """Images of either domain per batch."""
     g_width: Count = 32
     """Both translators: channels after the first layer."""
-    downsamplings: Literal[1, 2] = 2
+    downsamplings: Annotated[int, Field(ge=1, le=2)] = 2
     """Both translators: how often the side is halved before the residual blocks."""
     residual_blocks: Annotated[int, Field(ge=0)] = 3
     """Both translators: residual blocks at the smallest side."""
     d_width: Count = 32
     """Both discriminators: channels after the first layer."""
-    d_depth: Literal[1, 2, 3] = 2
+    d_depth: Annotated[int, Field(ge=1, le=3)] = 2
     """Both discriminators: halvings of the side; patches have 8, 18 or 38 pixels a side."""
     g_lr: Positive = 2e-4
     """Learning rate of both translators."""

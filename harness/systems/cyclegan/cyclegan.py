@@ -20,7 +20,7 @@ from harness.systems.pairs import collected
 from harness.systems.precision import Precision, frozen
 from harness.systems.system import Builders, Panel, System, refuse_label, system
 
-SHOWN = 24  # images of a picture
+SHOWN = 27  # images of a picture, which are three rows of nine
 
 
 @system
