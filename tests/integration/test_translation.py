@@ -19,7 +19,7 @@ from harness.config import parse
 from harness.data import load_dataset, to_unit_range
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig
-from harness.launch import preview, train_once
+from harness.launch import preview
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
 from harness.results.export import export_best
@@ -236,26 +236,10 @@ def test_a_generator_that_starts_from_noise_takes_no_images(
     assert "translates no images, its samples come from a seed" in said.err
 
 
-def test_data_of_the_wrong_kind_are_refused_before_anything_is_written(
-    workspace: Workspace, tmp_path: Path
-) -> None:
-    for settings, words in (
-        ({**SMALL, "dataset": "digits"}, "name both as 'pairs:A|B', e.g. 'pairs:digits|inverted"),
-        ({"system": "gan", "dataset": PAIR}, "translates no images; name one dataset, e.g. 'dig"),
-    ):
-        config = parse_config(settings | {"budget": {"images": 32}}, "test")
-        with pytest.raises(HarnessError) as caught:
-            train_once(config, EvaluateConfig(samples=32), workspace)
-        assert words in str(caught.value)
-
-
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(
-    studied: tuple[Workspace, StudySummary],
-    memory: Callable[[], Any],
-    checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    bench = Bench.set_up(
+@pytest.fixture(scope="module")
+def two_domains(studied: tuple[Workspace, StudySummary]) -> Bench:
+    """Return the study's data and metrics."""
+    return Bench.set_up(
         PAIR,
         None,
         EvaluateConfig(samples=32, times=2),
@@ -263,10 +247,28 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
         data_dir=Path("unused"),
         cache_dir=studied[0].cache,
     )
+
+
+def test_data_of_the_wrong_kind_are_refused(two_domains: Bench, bench: Bench) -> None:
+    for settings, data, words in (
+        (SMALL | {"dataset": "digits"}, bench, "e.g. 'pairs:digits|inverted:digits'"),
+        ({"system": "gan", "dataset": PAIR}, two_domains, "name one dataset, e.g. 'digits'"),
+    ):
+        with pytest.raises(HarnessError) as caught:
+            data.check(parse_config(settings, "test"))
+        assert words in str(caught.value)
+
+
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(
+    two_domains: Bench,
+    memory: Callable[[], Any],
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     settings = SMALL | {"dataset": PAIR, "budget": {"images": 160}, "seed": 4}
     config = parse_config(settings, "test")
     whole = memory()
-    expected = run(config, bench, whole, checkpoint=checkpoint)
+    expected = run(config, two_domains, whole, checkpoint=checkpoint)
     checkpoint.unlink()
 
     monkeypatch.setattr("harness.run.runner.CHECKPOINT_SECONDS", 0.0)
@@ -278,9 +280,9 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
             raise Stop
 
     with pytest.raises(Stop):
-        run(config, bench, parts, checkpoint=checkpoint, on_progress=stop)
+        run(config, two_domains, parts, checkpoint=checkpoint, on_progress=stop)
     parts.drop()
-    resumed = run(config, bench, parts, checkpoint=checkpoint)
+    resumed = run(config, two_domains, parts, checkpoint=checkpoint)
     assert resumed.scores == expected.scores
     assert parts.weights.keys() == whole.weights.keys()
     assert all(torch.equal(parts.weights[key], whole.weights[key]) for key in whole.weights)
