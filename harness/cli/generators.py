@@ -53,10 +53,20 @@ def export(
 def sample(
     folder: Annotated[Path, typer.Argument(help="An exported generator.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A .png grid or .npz array.")],
-    num_samples: Annotated[int, typer.Option("-n", "--num-samples", min=1)] = 64,
+    num_samples: Annotated[
+        int | None,
+        typer.Option("-n", "--num-samples", min=1, help="[default: 64, or all that are given]."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="One seed, one set of samples.")] = 0,
     label: Annotated[
         int | None, typer.Option("--class", help="Samples of this class only.")
+    ] = None,
+    given: Annotated[
+        Path | None,
+        typer.Option("--input", help="Images to translate: a folder, or a .npz with `images`."),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="The network that leads back, say [default: the scored one].")
     ] = None,
     plugins: Plugins = None,
 ) -> None:
@@ -65,9 +75,13 @@ def sample(
     from harness.results.export import sample as draw
 
     check_sample_file(output)
-    write_samples(draw(folder, num_samples, seed, label=label), output)
+    images = draw(folder, num_samples, seed, label=label, given=given, network=network)
+    write_samples(images, output)
+    if given is not None:
+        print(f"{len(images)} translations of images of {given}: {output}")
+        return
     of_class = "" if label is None else f" of class {label}"
-    print(f"{num_samples} samples{of_class} of seed {seed}: {output}")
+    print(f"{len(images)} samples{of_class} of seed {seed}: {output}")
 
 
 def score(

@@ -1,6 +1,16 @@
 """What systems are trained on and scored against: datasets in three parts, fed in fresh batches."""
 
-from harness.data.dataset import Dataset, Facts, Part, Split, to_uint8, to_unit_range
+from harness.data.changes import CHANGES
+from harness.data.dataset import (
+    DOMAIN_SEPARATOR,
+    Dataset,
+    Facts,
+    Part,
+    Split,
+    to_uint8,
+    to_unit_range,
+    with_channels,
+)
 from harness.data.feed import Batch, Batches
 from harness.data.loaders import (
     DATASETS,
@@ -13,7 +23,9 @@ from harness.data.loaders import (
 )
 
 __all__ = [
+    "CHANGES",
     "DATASETS",
+    "DOMAIN_SEPARATOR",
     "SPLIT_SEED",
     "Batch",
     "Batches",
@@ -28,4 +40,5 @@ __all__ = [
     "load_images",
     "to_uint8",
     "to_unit_range",
+    "with_channels",
 ]

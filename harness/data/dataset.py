@@ -6,15 +6,17 @@ fits beside the networks on the device.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 Split = Literal["train", "validation", "test"]
+DOMAIN_SEPARATOR = "|"  # between the names of two domains, that of the target last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +26,13 @@ class Part:
     Attributes:
         images: (N, C, H, W) uint8.
         labels: (N,) int64 class indices, or None where the data carry no labels.
+        counterpart: The same split of the other domain, where the data have two. Nothing pairs its
+            samples with these, and there may be another number of them.
     """
 
     images: Tensor
     labels: Tensor | None
+    counterpart: Part | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -35,10 +40,11 @@ class Part:
     def to(self, device: torch.device) -> Part:
         """Return the samples on a device."""
         labels = None if self.labels is None else self.labels.to(device)
-        return Part(images=self.images.to(device), labels=labels)
+        counterpart = None if self.counterpart is None else self.counterpart.to(device)
+        return Part(images=self.images.to(device), labels=labels, counterpart=counterpart)
 
     def take(self, indices: Tensor) -> Part:
-        """Return the samples at `indices`, in that order."""
+        """Return the samples at `indices`, in that order, without their counterpart."""
         labels = None if self.labels is None else self.labels[indices]
         return Part(images=self.images[indices], labels=labels)
 
@@ -51,11 +57,14 @@ class Facts:
         sample_shape: (C, H, W).
         num_classes: 0 for unlabelled data.
         class_shares: How often training images are of each class; empty: all equally often.
+        source_shape: (C, H, W) of the domain that images are translated from; None of data that
+            have one domain.
     """
 
     sample_shape: tuple[int, int, int]
     num_classes: int = 0
     class_shares: tuple[float, ...] = ()
+    source_shape: tuple[int, int, int] | None = None
 
     def draw_classes(self, num: int, generator: torch.Generator) -> Tensor:
         """Return classes (num,) int64 on the CPU, as often as training images have them."""
@@ -71,6 +80,8 @@ class Dataset:
         name: As in a study file.
         source: Where the samples come from, for the record.
         extractor: The default feature extractor's name, or None if there is no shipped one.
+        counterpart: Where the data have two domains, the one that images are translated from; its
+            parts are the counterparts of these.
     """
 
     name: str
@@ -79,6 +90,7 @@ class Dataset:
     validation: Part
     test: Part
     extractor: str | None = None
+    counterpart: Dataset | None = None
 
     @property
     def sample_shape(self) -> tuple[int, int, int]:
@@ -100,42 +112,70 @@ class Dataset:
             sample_shape=self.sample_shape,
             num_classes=self.num_classes,
             class_shares=tuple(shares),
+            source_shape=None if self.counterpart is None else self.counterpart.sample_shape,
         )
 
     @property
-    def profile(self) -> dict[str, int | list[int]]:
+    def profile(self) -> dict[str, Any]:
         """Sizes of its parts and shape of its images, for the record."""
-        return {
+        sizes = {
             "train": len(self.train),
             "validation": len(self.validation),
             "test": len(self.test),
             "sample_shape": list(self.sample_shape),
         }
+        return sizes if self.counterpart is None else {**sizes, "from": self.counterpart.profile}
+
+    @cached_property
+    def target(self) -> Dataset:
+        """The data as they are scored: without the other domain, under their own name."""
+        if self.counterpart is None:
+            return self
+        train, validation, test = (
+            dataclasses.replace(part, counterpart=None) for part in self._parts.values()
+        )
+        return dataclasses.replace(
+            self,
+            name=self.name.rpartition(DOMAIN_SEPARATOR)[2],
+            train=train,
+            validation=validation,
+            test=test,
+            counterpart=None,
+        )
 
     def part(self, split: Split) -> Part:
         """Return the part named `split`."""
-        parts: dict[Split, Part] = {
-            "train": self.train,
-            "validation": self.validation,
-            "test": self.test,
-        }
-        return parts[split]
+        return self._parts[split]
+
+    @property
+    def _parts(self) -> dict[Split, Part]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @cached_property
     def digest(self) -> str:
         """First 16 hex digits of a SHA-256 over all images, labels and the split."""
         digest = hashlib.sha256()
-        for part in (self.train, self.validation, self.test):
+        for part in self._parts.values():
             digest.update(repr(tuple(part.images.shape)).encode())
             digest.update(part.images.contiguous().numpy().tobytes())
             if part.labels is not None:
                 digest.update(part.labels.contiguous().numpy().tobytes())
+        if self.counterpart is not None:
+            digest.update(self.counterpart.digest.encode())
         return digest.hexdigest()[:16]
 
 
 def to_unit_range(images: Tensor) -> Tensor:
     """Map uint8 images to float32 in [-1, 1]."""
     return images.to(torch.float32).mul_(2 / 255).sub_(1)
+
+
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """Return uint8 images (N, C, H, W) with one channel or three: their mean, or copies of it."""
+    if images.shape[1] == channels:
+        return images
+    grey = images.float().mean(1, keepdim=True).round().byte()
+    return grey.expand(-1, channels, -1, -1)
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -13,16 +13,24 @@ from harness.data.dataset import Part, to_unit_range
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Fresh real samples: images (N, C, H, W) float32 in [-1, 1], labels (N,) where there are."""
+    """Fresh real samples.
+
+    Attributes:
+        images: (N, C, H, W) float32 in [-1, 1].
+        labels: (N,) where there are.
+        counterpart: As many of the other domain, where the data have two, drawn independently.
+    """
 
     images: Tensor
     labels: Tensor | None
+    counterpart: Batch | None = None
 
 
 class Batches:
     """An endless stream of shuffled real batches, shuffled and gathered on the images' device.
 
-    Every epoch visits each image once in a fresh order; a batch may span two epochs.
+    Every epoch visits each image once in a fresh order; a batch may span two epochs. Where the data
+    have two domains, each has epochs and an order of its own.
 
     Args:
         part: The samples, on the training device.
@@ -30,7 +38,7 @@ class Batches:
         generator: Source of the order, on the same device.
 
     Attributes:
-        images_seen: Images handed out so far.
+        images_seen: Images handed out so far; of two domains, those of the target alone.
     """
 
     def __init__(self, part: Part, batch_size: int, generator: torch.Generator) -> None:
@@ -38,6 +46,9 @@ class Batches:
         self._batch_size = batch_size
         self._generator = generator
         self._order = torch.empty(0, dtype=torch.int64, device=part.images.device)
+        self._counterpart = None
+        if part.counterpart is not None:
+            self._counterpart = Batches(part.counterpart, batch_size, generator)
         self.images_seen = 0
 
     def take(self) -> Batch:
@@ -53,13 +64,19 @@ class Batches:
         return Batch(
             images=to_unit_range(images.index_select(0, picked)),
             labels=None if labels is None else labels.index_select(0, picked),
+            counterpart=None if self._counterpart is None else self._counterpart.take(),
         )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is left of the current epoch; the generator is saved by its owner."""
-        return {"order": self._order.clone(), "images_seen": self.images_seen}
+        state = {"order": self._order.clone(), "images_seen": self.images_seen}
+        if self._counterpart is not None:
+            state["counterpart"] = self._counterpart.state_dict()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what was left of the epoch."""
         self._order = state["order"].to(self._part.images.device)
         self.images_seen = state["images_seen"]
+        if self._counterpart is not None:
+            self._counterpart.load_state_dict(state["counterpart"])

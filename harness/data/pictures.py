@@ -13,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from harness.data.dataset import with_channels
+
 Picture: TypeAlias = npt.NDArray[np.uint8]
 """(height, width, 3)."""
 
@@ -39,11 +41,18 @@ def image_grid(images: Tensor, columns: int | None = None) -> Picture:
     return array
 
 
-def neighbour_grid(images: Tensor, neighbours: Tensor) -> Picture:
-    """Return a picture of images, each with its neighbour below it: (N, C, H, W) uint8 both."""
-    columns = math.ceil(math.sqrt(2 * len(images)))
-    rows = zip(images.split(columns), neighbours.split(columns), strict=True)
-    return image_grid(torch.cat([torch.cat(pair) for pair in rows]), columns)
+def stacked_grid(*kinds: Tensor) -> Picture:
+    """Return a picture of images, each with what belongs to it below it: (N, C, H, W) uint8 all."""
+    columns = math.ceil(math.sqrt(len(kinds) * len(kinds[0])))
+    channels = max(each.shape[1] for each in kinds)
+    rows = zip(*(with_channels(each, channels).split(columns) for each in kinds), strict=True)
+    return image_grid(torch.cat([_filled(each, columns) for row in rows for each in row]), columns)
+
+
+def _filled(row: Tensor, columns: int) -> Tensor:
+    """Return a row of images with grey ones where it has too few."""
+    blank = torch.full_like(row[:1], 128).expand(columns - len(row), *row.shape[1:])
+    return torch.cat([row, blank])
 
 
 def class_grid(images: Tensor, classes: Tensor, columns: int = 10) -> Picture:
@@ -56,9 +65,7 @@ def class_grid(images: Tensor, classes: Tensor, columns: int = 10) -> Picture:
     """
     rows = []
     for label in classes.unique().tolist()[:MAX_CLASSES]:
-        row = images[classes == label][:columns]
-        blank = torch.full_like(images[:1], 128).expand(columns - len(row), *images.shape[1:])
-        rows.append(torch.cat([row, blank]))
+        rows.append(_filled(images[classes == label][:columns], columns))
     return image_grid(torch.cat(rows), columns)
 
 

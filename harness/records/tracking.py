@@ -32,7 +32,7 @@ from harness.records.sqlite import prepare_sqlite, sqlite_file
 from harness.records.ui import ui_address
 from harness.records.workspace import Workspace
 from harness.run.runner import GRID_KEY, Outcome, RunResult
-from harness.systems import TrainConfig, draw_inputs, save_generator
+from harness.systems import TrainConfig, example_inputs, save_generator
 
 STATUS: dict[Outcome, str] = {
     "finished": "FINISHED",
@@ -318,7 +318,7 @@ class RunRecorder:
         with tempfile.TemporaryDirectory() as folder:
             save_generator(Path(folder), generator, config, facts, others)
             self._client.log_artifacts(self.run_id, folder, WEIGHTS_ARTIFACT)
-        inputs = draw_inputs(config, facts, 2, 0)  # 1 would freeze the exported batch size
+        inputs = example_inputs(config, facts, 2)  # 1 would freeze the exported batch size
         if len(inputs) > 1:
             return  # MLflow's signature for exported programs knows one tensor
         example = inputs[0].numpy()

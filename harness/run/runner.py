@@ -13,11 +13,12 @@ from typing import Any, Literal, Protocol
 from torch import nn
 
 from harness.data import Facts, Split
-from harness.data.pictures import Picture, class_grid, image_grid, neighbour_grid
+from harness.data.pictures import Picture, class_grid, image_grid, stacked_grid
 from harness.errors import HarnessError
 from harness.run.bench import Bench
 from harness.run.checkpoint import load_checkpoint, save_checkpoint
 from harness.run.loop import Measured, Milestone, Progress, train
+from harness.run.scoring import score
 from harness.signals import uninterrupted
 from harness.systems import System, TrainConfig, draw_inputs, generate
 
@@ -264,19 +265,17 @@ def _evaluate(
     step = milestone.progress.images_seen
     scores: dict[str, float] = {}
     with _evaluating(system):
-        inputs = draw_inputs(config, system.facts, GRID_SAMPLES, GRID_SEED)
+        shown = bench.evaluator.sources("validation")
+        inputs = draw_inputs(config, system.facts, GRID_SAMPLES, GRID_SEED, sources=shown)
         pictures = {GRID_KEY: image_grid(generate(generator, inputs))}
         pictures |= system.draw(bench.dataset.validation, final=milestone.is_last)
         with _not_the_run():
             for key, picture in pictures.items():
                 recorder.log_grid(key, picture, step)
         if milestone.index > 0:
-            num_samples = bench.evaluator.num_samples
-            inputs = draw_inputs(config, system.facts, num_samples, config.seed)
-            asked = system.asked_classes(config, inputs)
-            fakes = generate(generator, inputs)
             splits = final_splits if milestone.is_last else ("validation",)
-            scores = bench.evaluator.score(fakes, *splits, final=milestone.is_last, classes=asked)
+            scored = score(system, bench, splits, final=milestone.is_last)
+            scores, fakes, asked = scored.figures, scored.samples, scored.asked
             if bench.objective not in scores:
                 raise ValueError(f"{bench.objective}: these samples have no such figure")
             if bad := [key for key, value in scores.items() if not math.isfinite(value)]:
@@ -285,7 +284,7 @@ def _evaluate(
                 recorder.log_metrics(scores, step)
         if milestone.is_last:
             few, more = fakes[:NEIGHBOURS], fakes[:SORTED]
-            neighbours = neighbour_grid(few, bench.evaluator.nearest_training_images(few))
+            neighbours = stacked_grid(few, bench.evaluator.nearest_training_images(few))
             classes = bench.evaluator.classes_of(more) if asked is None else asked[:SORTED]
             floors = bench.floors_of(conditional=asked is not None)
             with _not_the_run():

@@ -122,6 +122,7 @@ class PairConfig(TrainConfig):
 
     def check(self, facts: Facts) -> None:
         """Raise HarnessError if the architecture cannot make samples of this (C, H, W)."""
+        super().check(facts)
         _, height, width = facts.sample_shape
         if height % SIDE_MULTIPLE or width % SIDE_MULTIPLE:
             raise HarnessError(

@@ -150,7 +150,7 @@ def _strips(arms: Sequence[ArmAnalysis], grids: Grids, left_out: str) -> Drawing
         rows,
         name="over_training",
         caption="Samples over training, by real images seen, of every arm's median confirm run (of "
-        f"two, the better); the same 16 latents along a row.{left_out}",
+        f"two, the better); the same 16 inputs along a row.{left_out}",
         alt="Strips of generated images from before the first step to the end of training, for the "
         f"arms {'; '.join(rows)}.",
     )

@@ -138,6 +138,7 @@ class GAN(System[GANConfig]):
         num: int,
         generator: torch.Generator,
         label: int | None = None,
+        sources: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Return latents (num, latent_dim), and classes (num,) where the generator takes them.
 

@@ -23,6 +23,10 @@ PARTS = (
 )  # fmt: skip
 EXPECTED = {
     "demo": ["average=0", "average=20000"],
+    "cycle_weight": [
+        f"cycle_weight={cycle},identity_weight={share}"
+        for cycle, share in ((10.0, 0.0), (0.0, 0.0), (1.0, 0.0), (10.0, 0.5))
+    ],
     "mlp_vs_dc": ["mlp", "dc"],
     "learning_rates": [f"g_lr={g},d_lr={d}" for g in RATES for d in RATES],
     "losses": [
@@ -51,6 +55,7 @@ EXPECTED = {
 }  # fmt: skip
 BASELINES = {
     "demo": "average=0",
+    "cycle_weight": "cycle_weight=10.0,identity_weight=0.0",
     "mlp_vs_dc": "mlp",
     "learning_rates": "g_lr=0.0002,d_lr=0.0002",
     "losses": "non_saturating",
