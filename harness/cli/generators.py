@@ -52,7 +52,7 @@ def export(
 
 def sample(
     folder: Annotated[Path, typer.Argument(help="An exported generator.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A .png grid or .npz array.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .png picture or .npz array.")],
     num_samples: Annotated[int, typer.Option("-n", "--num-samples", min=1)] = 64,
     seed: Annotated[int, typer.Option(min=0, help="One seed, one set of samples.")] = 0,
     label: Annotated[
@@ -61,17 +61,15 @@ def sample(
     plugins: Plugins = None,
 ) -> None:
     """Draw samples from an exported generator."""
-    from harness.results.export import check_sample_file, write_samples
-    from harness.results.export import sample as draw
+    from harness.results.export import write_samples
 
-    check_sample_file(output)
-    write_samples(draw(folder, num_samples, seed, label=label), output)
+    write_samples(folder, output, num_samples, seed, label)
     of_class = "" if label is None else f" of class {label}"
     print(f"{num_samples} samples{of_class} of seed {seed}: {output}")
 
 
 def score(
-    images: Annotated[Path, typer.Argument(help="A .npz with `images`, or a folder of images.")],
+    images: Annotated[Path, typer.Argument(help="A .npz with `images` or `points`, or a folder.")],
     dataset: Annotated[str, typer.Option(help="What they are compared with.")],
     split: Annotated[str, typer.Option(help="test or validation.")] = "test",
     ruler: Annotated[
@@ -88,7 +86,7 @@ def score(
     plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Score images that somebody else made, by the protocol that runs are scored by."""
+    """Score images or points that somebody else made, by the protocol that runs are scored by."""
     from harness.results.score import score_images
     from harness.run.execution import resolve_device
 

@@ -1,8 +1,4 @@
-"""Data as uint8 tensors in three parts, and the one way between uint8 and [-1, 1].
-
-Everything that trains sees float images in [-1, 1], NCHW; storage is uint8 so that a whole dataset
-fits beside the networks on the device.
-"""
+"""Data as tensors in three parts, stored as their kind of samples is (see `kinds`)."""
 
 from __future__ import annotations
 
@@ -14,6 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from harness.data.density import Mixture
+from harness.data.kinds import Kind, kind_of
+
 Split = Literal["train", "validation", "test"]
 
 
@@ -22,7 +21,7 @@ class Part:
     """One split of a dataset.
 
     Attributes:
-        images: (N, C, H, W) uint8.
+        images: The samples as stored: images (N, C, H, W) uint8, or points (N, d) float32.
         labels: (N,) int64 class indices, or None where the data carry no labels.
     """
 
@@ -48,14 +47,21 @@ class Facts:
     """What networks are built for.
 
     Attributes:
-        sample_shape: (C, H, W).
+        sample_shape: (C, H, W) of images, (d,) of points.
         num_classes: 0 for unlabelled data.
         class_shares: How often training images are of each class; empty: all equally often.
+        density: What samples are drawn from, where that is known; pictures show it.
     """
 
-    sample_shape: tuple[int, int, int]
+    sample_shape: tuple[int, ...]
     num_classes: int = 0
     class_shares: tuple[float, ...] = ()
+    density: Mixture | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of samples they are."""
+        return kind_of(self.sample_shape)
 
     def draw_classes(self, num: int, generator: torch.Generator) -> Tensor:
         """Return classes (num,) int64 on the CPU, as often as training images have them."""
@@ -71,6 +77,7 @@ class Dataset:
         name: As in a study file.
         source: Where the samples come from, for the record.
         extractor: The default feature extractor's name, or None if there is no shipped one.
+        density: What samples are drawn from, where that is known: of points always.
     """
 
     name: str
@@ -79,12 +86,17 @@ class Dataset:
     validation: Part
     test: Part
     extractor: str | None = None
+    density: Mixture | None = None
 
     @property
-    def sample_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        channels, height, width = self.train.images.shape[1:]
-        return (channels, height, width)
+    def sample_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of images, (d,) of points."""
+        return tuple(self.train.images.shape[1:])
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of samples they are."""
+        return kind_of(self.sample_shape)
 
     @property
     def num_classes(self) -> int:
@@ -100,6 +112,7 @@ class Dataset:
             sample_shape=self.sample_shape,
             num_classes=self.num_classes,
             class_shares=tuple(shares),
+            density=self.density,
         )
 
     @property
@@ -131,13 +144,3 @@ class Dataset:
             if part.labels is not None:
                 digest.update(part.labels.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
-
-
-def to_unit_range(images: Tensor) -> Tensor:
-    """Map uint8 images to float32 in [-1, 1]."""
-    return images.to(torch.float32).mul_(2 / 255).sub_(1)
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Map float images in [-1, 1] to uint8: clamped and rounded, never rescaled per image."""
-    return images.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)

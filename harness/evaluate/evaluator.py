@@ -25,6 +25,7 @@ from harness.evaluate.files import (
 from harness.evaluate.inception import inception
 from harness.evaluate.metric import FLOOR, METRICS, Compared, Metric, metric_of, objective_figure
 from harness.evaluate.neighbours import nearest
+from harness.evaluate.points import coordinates
 from harness.evaluate.ruler import RECIPE, SHIPPED, own_rulers, shipped_ruler, trained_ruler
 from harness.plugins import plugin_hashes
 from harness.randomness import derive_seed
@@ -84,6 +85,11 @@ class Evaluator:
                 f"evaluate.objective = {objective!r}: {self._extractor.name} knows no "
                 "classes; choose another objective or extractor"
             )
+        if owner.needs_density and self._dataset.density is None:
+            raise HarnessError(
+                f"evaluate.objective = {objective!r}: the density of dataset "
+                f"{self._dataset.name!r} is not known; choose another objective"
+            )
 
     @property
     def ranks_by_asked_classes(self) -> bool:
@@ -106,7 +112,7 @@ class Evaluator:
         """Return the registered metrics' figures of samples against each split, by key.
 
         Args:
-            fake_images: (num_samples, C, H, W) uint8 on any device.
+            fake_images: (num_samples, *sample_shape) on any device, as real ones are stored.
             splits: The real images to compare with.
             final: Whether to compute those metrics too that are left for a run's end.
             classes: The classes (num_samples,) int64 that samples were asked for; None leaves out
@@ -117,10 +123,11 @@ class Evaluator:
                 finite.
         """
         expected = (self.num_samples, *self._dataset.sample_shape)
-        if fake_images.shape != expected or fake_images.dtype != torch.uint8:
+        kind = self._dataset.kind
+        if fake_images.shape != expected or fake_images.dtype != kind.dtype:
             raise ValueError(
-                f"expected {expected} uint8 images, got {tuple(fake_images.shape)} "
-                f"{fake_images.dtype}"
+                f"expected {expected} {kind.type_name} {kind.noun}, got "
+                f"{tuple(fake_images.shape)} {fake_images.dtype}"
             )
         fakes = self._extractor(fake_images)
         labels = None if classes is None else self._checked(classes)
@@ -201,7 +208,7 @@ class Evaluator:
         """Return for each image the training image with the nearest features, of as many as scored.
 
         Args:
-            images: (N, C, H, W) uint8.
+            images: (N, *sample_shape) as stored.
         """
         seen = self._extractor(images).values
         with plain_float32(torch.device("cpu")):
@@ -232,6 +239,7 @@ class Evaluator:
             for metric in map(METRICS.__getitem__, METRICS)
             if (self._extractor.classes or not metric.needs_classes)
             and (labels or not metric.needs_labels)
+            and (self._dataset.density or not metric.needs_density)
         ]
 
     def _compute(
@@ -247,6 +255,7 @@ class Evaluator:
             fake_classes=fakes.classes,
             real_labels=self._labels(*real),
             fake_labels=labels,
+            density=self._dataset.density,
             config=self._config,
         )
         with plain_float32(torch.device("cpu")):
@@ -325,12 +334,20 @@ def count_samples(dataset: Dataset, config: EvaluateConfig) -> int:
 def _extractor(
     dataset: Dataset, config: EvaluateConfig, cache_dir: Path, device: torch.device
 ) -> Extractor:
-    name = config.extractor or dataset.extractor
+    kind = dataset.kind
+    name = config.extractor or kind.extractor or dataset.extractor
     if config.extractor_weights is not None and name != "inception":
         raise HarnessError(
             f"evaluate.extractor_weights = {str(config.extractor_weights)!r}: only "
             'evaluate.extractor = "inception" takes a weights file'
         )
+    if kind.extractor is not None:
+        if name != kind.extractor:
+            raise HarnessError(
+                f"evaluate.extractor = {name!r}: dataset {dataset.name!r} has {kind.noun}, which "
+                f"are measured as they are; leave it out or set {kind.extractor!r}"
+            )
+        return coordinates(dataset, device)
     if name == "inception":
         return inception(config.extractor_weights, device)
     if name in SHIPPED:

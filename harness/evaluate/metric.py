@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor
 
+from harness.data import Mixture
 from harness.errors import unknown_name
 from harness.evaluate.config import EvaluateConfig
 from harness.registry import Registry, first_line
@@ -31,6 +32,8 @@ class Compared:
         real_labels: The real images' classes, (n,) int64, or None where the data carry none.
         fake_labels: The classes that the generated ones were asked for, likewise; None where they
             were asked for none.
+        density: What real images are drawn from, where that is known; their features are
+            themselves then.
         config: The study's `[evaluate]` table.
     """
 
@@ -41,6 +44,7 @@ class Compared:
     fake_classes: Tensor | None = None
     real_labels: Tensor | None = None
     fake_labels: Tensor | None = None
+    density: Mixture | None = None
     config: EvaluateConfig
 
 
@@ -104,6 +108,7 @@ class Metric:
         needs_classes: Whether it is left out where the ruler knows no classes.
         needs_labels: Whether it is left out where samples were asked for no classes, or the data
             carry none.
+        needs_density: Whether it is left out where the data's density is not known.
         protocol: Returns what metric keys must say beside extractor and number of samples, where
             the config differs from its defaults; else "".
         facts: Returns what a run's record says of it, for this config and number of samples, under
@@ -116,6 +121,7 @@ class Metric:
     at_end: bool
     needs_classes: bool
     needs_labels: bool
+    needs_density: bool
     protocol: Callable[[EvaluateConfig], str]
     facts: Callable[[EvaluateConfig, int], Mapping[str, str]]
 
@@ -130,6 +136,7 @@ def metric(
     at_end: bool = False,
     needs_classes: bool = False,
     needs_labels: bool = False,
+    needs_density: bool = False,
     protocol: Callable[[EvaluateConfig], str] = lambda config: "",
     facts: Callable[[EvaluateConfig, int], Mapping[str, str]] = lambda config, num_samples: {},
 ) -> Callable[[Compute], Compute]:
@@ -147,6 +154,7 @@ def metric(
             at_end=at_end,
             needs_classes=needs_classes,
             needs_labels=needs_labels,
+            needs_density=needs_density,
             protocol=protocol,
             facts=facts,
         )
@@ -211,8 +219,9 @@ def describe_figures() -> dict[str, str]:
     lines: dict[str, str] = {}
     for name in METRICS:
         for figure in METRICS[name].figures:
-            asked = ", where samples are asked of a class" * METRICS[name].needs_labels
-            lines[figure.name] = f"{figure.description}{asked}, {figure.direction()}"
+            where = ", where samples are asked of a class" * METRICS[name].needs_labels
+            where += ", where the data's density is known" * METRICS[name].needs_density
+            lines[figure.name] = f"{figure.description}{where}, {figure.direction()}"
             if METRICS[name].floor == "train":
                 lines[f"{figure.name}{FLOOR}"] = (
                     f"{figure.label} of training images, mean of several draws of as many; "

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from harness.data.pictures import MAX_CLASSES, class_grid, image_grid, png
+from harness.data.pictures import MAX_CLASSES, Picture, png
 from harness.errors import HarnessError, unknown_name
 from harness.evaluate.metric import figure_of
 from harness.records.tracking import Tracker
@@ -28,8 +27,6 @@ CARD_FILE = "README.md"
 GRID_FILE = "samples.png"
 RECORD_FILE = "record.json"
 FILES = {CARD_FILE, GRID_FILE, RECORD_FILE}  # beside the generator's own
-GRID_SAMPLES = 64
-SAMPLES_PER_CLASS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +104,8 @@ def export_best(name: str, folder: Path, workspace: Workspace, arm: str | None =
 def sample(
     folder: Path, num_samples: int, seed: int = 0, device: str = "cpu", label: int | None = None
 ) -> Tensor:
-    """Return images (num_samples, C, H, W) uint8 of an exported generator, the same for one seed.
+    """Return samples of an exported generator as they are stored, the same for one seed: images
+    (num_samples, C, H, W) uint8, or points (num_samples, d) float32.
 
     Args:
         folder: The export.
@@ -120,8 +118,7 @@ def sample(
         HarnessError: The folder is not an export or is damaged, or makes no samples of this class.
     """
     generator, spec = load_generator(folder)
-    generator.to(device)
-    return generate(generator, spec.draw_inputs(num_samples, seed, label))
+    return generate(generator.to(device), spec.draw_inputs(num_samples, seed, label))
 
 
 def check_sample_file(file: Path) -> None:
@@ -130,14 +127,29 @@ def check_sample_file(file: Path) -> None:
         raise HarnessError(f"--output {file}: allowed are files ending in .png or .npz")
 
 
-def write_samples(images: Tensor, file: Path) -> None:
-    """Write images as a grid (.png) or as an array `images`, (N, C, H, W) uint8 (.npz)."""
+def write_samples(
+    folder: Path, file: Path, num_samples: int, seed: int = 0, label: int | None = None
+) -> None:
+    """Write samples of an exported generator (see `sample`) into a file.
+
+    Args:
+        folder: The export.
+        file: `.png` for a picture, `.npz` for an array under what samples are called, `images` or
+            `points`.
+        num_samples: How many.
+        seed: One seed, one set of samples.
+        label: The class that all are asked of; None: any.
+    """
     check_sample_file(file)
+    generator, spec = load_generator(folder)
+    samples = generate(generator, spec.draw_inputs(num_samples, seed, label))
     file.parent.mkdir(parents=True, exist_ok=True)
+    kind = spec.facts.kind
     if file.suffix == ".png":
-        png(image_grid(images)).save(file)
+        png(kind.picture(samples, spec.density)).save(file)
     else:
-        np.savez_compressed(file, images=images.numpy())
+        arrays: dict[str, Any] = {kind.noun: samples.numpy()}
+        np.savez_compressed(file, **arrays)
 
 
 def _write(
@@ -156,17 +168,19 @@ def _write(
         (new / CARD_FILE).write_text(_card(facts, spec, definition, record))
 
 
-def _grid(generator: nn.Module, spec: GeneratorSpec) -> npt.NDArray[np.uint8]:
+def _grid(generator: nn.Module, spec: GeneratorSpec) -> Picture:
     """Return a picture of samples of seed 0: a row per class where a class can be asked for."""
+    kind, density = spec.facts.kind, spec.density
     if not spec.is_conditional:
-        return image_grid(generate(generator, spec.draw_inputs(GRID_SAMPLES, 0)))
+        samples = generate(generator, spec.draw_inputs(kind.num_shown, 0))
+        return kind.picture(samples, density)
     num_rows = min(spec.num_classes, MAX_CLASSES)
     rows = [
-        generate(generator, spec.draw_inputs(SAMPLES_PER_CLASS, 0, label))
+        generate(generator, spec.draw_inputs(kind.num_per_class, 0, label))
         for label in range(num_rows)
     ]
-    classes = torch.arange(num_rows).repeat_interleave(SAMPLES_PER_CLASS)
-    return class_grid(torch.cat(rows), classes, SAMPLES_PER_CLASS)
+    classes = torch.arange(num_rows).repeat_interleave(kind.num_per_class)
+    return kind.picture_by_class(torch.cat(rows), classes, density)
 
 
 def _card(
@@ -183,9 +197,11 @@ def _card(
     others = "".join(
         f"| `{network_file(name)}` | weights of the network `{name}` |\n" for name in spec.others
     )
+    kind, shape = spec.facts.kind, ", ".join(map(str, (16, *spec.sample_shape)))
+    in_range = " in [-1, 1]" * kind.bounded
     rows, a_class, label = "", "", ""
     if spec.is_conditional:
-        rows, a_class, label = " a row per class,", " --class 3", ", label=3"
+        rows, a_class, label = f" {kind.by_class},", " --class 3", ", label=3"
     return f"""# Generator from the study `{facts["study"]}`
 
 **Question of the study:** {facts["question"]}
@@ -231,7 +247,7 @@ from pathlib import Path
 from harness import load_generator, load_network
 
 generator, spec = load_generator(Path("DIR"))
-images = generator(*spec.draw_inputs(16, seed=0{label}))  # (16, C, H, W) in [-1, 1]
+{kind.noun} = generator(*spec.draw_inputs(16, seed=0{label}))  # ({shape}){in_range}
 weights = load_network(Path("DIR"), "{sampled}")  # tensors by name; so of every network above
 ```
 

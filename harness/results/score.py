@@ -19,7 +19,6 @@ from harness.evaluate.evaluator import MIN_SAMPLES
 from harness.evaluate.metric import FLOOR, Figure, figure_of
 from harness.records.workspace import Workspace
 
-KEY = "images"  # of an .npz file
 DRAW_SEED = 0
 
 
@@ -83,7 +82,8 @@ def score_images(
     """Score a file's or folder's images against a dataset.
 
     Args:
-        place: `.npz` with (N, C, H, W) uint8 under `images`, or a folder of images.
+        place: `.npz` with (N, C, H, W) uint8 under `images`, or a folder of images; of points
+            `.npz` with (N, d) float32 under `points`.
         dataset_name: What they are compared with.
         workspace: Where data and caches are.
         split: The part of it.
@@ -102,8 +102,8 @@ def score_images(
     number = min(len(images), usual) if samples is None else samples
     if not MIN_SAMPLES <= number <= len(images):
         raise HarnessError(
-            f"{place} has {len(images)} images, of which {number} are to be scored; allowed is "
-            f"{MIN_SAMPLES} or more of them"
+            f"{place} has {len(images)} {dataset.kind.noun}, of which {number} are to be scored; "
+            f"allowed is {MIN_SAMPLES} or more of them"
         )
     config = EvaluateConfig(extractor=ruler, samples=number)
     evaluator = Evaluator(dataset, config, cache_dir=workspace.cache, device=torch.device(device))
@@ -130,34 +130,48 @@ def score_images(
 
 
 def _read(place: Path, dataset: Dataset) -> Tensor:
-    """Return the images, shaped as the dataset's are."""
-    channels, height, width = dataset.sample_shape
+    """Return the samples, shaped and stored as the dataset's are."""
+    kind, shape = dataset.kind, dataset.sample_shape
     if place.is_dir():
-        if height != width:
-            raise HarnessError(
-                f"{place}: images of a folder are square, the data are {height}x{width}"
-            )
-        images = load_images(place, height)[0]
-        return images.float().mean(1, keepdim=True).round().byte() if channels == 1 else images
+        return _read_folder(place, dataset)
     if place.suffix != ".npz":
-        raise HarnessError(f"{place}: must be a folder of images, or a .npz file with `{KEY}`")
+        folder = "a folder of images, or " * kind.in_files
+        raise HarnessError(f"{place}: must be {folder}a .npz file with `{kind.noun}`")
     try:
         file = np.load(place, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("a single array")
         with file:
-            if KEY not in file:
+            if kind.noun not in file:
                 raise HarnessError(
-                    f"{place}: has no array `{KEY}`, only {', '.join(file) or 'none'}"
+                    f"{place}: has no array `{kind.noun}`, only {', '.join(file) or 'none'}"
                 )
-            array = file[KEY]
+            array = file[kind.noun]
     except FileNotFoundError:
         raise HarnessError(f"{place} does not exist") from None
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
         raise HarnessError(f"{place} is no .npz file of plain arrays") from None
-    if array.dtype != np.uint8 or array.shape[1:] != dataset.sample_shape:
+    if array.dtype != kind.type_name or array.shape[1:] != shape:
         raise HarnessError(
-            f"{place}: `{KEY}` is {array.dtype} of shape {array.shape}; allowed is uint8 of shape "
-            f"(N, {channels}, {height}, {width}) for dataset {dataset.name!r}"
+            f"{place}: `{kind.noun}` is {array.dtype} of shape {array.shape}; allowed is "
+            f"{kind.type_name} of shape (N, {', '.join(map(str, shape))}) for dataset "
+            f"{dataset.name!r}"
         )
+    if not np.isfinite(array).all():
+        raise HarnessError(f"{place}: `{kind.noun}` has values that are not finite")
     return torch.from_numpy(array)
+
+
+def _read_folder(place: Path, dataset: Dataset) -> Tensor:
+    """Return a folder's images."""
+    if not dataset.kind.in_files:
+        noun = dataset.kind.noun
+        raise HarnessError(
+            f"{place}: is a folder, and dataset {dataset.name!r} has {noun}; give a .npz file with "
+            f"`{noun}`"
+        )
+    channels, height, width = dataset.sample_shape
+    if height != width:
+        raise HarnessError(f"{place}: images of a folder are square, the data are {height}x{width}")
+    images = load_images(place, height)[0]
+    return images.float().mean(1, keepdim=True).round().byte() if channels == 1 else images

@@ -82,7 +82,8 @@ def _results(analysis: Analysis) -> Table:
             "reach it). Brackets: 95 % percentile bootstrap interval over training seeds, "
             "conditional on the settings that one search chose; none below five runs."
             + (
-                f" Real images score {number(analysis.summary.floor)} against the test split."
+                f" Real {analysis.records.kind.noun} score "
+                f"{number(analysis.summary.floor)} against the test split."
                 if analysis.summary.floor is not None
                 else ""
             )
@@ -295,6 +296,7 @@ def _pair(analysis: Analysis, pair: Comparison) -> Row:
 
 def _metrics(analysis: Analysis) -> Table:
     others = [figure for figure in analysis.figures if figure != analysis.figure]
+    noun = analysis.records.kind.noun
     rows = []
     for arm in analysis.arms:
         if arm.scored:
@@ -305,7 +307,7 @@ def _metrics(analysis: Analysis) -> Table:
     floors = [analysis.floor(figure) for figure in others]
     if rows and any(floor is not None for floor, _ in floors):
         cells = [plus_minus(floor, sd) for floor, sd in floors]
-        rows.insert(0, _row("real images", NONE, *cells))
+        rows.insert(0, _row(f"real {noun}", NONE, *cells))
     notes = [
         f"{figure.label}: {figure.description[0].lower()}{figure.description[1:]}, "
         f"{figure.direction()}{'; it ' * bool(figure.caveat)}{figure.caveat}"
@@ -314,8 +316,8 @@ def _metrics(analysis: Analysis) -> Table:
     return Table(
         name="metrics",
         caption=(
-            "Other metrics of the confirm runs on test images, mean ± sd over runs; of real images "
-            f"over draws. None of them took part in any choice. {'. '.join(notes)}."
+            f"Other metrics of the confirm runs on test {noun}, mean ± sd over runs; of real "
+            f"{noun} over draws. None of them took part in any choice. {'. '.join(notes)}."
         ),
         columns=(
             "arm",
