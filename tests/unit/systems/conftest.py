@@ -15,6 +15,8 @@ from harness.systems import SYSTEMS, Precision, System, TrainConfig
 from harness.systems.gan import GAN
 
 GREY = Facts(sample_shape=(1, 8, 8), num_classes=10)
+# What points need beside their own data, of whatever system has such settings.
+FOR_POINTS: dict[str, Any] = {"dataset": "ring", "architecture": "mlp", "likelihood": "gaussian"}
 DEEP: dict[str, Any] = {"g_depth": 2, "d_depth": 2}
 
 
@@ -54,16 +56,20 @@ class Small:
         precision: Precision = "float32",
         **changes: Any,
     ) -> System[Any]:
-        """Return a system with that config."""
+        """Return a system with that config, and with what these data need."""
+        if facts.kind is not GREY.kind:
+            known = SYSTEMS[name].Config.model_fields
+            changes = {k: v for k, v in FOR_POINTS.items() if k in known} | changes
         config = Small.config(name, **changes)
         return SYSTEMS[name](config, facts, torch.device("cpu"), precision)
 
     @staticmethod
     def part(facts: Facts, num: int = 11) -> Part:
-        """Return random images, labelled where the data are."""
+        """Return random samples, labelled where the data are."""
         generator = torch.Generator().manual_seed(0)
         shape = (num, *facts.sample_shape)
-        images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        images = torch.randint(0, 256, shape, generator=generator).to(facts.kind.dtype)
+        images = images if facts.kind is GREY.kind else images / 64 - 2
         labels = torch.arange(num) % facts.num_classes if facts.num_classes else None
         return Part(images=images, labels=labels)
 
