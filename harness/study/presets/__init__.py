@@ -22,14 +22,19 @@ class Preset(Config):
     """The system in one line."""
     settings: dict[str, Any]
     """Where it differs from what is used without a preset."""
+    dataset: str | None = None
+    """What it was published for, where another system's usual data do not fit."""
     budget: Budget | None = None
     """How long it was published to train."""
     deviations: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Where it differs from what was published, one sentence each."""
 
     def for_one_run(self) -> dict[str, Any]:
-        """Return the settings of a run outside of any study: with the preset's own budget."""
-        own = {} if self.budget is None else {"budget": self.budget.model_dump()}
+        """Return the settings of a run outside of any study: with the preset's own data and
+        budget."""
+        own: dict[str, Any] = {} if self.dataset is None else {"dataset": self.dataset}
+        if self.budget is not None:
+            own["budget"] = self.budget.model_dump()
         return self.settings | own
 
 
