@@ -1,17 +1,18 @@
-"""Every preset trains on MNIST's shapes; those of the notes have the notes' layers and settings."""
+"""Every preset trains on its data's shapes; those of the notes have their layers and settings."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import nn
 
-from harness.data import Facts
+from harness.data import Facts, load_dataset
 from harness.study.presets import load_preset, preset_names
 from harness.systems import Budget, System, TrainConfig, draw_inputs, parse_config, system_of
 from harness.systems.gan.losses import LOSSES
@@ -29,7 +30,13 @@ def config_of(name: str, **changes: Any) -> TrainConfig:
 
 def start(name: str, **changes: Any) -> System[Any]:
     config = config_of(name, **changes)
-    return system_of({"system": config.system})(config, MNIST, CPU)
+    return system_of({"system": config.system})(config, facts_of(name), CPU)
+
+
+def facts_of(name: str) -> Facts:
+    """Return what a preset's networks are built for: its own data's, else MNIST's."""
+    dataset = load_preset(name).dataset
+    return MNIST if dataset is None else load_dataset(dataset, Path("unused")).facts
 
 
 def networks_of(name: str) -> dict[str, nn.Module]:
@@ -41,7 +48,7 @@ def networks_of(name: str) -> dict[str, nn.Module]:
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_it_trains_on_mnists_shapes(name: str, small: Small) -> None:
+def test_it_trains_on_the_shapes_of_its_data(name: str, small: Small) -> None:
     system = start(name, batch_size=4)
     batches = small.stream(system)
     before = torch.get_rng_state()
@@ -49,12 +56,12 @@ def test_it_trains_on_mnists_shapes(name: str, small: Small) -> None:
         measures = system.step(batches.take, number / 2)
         assert all(math.isfinite(value.item()) for value in measures.values())
     assert system.is_finite()
-    inputs = draw_inputs(system.config, MNIST, 3, seed=0)
+    inputs = draw_inputs(system.config, system.facts, 3, seed=0)
     assert torch.equal(torch.get_rng_state(), before)
     with torch.inference_mode():
         images = system.networks[type(system).sampled(system.config)].eval()(*inputs)
-    assert images.shape == (3, 1, 28, 28)
-    assert images.abs().max() <= 1
+    assert images.shape == (3, *facts_of(name).sample_shape)
+    assert images.abs().max() <= 1 or not system.facts.kind.bounded
     assert images.std() > 0
 
 
