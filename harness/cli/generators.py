@@ -52,7 +52,7 @@ def export(
 
 def sample(
     folder: Annotated[Path, typer.Argument(help="An exported generator.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A .png grid or .npz array.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .png picture or .npz array.")],
     num_samples: Annotated[
         int | None,
         typer.Option("-n", "--num-samples", min=1, help="[default: 64, or all that are given]."),
@@ -75,17 +75,17 @@ def sample(
     from harness.results.export import sample as draw
 
     check_sample_file(output)
-    images = draw(folder, num_samples, seed, label=label, given=given, network=network)
-    write_samples(images, output)
+    samples = draw(folder, num_samples, seed, label=label, given=given, network=network)
+    write_samples(samples, output, folder)
     if given is not None:
-        print(f"{len(images)} translations of images of {given}: {output}")
+        print(f"{len(samples)} translations of images of {given}: {output}")
         return
     of_class = "" if label is None else f" of class {label}"
-    print(f"{len(images)} samples{of_class} of seed {seed}: {output}")
+    print(f"{len(samples)} samples{of_class} of seed {seed}: {output}")
 
 
 def score(
-    images: Annotated[Path, typer.Argument(help="A .npz with `images`, or a folder of images.")],
+    images: Annotated[Path, typer.Argument(help="A .npz with `images` or `points`, or a folder.")],
     dataset: Annotated[str, typer.Option(help="What they are compared with.")],
     split: Annotated[str, typer.Option(help="test or validation.")] = "test",
     ruler: Annotated[
@@ -102,7 +102,7 @@ def score(
     plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Score images that somebody else made, by the protocol that runs are scored by."""
+    """Score images or points that somebody else made, by the protocol that runs are scored by."""
     from harness.results.score import score_images
     from harness.run.execution import resolve_device
 

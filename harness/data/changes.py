@@ -33,7 +33,12 @@ def change(apply: Change) -> Change:
 
 
 def changed(name: str, dataset: Dataset) -> Dataset:
-    """Return a dataset with all its images changed; no shipped ruler knows them."""
+    """Return a dataset with all its images changed; no shipped ruler knows them.
+
+    Raises:
+        HarnessError: It has none, or none that can be changed so.
+    """
+    check_images(f"{name}:{dataset.name}", dataset)
 
     def part(old: Part, split: str) -> Part:
         generator = torch.Generator().manual_seed(derive_seed(COLOUR_SEED, name, split))
@@ -48,6 +53,15 @@ def changed(name: str, dataset: Dataset) -> Dataset:
         test=part(dataset.test, "test"),
         extractor=None,
     )
+
+
+def check_images(name: str, *datasets: Dataset) -> None:
+    """Raise HarnessError where one of the datasets that another is made of has no images."""
+    for each in datasets:
+        if not each.kind.in_files:
+            raise HarnessError(
+                f"dataset {name!r}: {each.name!r} has {each.kind.noun}; use one that has images"
+            )
 
 
 @change

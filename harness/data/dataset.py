@@ -1,8 +1,4 @@
-"""Data as uint8 tensors in three parts, and the one way between uint8 and [-1, 1].
-
-Everything that trains sees float images in [-1, 1], NCHW; storage is uint8 so that a whole dataset
-fits beside the networks on the device.
-"""
+"""Data as tensors in three parts, stored as their kind of samples is (see `kinds`)."""
 
 from __future__ import annotations
 
@@ -15,6 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from harness.data.density import Mixture
+from harness.data.kinds import Kind, kind_of
+
 Split = Literal["train", "validation", "test"]
 DOMAIN_SEPARATOR = "|"  # between the names of two domains, that of the target last
 
@@ -24,7 +23,7 @@ class Part:
     """One split of a dataset.
 
     Attributes:
-        images: (N, C, H, W) uint8.
+        images: The samples as stored: images (N, C, H, W) uint8, or points (N, d) float32.
         labels: (N,) int64 class indices, or None where the data carry no labels.
         counterpart: The same split of the other domain, where the data have two. Nothing pairs its
             samples with these, and there may be another number of them.
@@ -54,17 +53,24 @@ class Facts:
     """What networks are built for.
 
     Attributes:
-        sample_shape: (C, H, W).
+        sample_shape: (C, H, W) of images, (d,) of points.
         num_classes: 0 for unlabelled data.
         class_shares: How often training images are of each class; empty: all equally often.
         source_shape: (C, H, W) of the domain that images are translated from; None of data that
             have one domain.
+        density: What samples are drawn from, where that is known; pictures show it.
     """
 
-    sample_shape: tuple[int, int, int]
+    sample_shape: tuple[int, ...]
     num_classes: int = 0
     class_shares: tuple[float, ...] = ()
-    source_shape: tuple[int, int, int] | None = None
+    source_shape: tuple[int, ...] | None = None
+    density: Mixture | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of samples they are."""
+        return kind_of(self.sample_shape)
 
     def draw_classes(self, num: int, generator: torch.Generator) -> Tensor:
         """Return classes (num,) int64 on the CPU, as often as training images have them."""
@@ -82,6 +88,7 @@ class Dataset:
         extractor: The default feature extractor's name, or None if there is no shipped one.
         counterpart: Where the data have two domains, the one that images are translated from; its
             parts are the counterparts of these.
+        density: What samples are drawn from, where that is known: of points always.
     """
 
     name: str
@@ -91,12 +98,17 @@ class Dataset:
     test: Part
     extractor: str | None = None
     counterpart: Dataset | None = None
+    density: Mixture | None = None
 
     @property
-    def sample_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        channels, height, width = self.train.images.shape[1:]
-        return (channels, height, width)
+    def sample_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of images, (d,) of points."""
+        return tuple(self.train.images.shape[1:])
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of samples they are."""
+        return kind_of(self.sample_shape)
 
     @property
     def num_classes(self) -> int:
@@ -113,6 +125,7 @@ class Dataset:
             num_classes=self.num_classes,
             class_shares=tuple(shares),
             source_shape=None if self.counterpart is None else self.counterpart.sample_shape,
+            density=self.density,
         )
 
     @property
@@ -163,21 +176,3 @@ class Dataset:
         if self.counterpart is not None:
             digest.update(self.counterpart.digest.encode())
         return digest.hexdigest()[:16]
-
-
-def to_unit_range(images: Tensor) -> Tensor:
-    """Map uint8 images to float32 in [-1, 1]."""
-    return images.to(torch.float32).mul_(2 / 255).sub_(1)
-
-
-def with_channels(images: Tensor, channels: int) -> Tensor:
-    """Return uint8 images (N, C, H, W) with one channel or three: their mean, or copies of it."""
-    if images.shape[1] == channels:
-        return images
-    grey = images.float().mean(1, keepdim=True).round().byte()
-    return grey.expand(-1, channels, -1, -1)
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Map float images in [-1, 1] to uint8: clamped and rounded, never rescaled per image."""
-    return images.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)

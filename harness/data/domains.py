@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from harness.data.changes import CHANGES
+from harness.data.changes import CHANGES, check_images
 from harness.data.dataset import DOMAIN_SEPARATOR, Dataset, Part
 from harness.errors import HarnessError
 from harness.randomness import derive_seed
@@ -35,8 +35,9 @@ def paired(name: str, source: Dataset, target: Dataset) -> Dataset:
     floor.
 
     Raises:
-        HarnessError: Images of the two are not of one height and width.
+        HarnessError: Images of the two are not of one height and width, or one has none.
     """
+    check_images(name, source, target)
     sizes = {each.sample_shape[1:] for each in (source, target)}
     if len(sizes) > 1:
         listed = " and ".join(

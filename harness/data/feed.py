@@ -1,4 +1,4 @@
-"""Fresh shuffled batches of real images, made where the images lie."""
+"""Fresh shuffled batches of real samples, made where the samples lie."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.data.dataset import Part, to_unit_range
+from harness.data.dataset import Part
+from harness.data.kinds import kind_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +17,7 @@ class Batch:
     """Fresh real samples.
 
     Attributes:
-        images: (N, C, H, W) float32 in [-1, 1].
+        images: (N, C, H, W) in [-1, 1], or points (N, d), float32.
         labels: (N,) where there are.
         counterpart: As many of the other domain, where the data have two, drawn independently.
     """
@@ -43,6 +44,7 @@ class Batches:
 
     def __init__(self, part: Part, batch_size: int, generator: torch.Generator) -> None:
         self._part = part
+        self._kind = kind_of(part.images.shape[1:])
         self._batch_size = batch_size
         self._generator = generator
         self._order = torch.empty(0, dtype=torch.int64, device=part.images.device)
@@ -62,7 +64,7 @@ class Batches:
         self.images_seen += self._batch_size
         images, labels = self._part.images, self._part.labels
         return Batch(
-            images=to_unit_range(images.index_select(0, picked)),
+            images=self._kind.to_networks(images.index_select(0, picked)),
             labels=None if labels is None else labels.index_select(0, picked),
             counterpart=None if self._counterpart is None else self._counterpart.take(),
         )

@@ -13,14 +13,20 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from harness.data.dataset import with_channels
-
 Picture: TypeAlias = npt.NDArray[np.uint8]
 """(height, width, 3)."""
 
 MIN_GRID_PIXELS = 512
 REAL_FILE = "real.png"  # what real images look like, attached to a study's parent run
 MAX_CLASSES = 20  # rows of a class grid
+
+
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """Return uint8 images (N, C, H, W) with one channel or three: their mean, or copies of it."""
+    if images.shape[1] == channels:
+        return images
+    grey = images.float().mean(1, keepdim=True).round().byte()
+    return grey.expand(-1, channels, -1, -1)
 
 
 def image_grid(images: Tensor, columns: int | None = None) -> Picture:

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 from harness.data import Dataset, Split, with_channels
-from harness.errors import HarnessError, unknown_name
+from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig
-from harness.evaluate.features import Extractor, Features, plain_float32
+from harness.evaluate.chosen import chosen_extractor
+from harness.evaluate.features import Features, plain_float32
 from harness.evaluate.files import (
     read_features,
     read_figures,
     write_atomically,
     write_features,
 )
-from harness.evaluate.inception import inception
 from harness.evaluate.metric import (
     COPY,
     FLOOR,
@@ -33,7 +33,6 @@ from harness.evaluate.metric import (
     objective_figure,
 )
 from harness.evaluate.neighbours import nearest
-from harness.evaluate.ruler import RECIPE, SHIPPED, own_rulers, shipped_ruler, trained_ruler
 from harness.evaluate.subsets import count_samples, shuffled_places
 from harness.plugins import plugin_hashes
 
@@ -81,7 +80,7 @@ class Evaluator:
         self._suffix = suffix
         self._cache_dir = cache_dir
         self.num_samples = count_samples(dataset, config, source)
-        self._extractor = _extractor(dataset, config, cache_dir, device)
+        self._extractor = chosen_extractor(dataset, config, cache_dir, device)
         self.protocol = f"{self._extractor.name}_{_short(self.num_samples)}"
         self._config = config
         self._check_objective()
@@ -104,6 +103,11 @@ class Evaluator:
             raise HarnessError(
                 f"evaluate.objective = {objective!r}: dataset {self._dataset.name!r} has one "
                 "domain, so that nothing is translated; choose another objective"
+            )
+        if owner.needs_density and self._dataset.density is None:
+            raise HarnessError(
+                f"evaluate.objective = {objective!r}: the density of dataset "
+                f"{self._dataset.name!r} is not known; choose another objective"
             )
 
     @property
@@ -129,7 +133,7 @@ class Evaluator:
         """Return the registered metrics' figures of samples against each split, by key.
 
         Args:
-            fake_images: (num_samples, C, H, W) uint8 on any device.
+            fake_images: (num_samples, *sample_shape) on any device, as real ones are stored.
             splits: The real images to compare with.
             final: Whether to compute those metrics too that are left for a run's end.
             classes: The classes (num_samples,) int64 that samples were asked for; None leaves out
@@ -143,10 +147,11 @@ class Evaluator:
                 finite.
         """
         expected = (self.num_samples, *self._dataset.sample_shape)
-        if fake_images.shape != expected or fake_images.dtype != torch.uint8:
+        kind = self._dataset.kind
+        if fake_images.shape != expected or fake_images.dtype != kind.dtype:
             raise ValueError(
-                f"expected {expected} uint8 images, got {tuple(fake_images.shape)} "
-                f"{fake_images.dtype}"
+                f"expected {expected} {kind.type_name} {kind.noun}, got "
+                f"{tuple(fake_images.shape)} {fake_images.dtype}"
             )
         fakes = self._extractor(fake_images)
         labels = None if classes is None else self._checked(classes)
@@ -256,7 +261,7 @@ class Evaluator:
         """Return for each image the training image with the nearest features, of as many as scored.
 
         Args:
-            images: (N, C, H, W) uint8.
+            images: (N, *sample_shape) as stored.
         """
         seen = self._extractor(images).values
         with plain_float32(torch.device("cpu")):
@@ -291,6 +296,7 @@ class Evaluator:
             if (self._extractor.classes or not metric.needs_classes)
             and (labels or not metric.needs_labels)
             and (returned or not metric.needs_returned)
+            and (self._dataset.density or not metric.needs_density)
         ]
 
     def _compute(
@@ -314,6 +320,7 @@ class Evaluator:
             fake_labels=labels,
             sources=sources,
             returned=returned,
+            density=self._dataset.density,
             config=self._config,
         )
         with plain_float32(torch.device("cpu")):
@@ -369,25 +376,6 @@ class Evaluator:
         """
         order = shuffled_places(len(self._dataset.part(split)), split)
         return order[draw * self.num_samples :][: self.num_samples]
-
-
-def _extractor(
-    dataset: Dataset, config: EvaluateConfig, cache_dir: Path, device: torch.device
-) -> Extractor:
-    name = config.extractor or dataset.extractor
-    if config.extractor_weights is not None and name != "inception":
-        raise HarnessError(
-            f"evaluate.extractor_weights = {str(config.extractor_weights)!r}: only "
-            'evaluate.extractor = "inception" takes a weights file'
-        )
-    if name == "inception":
-        return inception(config.extractor_weights, device)
-    if name in SHIPPED:
-        return shipped_ruler(name, dataset, device)
-    own = own_rulers(dataset)
-    if name is not None and name not in own:
-        raise unknown_name("evaluate.extractor", name, [*SHIPPED, *own, "inception"])
-    return trained_ruler(dataset, cache_dir, device, own[name] if name else RECIPE)
 
 
 def _short(count: int) -> str:

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor
 
+from harness.data import Mixture
 from harness.errors import unknown_name
 from harness.evaluate.config import EvaluateConfig
 from harness.registry import Registry, first_line
@@ -34,6 +35,8 @@ class Compared:
         sources: The images that the generated ones are translations of, (n, C, H, W) uint8; None
             where none are translated.
         returned: These translations translated back, likewise; None too where nothing leads back.
+        density: What real images are drawn from, where that is known; their features are
+            themselves then.
         config: The study's `[evaluate]` table.
     """
 
@@ -46,6 +49,7 @@ class Compared:
     fake_labels: Tensor | None = None
     sources: Tensor | None = None
     returned: Tensor | None = None
+    density: Mixture | None = None
     config: EvaluateConfig
 
 
@@ -110,6 +114,7 @@ class Metric:
         needs_labels: Whether it is left out where samples were asked for no classes, or the data
             carry none.
         needs_returned: Whether it is left out where samples are no translations that lead back.
+        needs_density: Whether it is left out where the data's density is not known.
         protocol: Returns what metric keys must say beside extractor and number of samples, where
             the config differs from its defaults; else "".
         facts: Returns what a run's record says of it, for this config and number of samples, under
@@ -123,6 +128,7 @@ class Metric:
     needs_classes: bool
     needs_labels: bool
     needs_returned: bool
+    needs_density: bool
     protocol: Callable[[EvaluateConfig], str]
     facts: Callable[[EvaluateConfig, int], Mapping[str, str]]
 
@@ -140,6 +146,7 @@ def metric(
     needs_classes: bool = False,
     needs_labels: bool = False,
     needs_returned: bool = False,
+    needs_density: bool = False,
     protocol: Callable[[EvaluateConfig], str] = lambda config: "",
     facts: Callable[[EvaluateConfig, int], Mapping[str, str]] = lambda config, num_samples: {},
 ) -> Callable[[Compute], Compute]:
@@ -158,6 +165,7 @@ def metric(
             needs_classes=needs_classes,
             needs_labels=needs_labels,
             needs_returned=needs_returned,
+            needs_density=needs_density,
             protocol=protocol,
             facts=facts,
         )
@@ -227,9 +235,10 @@ def describe_figures() -> dict[str, str]:
     lines: dict[str, str] = {}
     for name in METRICS:
         for figure in METRICS[name].figures:
-            asked = ", where samples are asked of a class" * METRICS[name].needs_labels
-            asked += ", where translations lead back" * METRICS[name].needs_returned
-            lines[figure.name] = f"{figure.description}{asked}, {figure.direction()}"
+            where = ", where samples are asked of a class" * METRICS[name].needs_labels
+            where += ", where translations lead back" * METRICS[name].needs_returned
+            where += ", where the data's density is known" * METRICS[name].needs_density
+            lines[figure.name] = f"{figure.description}{where}, {figure.direction()}"
             if METRICS[name].floor == "train":
                 lines[f"{figure.name}{FLOOR}"] = (
                     f"{figure.label} of training images, mean of several draws of as many; "

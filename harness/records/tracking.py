@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import math
-import os
 import tempfile
 import time
 import warnings
@@ -27,7 +26,7 @@ from harness.config import flatten
 from harness.data import Dataset, Facts
 from harness.data.pictures import Picture, read_picture
 from harness.errors import HarnessError
-from harness.records.provenance import environment
+from harness.records.provenance import environment, environment_kept
 from harness.records.sqlite import prepare_sqlite, sqlite_file
 from harness.records.ui import ui_address
 from harness.records.workspace import Workspace
@@ -63,7 +62,8 @@ class Tracker:
         self._artifacts = workspace.artifacts
         logging.getLogger("alembic").setLevel(logging.WARNING)
         prepare_sqlite(self._uri)
-        with _environment_kept():
+        # MLflow writes its address there, where the next workspace would find it.
+        with environment_kept("MLFLOW_TRACKING_URI"):
             mlflow.set_tracking_uri(self._uri)
         try:
             self._client = mlflow.MlflowClient(self._uri)
@@ -378,19 +378,6 @@ def _active(run_id: str) -> Iterator[None]:
     with mlflow.start_run(run_id=run_id, log_system_metrics=False):
         yield
     mlflow.MlflowClient().update_run(run_id, status="RUNNING")
-
-
-@contextlib.contextmanager
-def _environment_kept() -> Iterator[None]:
-    """Undo MLflow's writing of its address to the environment: the next workspace has its own."""
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop("MLFLOW_TRACKING_URI", None)
-        else:
-            os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 def logged_dataset(run: Run) -> DatasetRecord:

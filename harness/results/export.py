@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from harness.data.images import read_images
-from harness.data.pictures import MAX_CLASSES, Picture, class_grid, image_grid, png
+from harness.data import kind_of
+from harness.data.given import read_samples
+from harness.data.pictures import MAX_CLASSES, Picture, png
 from harness.errors import HarnessError, unknown_name
 from harness.evaluate.metric import figure_of
 from harness.records.tracking import Tracker
@@ -24,16 +24,21 @@ from harness.records.workspace import Workspace, check_replaceable, replaced_fol
 from harness.run.runner import GRID_KEY
 from harness.study.definition import Definition
 from harness.systems import GeneratorSpec, generate, load_generator, parse_config, system_of
-from harness.systems.generator import SPEC_FILE, WEIGHTS_FILE, generator_files, network_file
+from harness.systems.generator import (
+    SPEC_FILE,
+    WEIGHTS_FILE,
+    generator_files,
+    network_file,
+    read_spec,
+)
 from harness.work.board import open_study
 from harness.work.cell import CellRecord
 
 CARD_FILE = "README.md"
 GRID_FILE = "samples.png"
 RECORD_FILE = "record.json"
+DEFAULT_SAMPLES = 64
 FILES = {CARD_FILE, GRID_FILE, RECORD_FILE}  # beside the generator's own
-GRID_SAMPLES = 64
-SAMPLES_PER_CLASS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +123,8 @@ def sample(
     given: Path | None = None,
     network: str | None = None,
 ) -> Tensor:
-    """Return images (num_samples, C, H, W) uint8 of an exported generator, the same for one seed.
+    """Return samples of an exported generator as they are stored, the same for one seed: images
+    (num_samples, C, H, W) uint8, or points (num_samples, d) float32.
 
     Args:
         folder: The export.
@@ -142,7 +148,7 @@ def sample(
         )
     if sources is not None:
         num_samples = min(num_samples or len(sources), len(sources))
-    inputs = spec.draw_inputs(num_samples or GRID_SAMPLES, seed, label, sources)
+    inputs = spec.draw_inputs(num_samples or DEFAULT_SAMPLES, seed, label, sources)
     return generate(generator.to(device), inputs)
 
 
@@ -153,7 +159,7 @@ def _sources(folder: Path, spec: GeneratorSpec, place: Path, network: str | None
             f"--input {place}: {folder} translates no images, its samples come from a seed"
         )
     there = network in (None, spec.networks[0])
-    images = read_images(place, spec.source_shape if there else spec.sample_shape, str(folder))
+    images = read_samples(place, spec.source_shape if there else spec.sample_shape, str(folder))
     if not len(images):
         raise HarnessError(f"--input {place}: there is no image")
     return images
@@ -165,14 +171,23 @@ def check_sample_file(file: Path) -> None:
         raise HarnessError(f"--output {file}: allowed are files ending in .png or .npz")
 
 
-def write_samples(images: Tensor, file: Path) -> None:
-    """Write images as a grid (.png) or as an array `images`, (N, C, H, W) uint8 (.npz)."""
+def write_samples(samples: Tensor, file: Path, folder: Path) -> None:
+    """Write samples, as `sample` returns them, into a file.
+
+    Args:
+        samples: Images or points.
+        file: `.png` for a picture, `.npz` for an array under what they are called, `images` or
+            `points`.
+        folder: The export that they come from.
+    """
     check_sample_file(file)
     file.parent.mkdir(parents=True, exist_ok=True)
+    kind = kind_of(samples.shape[1:])
     if file.suffix == ".png":
-        png(image_grid(images)).save(file)
+        png(kind.picture(samples, read_spec(folder).density)).save(file)
     else:
-        np.savez_compressed(file, images=images.numpy())
+        arrays: dict[str, Any] = {kind.noun: samples.numpy()}
+        np.savez_compressed(file, **arrays)
 
 
 def _write(
@@ -210,17 +225,19 @@ def _write(
         (new / CARD_FILE).write_text(_card(facts, spec, definition, record))
 
 
-def _grid(generator: nn.Module, spec: GeneratorSpec) -> npt.NDArray[np.uint8]:
+def _grid(generator: nn.Module, spec: GeneratorSpec) -> Picture:
     """Return a picture of samples of seed 0: a row per class where a class can be asked for."""
+    kind, density = spec.facts.kind, spec.density
     if not spec.is_conditional:
-        return image_grid(generate(generator, spec.draw_inputs(GRID_SAMPLES, 0)))
+        samples = generate(generator, spec.draw_inputs(kind.num_shown, 0))
+        return kind.picture(samples, density)
     num_rows = min(spec.num_classes, MAX_CLASSES)
     rows = [
-        generate(generator, spec.draw_inputs(SAMPLES_PER_CLASS, 0, label))
+        generate(generator, spec.draw_inputs(kind.num_per_class, 0, label))
         for label in range(num_rows)
     ]
-    classes = torch.arange(num_rows).repeat_interleave(SAMPLES_PER_CLASS)
-    return class_grid(torch.cat(rows), classes, SAMPLES_PER_CLASS)
+    classes = torch.arange(num_rows).repeat_interleave(kind.num_per_class)
+    return kind.picture_by_class(torch.cat(rows), classes, density)
 
 
 def _shown(spec: GeneratorSpec) -> tuple[str, str]:
@@ -247,7 +264,7 @@ def _card(
     if spec.translates:
         shown = f"At the end of the run: {_shown(spec)[1]}. Not selected."
     elif spec.is_conditional:
-        shown = "Samples of seed 0, a row per class, not selected."
+        shown = f"Samples of seed 0, {spec.facts.kind.by_class}, not selected."
     return f"""# Generator from the study `{facts["study"]}`
 
 **Question of the study:** {facts["question"]}
@@ -298,6 +315,8 @@ any choice.
 def _use(spec: GeneratorSpec, options: str) -> str:
     """Return how samples are drawn, or images translated: as commands and in Python."""
     sampled, *others = spec.networks
+    kind, made = spec.facts.kind, ", ".join(map(str, (16, *spec.sample_shape)))
+    in_range = " in [-1, 1]" * kind.bounded
     if spec.source_shape is not None:
         asked, inputs = "--input IMAGES", "16, seed=0, sources=sources"
         shape = ", ".join(map(str, spec.source_shape))
@@ -321,6 +340,6 @@ from pathlib import Path
 from harness import load_generator, load_network
 
 generator, spec = load_generator(Path("DIR"))
-{sources}images = generator(*spec.draw_inputs({inputs}))  # (16, C, H, W) in [-1, 1]
+{sources}{kind.noun} = generator(*spec.draw_inputs({inputs}))  # ({made}){in_range}
 weights = load_network(Path("DIR"), "{sampled}")  # tensors by name; so of every network above
 ```{back}"""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from harness.data import Split, load_dataset
-from harness.data.images import read_images
+from harness.data.given import read_samples
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig, Evaluator, count_samples
 from harness.evaluate.metric import FLOOR, Figure, figure_of
@@ -79,7 +79,8 @@ def score_images(
     """Score a file's or folder's images against a dataset.
 
     Args:
-        place: `.npz` with (N, C, H, W) uint8 under `images`, or a folder of images.
+        place: `.npz` with (N, C, H, W) uint8 under `images`, or a folder of images; of points
+            `.npz` with (N, d) float32 under `points`.
         dataset_name: What they are compared with.
         workspace: Where data and caches are.
         split: The part of it.
@@ -94,13 +95,13 @@ def score_images(
     """
     data = load_dataset(dataset_name, workspace.data_dir, image_size)
     dataset, source = data.target, data.counterpart
-    images = read_images(place, dataset.sample_shape, f"dataset {dataset.name!r}")
+    images = read_samples(place, dataset.sample_shape, f"dataset {dataset.name!r}")
     usual = count_samples(dataset, EvaluateConfig(), source)
     number = min(len(images), usual) if samples is None else samples
     if not MIN_SAMPLES <= number <= len(images):
         raise HarnessError(
-            f"{place} has {len(images)} images, of which {number} are to be scored; allowed is "
-            f"{MIN_SAMPLES} or more of them"
+            f"{place} has {len(images)} {dataset.kind.noun}, of which {number} are to be scored; "
+            f"allowed is {MIN_SAMPLES} or more of them"
         )
     config = EvaluateConfig(extractor=ruler, samples=number)
     evaluator = Evaluator(

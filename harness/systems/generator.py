@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from harness.config import Config, Count, parse
-from harness.data import Facts, to_uint8
+from harness.data import Facts, Mixture, kind_of
 from harness.errors import HarnessError, unknown_name
 from harness.plugins import check_plugins, plugin_hashes
 from harness.randomness import derive_seed
@@ -32,17 +32,25 @@ SPEC_FILE = "generator.json"
 SAMPLES_PER_PASS = 500
 
 
+def _of_a_kind(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape that samples may have; as a pydantic validator."""
+    kind_of(shape)
+    return shape
+
+
 class GeneratorSpec(Config):
     """All that rebuilds a generator without its study."""
 
     format: Literal["gan-ablation-harness generator v2"] = "gan-ablation-harness generator v2"
-    sample_shape: Annotated[tuple[Count, Count, Count], Field(strict=False)]
-    """(C, H, W)."""
+    sample_shape: Annotated[tuple[Count, ...], Field(strict=False), AfterValidator(_of_a_kind)]
+    """(C, H, W) of images, (d,) of points."""
     num_classes: int = 0
     class_shares: Annotated[tuple[float, ...], Field(strict=False)] = ()
     """How often each class is drawn where none is asked for."""
     source_shape: Annotated[tuple[Count, Count, Count], Field(strict=False)] | None = None
     """(C, H, W) of the images that it translates; none where it translates none."""
+    density: Mixture | None = None
+    """What real samples are drawn from, where that is known."""
     config: dict[str, Any]
     """The run's settings."""
     weights_sha256: str
@@ -94,6 +102,7 @@ class GeneratorSpec(Config):
             num_classes=self.num_classes,
             class_shares=self.class_shares,
             source_shape=self.source_shape,
+            density=self.density,
         )
 
 
@@ -152,12 +161,12 @@ def load_generator(folder: Path, network: str | None = None) -> tuple[nn.Module,
 
     Returns:
         A module that maps its inputs (see `GeneratorSpec.draw_inputs`) to images (N, C, H, W) in
-        [-1, 1], and its description.
+        [-1, 1] or points (N, d), and its description.
 
     Raises:
         HarnessError: The folder is missing, foreign or corrupt, or makes no images by this network.
     """
-    spec = _read_spec(folder)
+    spec = read_spec(folder)
     config = parse_config(spec.config, str(folder / SPEC_FILE))
     system = system_of(spec.config)
     name = spec.networks[0] if network is None else network
@@ -198,7 +207,7 @@ def find_network(folder: Path, name: str | None = None) -> WeightsFile:
     Raises:
         HarnessError: The folder is missing or foreign, or holds no such network.
     """
-    spec = _read_spec(folder)
+    spec = read_spec(folder)
     sampled = system_of(spec.config).sampled(parse_config(spec.config, str(folder / SPEC_FILE)))
     there = {sampled: WeightsFile(folder / WEIGHTS_FILE, spec.weights_sha256)}
     for each, sha256 in spec.others.items():
@@ -223,7 +232,7 @@ def generator_files(folder: Path) -> set[str]:
         return {SPEC_FILE, WEIGHTS_FILE}
 
 
-def _read_spec(folder: Path) -> GeneratorSpec:
+def read_spec(folder: Path) -> GeneratorSpec:
     """Return a folder's description, once its plugins are loaded."""
     spec_file = folder / SPEC_FILE
     for file in (spec_file, folder / WEIGHTS_FILE):
@@ -309,15 +318,15 @@ def is_conditional(config: TrainConfig, facts: Facts) -> bool:
 
 @torch.inference_mode()
 def generate(generator: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-    """Return uint8 images (N, C, H, W) on the CPU, as they are scored and saved.
+    """Return samples on the CPU as they are stored: images (N, C, H, W) uint8, or points (N, d).
 
-    The generator must be in eval mode; a non-finite image raises FloatingPointError.
+    The generator must be in eval mode; a non-finite sample raises FloatingPointError.
     """
     device = next(generator.parameters()).device
     images = []
     for chunk in zip(*(torch.split(each, SAMPLES_PER_PASS) for each in inputs), strict=True):
         batch = generator(*(each.to(device) for each in chunk))
         if not batch.isfinite().all():
-            raise FloatingPointError("the generator's images are not finite")
-        images.append(to_uint8(batch.float()).cpu())
+            raise FloatingPointError("the generator's samples are not finite")
+        images.append(kind_of(batch.shape[1:]).to_stored(batch.float()).cpu())
     return torch.cat(images)

@@ -105,6 +105,14 @@ def dropout(probability: float) -> list[nn.Module]:
     return [Dropout(probability)] if probability > 0 else []
 
 
+class Points(nn.Identity):
+    """The last layer of every generator of points: any numbers (N, d), which have no frame."""
+
+    def crop(self, points: Tensor) -> Tensor:
+        """Return points."""
+        return points
+
+
 class Images(nn.Module):
     """The last layer of every generator: any numbers -> images in [-1, 1].
 

@@ -85,6 +85,7 @@ def test_presets_are_possible(name: str) -> None:
     config = parse_config(preset.for_one_run(), f"preset {name}")
     assert config.model_dump(include=set(preset.settings)) == preset.settings
     assert not {"seed", "budget", "dataset"} & set(preset.settings)
+    assert config.dataset == (preset.dataset or TrainConfig(system="any").dataset)
     assert config.budget == (preset.budget or TrainConfig(system="any").budget)
     assert all(sentence.endswith(".") for sentence in preset.deviations)
 

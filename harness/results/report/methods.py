@@ -34,7 +34,7 @@ def _study_methods(records: StudyRecords, *, joint: bool) -> str:
     text = [f"Study {records.name}." if joint else ""]
     text.append(
         f"Data: {study.dataset} (digest {records.definition.dataset_digest}), "
-        f"{_sizes(sizes)}, kept apart from each other"
+        f"{_sizes(sizes)} {records.kind.noun}, kept apart from each other"
         + (f"; translated are images of another domain: {_sizes(other)}, unpaired" if other else "")
         + "."
     )
@@ -65,7 +65,7 @@ def _study_methods(records: StudyRecords, *, joint: bool) -> str:
 
 def _sizes(profile: Mapping[str, Any]) -> str:
     counts = (profile.get(split, 0) for split in ("train", "validation", "test"))
-    return "{:,} training, {:,} validation and {:,} test images".format(*counts)
+    return "{:,} training, {:,} validation and {:,} test".format(*counts)
 
 
 def _describe_preset(name: str) -> str:
@@ -96,7 +96,8 @@ def _evaluation(analysis: Analysis) -> str:
     samples = int(facts["evaluate.samples"])
     accuracy = facts.get("evaluate.extractor_accuracy")
     floor = analysis.summary.floor
-    real = f" Real training images score {number(floor)} on the test split." if floor else ""
+    kind = analysis.records.kind
+    real = f" Real training {kind.noun} score {number(floor)} on the test split." if floor else ""
     labels = [figure.label for figure in analysis.figures]
     details = [
         f"{figure.label}: {', '.join(f'{name} {value}' for name, value in own.items())}"
@@ -104,9 +105,9 @@ def _evaluation(analysis: Analysis) -> str:
         if (own := _own_facts(figure, facts))
     ]
     return (
-        f"Evaluation: {times} times per run, evenly spaced, on validation images; at the end of a "
-        f"confirm run on test images too. {_and(labels)} between {samples:,} "
-        f"generated and {samples:,} real images, rounded to 8 bits, on "
+        f"Evaluation: {times} times per run, evenly spaced, on validation {kind.noun}; at the end "
+        f"of a confirm run on test {kind.noun} too. {_and(labels)} between {samples:,} "
+        f"generated and {samples:,} real {kind.noun}, {kind.precision}, on "
         f"{facts['evaluate.num_features']} features of {facts['evaluate.extractor']} "
         f"(SHA-256 {facts['evaluate.extractor_sha256']}…"
         + (f", accuracy {accuracy}" if accuracy else "")

@@ -14,6 +14,7 @@ from harness.results.statistics import finite_or_none
 def metrics(analysis: Analysis) -> Table:
     """Return the table of all metrics but that which arms are compared by."""
     others = [figure for figure in analysis.figures if figure != analysis.figure]
+    noun = analysis.records.kind.noun
     rows = []
     for arm in analysis.arms:
         if arm.scored:
@@ -33,8 +34,8 @@ def metrics(analysis: Analysis) -> Table:
     return Table(
         name="metrics",
         caption=(
-            "Other metrics of the confirm runs on test images, mean ± sd over runs; of real images "
-            f"over draws. None of them took part in any choice. {'. '.join(notes)}."
+            f"Other metrics of the confirm runs on test {noun}, mean ± sd over runs; of real "
+            f"{noun} over draws. None of them took part in any choice. {'. '.join(notes)}."
         ),
         columns=(
             "arm",

@@ -58,7 +58,8 @@ def _results(analysis: Analysis) -> Table:
             "reach it). Brackets: 95 % percentile bootstrap interval over training seeds, "
             "conditional on the settings that one search chose; none below five runs."
             + (
-                f" Real images score {number(analysis.summary.floor)} against the test split."
+                f" Real {analysis.records.kind.noun} score "
+                f"{number(analysis.summary.floor)} against the test split."
                 if analysis.summary.floor is not None
                 else ""
             )

@@ -27,8 +27,8 @@ Activation = Annotated[str, AfterValidator(ACTIVATIONS.check)]
 Initialisation = Annotated[str, AfterValidator(INITIALISATIONS.check)]
 Kernel = Annotated[int, Field(ge=2, le=7)]
 Blocks = Annotated[int, Field(ge=0)]
-SampleShape = tuple[int, int, int]
-"""(C, H, W)."""
+SampleShape = tuple[int, ...]
+"""(C, H, W) of images, (d,) of points."""
 Network = Literal["generator", "discriminator"]
 
 
@@ -68,8 +68,8 @@ class GeneratorSettings(NetworkSettings):
     """Normalisation."""
     activation: Activation = "relu"
     """Hidden activation."""
-    output: Literal["tanh", "sigmoid"] = "tanh"
-    """What makes pixels in [-1, 1]: tanh(x), or 2 sigmoid(x) - 1."""
+    output: Literal["tanh", "sigmoid", "linear"] = "tanh"
+    """What makes pixels in [-1, 1]: tanh(x), or 2 sigmoid(x) - 1. Of points `linear`: x itself."""
 
 
 class DiscriminatorSettings(NetworkSettings):
@@ -100,12 +100,13 @@ class Architecture:
 
     Attributes:
         generator: (settings, latent_dim, sample_shape) -> module that maps latents
-            (N, latent_dim) to any numbers (N, C, H, W), of which a tanh makes pixels.
-        discriminator: (settings, sample_shape, num_outputs) -> module images -> (N, num_outputs).
+            (N, latent_dim) to any numbers (N, *sample_shape), of which a tanh makes pixels.
+        discriminator: (settings, sample_shape, num_outputs) -> module samples -> (N, num_outputs).
         generator_defaults: Its settings where a study file is silent; width and depth at least.
         discriminator_defaults: The other's.
         gan_defaults: A GAN's settings, with their prefixes, where a study file is silent.
         pad_to: The side that smaller images are framed to, or None.
+        flat: Whether samples may also be points (d,).
         complaint: Why such a pair cannot be built for samples of this shape, or None.
     """
 
@@ -115,6 +116,7 @@ class Architecture:
     discriminator_defaults: Mapping[str, Any]
     gan_defaults: Mapping[str, Any] = field(default_factory=dict)
     pad_to: int | None = None
+    flat: bool = False
     complaint: Judge = field(default=lambda generator, discriminator, sample_shape: None)
 
 

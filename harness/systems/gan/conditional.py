@@ -53,9 +53,9 @@ class Concatenating(nn.Module):
     """A discriminator (images, classes) -> logits (N, 1) with one more channel, the class's map.
 
     Args:
-        logits: Takes images (N, C + 1, H, W).
+        logits: Takes images (N, C + 1, H, W), or points with one more coordinate, the class's.
         num_classes: How many there are.
-        shape: (C, H, W) of an image.
+        shape: (C, H, W) of an image, (d,) of a point.
     """
 
     def __init__(self, logits: nn.Module, num_classes: int, shape: SampleShape) -> None:

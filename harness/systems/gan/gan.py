@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from harness.data import Batch, Facts
+from harness.data import DENSITIES, Batch, Facts, Part
+from harness.data.pictures import Picture
 from harness.systems.gan.adaptive import adapt
 from harness.systems.gan.augment import AUGMENTATIONS, named
 from harness.systems.gan.average import MovingAverage
 from harness.systems.gan.conditional import LABEL_DIM, Concatenating, OfClass, Projecting
 from harness.systems.gan.config import GANConfig
 from harness.systems.gan.labels import Labels
+from harness.systems.gan.levels import CAPTIONS, KEY, plot_levels
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
 from harness.systems.gan.prior import PRIORS, truncated_normal
 from harness.systems.gan.start import STARTS, file_of, start_from
 from harness.systems.gan.views import Views
+from harness.systems.generator import draw_inputs, generate
 from harness.systems.optimizers import Learner
 from harness.systems.pairs import build_discriminator, build_generator, framed
 from harness.systems.precision import Precision, frozen
@@ -82,8 +85,8 @@ class GAN(System[GANConfig]):
     @classmethod
     def builders(cls, config: GANConfig, facts: Facts) -> Builders:
         """Return what builds generator, discriminator and, where there is one, the average."""
-        channels, height, width = config.framed_shape(facts)
-        shape = (config.pack * channels, height, width)
+        num, *sides = config.framed_shape(facts)
+        shape = (config.pack * num, *sides)
         num_classes = facts.num_classes
 
         def generator() -> nn.Module:
@@ -94,7 +97,7 @@ class GAN(System[GANConfig]):
         def discriminator() -> nn.Module:
             match config.conditioning:
                 case "concatenation":
-                    told = (channels + 1, height, width)
+                    told = (num + 1, *sides)
                     return Concatenating(build_discriminator(config, told), num_classes, shape)
                 case "projection":
                     return Projecting(build_discriminator(config, shape, 1 + num_classes))
@@ -129,6 +132,35 @@ class GAN(System[GANConfig]):
             curves = {"augmented": "of all that D sees"}
             panels.append(Panel(title="augmented images", unit="share", curves=curves))
         return tuple(panels)
+
+    @classmethod
+    def pictures(cls, config: GANConfig) -> Mapping[str, str]:
+        """Return D's levels, where it judges single points that can be drawn."""
+        alone = config.pack == 1 and config.conditioning == "none"
+        density = DENSITIES.get(config.dataset) if alone else None
+        if density is None or density.num_dims not in CAPTIONS:
+            return {}
+        return {KEY: CAPTIONS[density.num_dims]}
+
+    def draw(self, real: Part, *, final: bool) -> Mapping[str, Picture]:
+        """Return D's levels beside samples of the generator that it plays against."""
+        density = self.facts.density
+        if density is None or KEY not in self.pictures(self.config):
+            return {}
+        inputs = draw_inputs(self.config, self.facts, self.facts.kind.num_shown, 0)
+        picture = plot_levels(
+            self._judgement,
+            generate(self.generator, inputs),
+            density,
+            probabilities=self._loss.logits_are_log_odds,
+        )
+        return {KEY: picture}
+
+    @torch.inference_mode()
+    def _judgement(self, places: Tensor) -> Tensor:
+        """Return what D gives samples, (N,) on the CPU: probabilities if its logits allow it."""
+        logits: Tensor = self.discriminator(places.to(self.device))[:, 0].float().cpu()
+        return logits.sigmoid() if self._loss.logits_are_log_odds else logits
 
     @classmethod
     def draw_inputs(

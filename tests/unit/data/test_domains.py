@@ -202,3 +202,11 @@ def test_both_streams_resume_bit_for_bit() -> None:
     other.load_state_dict(saved)
     assert taken(other, 9) == expected
     assert other.images_seen == batches.images_seen
+
+
+@pytest.mark.parametrize(
+    "name", ["inverted:ring", "pairs:ring|grid", "pairs:digits|gaussian", "pairs:grid|digits"]
+)
+def test_points_are_no_images_to_be_changed_or_paired(name: str) -> None:
+    with pytest.raises(HarnessError, match=r"has points; use one that has images$"):
+        load(name)

@@ -370,7 +370,7 @@ def test_an_objective_that_the_ruler_cannot_serve_is_refused(
 ) -> None:
     blind = evaluator(digits, tmp_path)._extractor
     blind.classes = False
-    monkeypatch.setattr(harness.evaluate.evaluator, "_extractor", lambda *_: blind)
+    monkeypatch.setattr(harness.evaluate.evaluator, "chosen_extractor", lambda *_: blind)
     with pytest.raises(HarnessError, match=r"evaluate.objective = 'modes': .* knows no classes"):
         evaluator(digits, tmp_path, objective="modes")
     assert not any("modes" in key for key in evaluator(digits, tmp_path).floor("test"))

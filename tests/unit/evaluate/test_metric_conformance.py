@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.data import Mixture
 from harness.evaluate import METRICS, Compared, EvaluateConfig, Metric
 from harness.evaluate.metric import describe_figures, figure_of, is_back, is_floor
 
 N, D = 400, 8
+# Two modes that features of the right kind reach, and a single spot does not.
+DENSITY = Mixture(means=((1.0,) + (0.0,) * 7, (-1.0,) + (0.0,) * 7), sd=1.0)
 
 
 def features(seed: int, shift: float = 0.0) -> Tensor:
@@ -53,6 +56,7 @@ def score(metric: Metric, fake: Tensor) -> dict[str, float]:
         fake_labels=classes(features(1)).argmax(1),
         sources=pictures(features(0)),
         returned=pictures(fake),
+        density=DENSITY,
         config=EvaluateConfig(),
     )
     return dict(metric.compute(compared))

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from harness.config import parse
-from harness.data import Batch, Batches, Facts, Part
+from harness.data import Batch, Batches, Facts, Part, kind_of
 from harness.systems import SYSTEMS, Precision, System, TrainConfig, draw_inputs
 from harness.systems.gan import GAN
 
 GREY = Facts(sample_shape=(1, 8, 8), num_classes=10)
+# What points need beside their own data, of whatever system has such settings.
+FOR_POINTS: dict[str, Any] = {"dataset": "ring", "architecture": "mlp", "likelihood": "gaussian"}
 DEEP: dict[str, Any] = {"g_depth": 2, "d_depth": 2}
 
 
@@ -25,9 +27,10 @@ def _real_batches(num: int, seed: int = 0) -> Tensor:
     return torch.rand(num, 4, 1, 8, 8, generator=generator) * 2 - 1
 
 
-def _random_images(num: int, shape: tuple[int, ...]) -> Tensor:
+def _random_samples(num: int, shape: tuple[int, ...]) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (num, *shape), dtype=torch.uint8, generator=generator)
+    samples = torch.randint(0, 256, (num, *shape), generator=generator).to(kind_of(shape).dtype)
+    return samples / 64 - 2 if samples.is_floating_point() else samples
 
 
 def _advance(system: System[Any], batches: Tensor) -> dict[str, Tensor]:
@@ -60,7 +63,10 @@ class Small:
         precision: Precision = "float32",
         **changes: Any,
     ) -> System[Any]:
-        """Return a system with that config."""
+        """Return a system with that config, and with what these data need."""
+        if facts.kind is not GREY.kind:
+            known = SYSTEMS[name].Config.model_fields
+            changes = {k: v for k, v in FOR_POINTS.items() if k in known} | changes
         config = Small.config(name, **changes)
         return SYSTEMS[name](config, Small.fitting(name, facts), torch.device("cpu"), precision)
 
@@ -74,8 +80,8 @@ class Small:
 
     @staticmethod
     def part(facts: Facts, num: int = 11) -> Part:
-        """Return random images, labelled where the data are, and more of a second domain."""
-        images = _random_images(num, facts.sample_shape)
+        """Return random samples, labelled where the data are, and more of a second domain."""
+        images = _random_samples(num, facts.sample_shape)
         labels = torch.arange(num) % facts.num_classes if facts.num_classes else None
         sources = Small.sources(facts, num + 2)
         counterpart = None if sources is None else Part(images=sources, labels=None)
@@ -84,7 +90,7 @@ class Small:
     @staticmethod
     def sources(facts: Facts, num: int) -> Tensor | None:
         """Return random images to translate; None where none are translated."""
-        return None if facts.source_shape is None else _random_images(num, facts.source_shape)
+        return None if facts.source_shape is None else _random_samples(num, facts.source_shape)
 
     @staticmethod
     def inputs(config: TrainConfig, facts: Facts, num: int, seed: int) -> tuple[Tensor, ...]:

@@ -31,7 +31,8 @@ from harness.systems.gan.augment import AUGMENTATIONS, check_augmentation
 
 GREY = Facts(sample_shape=(1, 28, 28), num_classes=10)
 COLOUR = Facts(sample_shape=(3, 32, 32), num_classes=4)
-ALL_FACTS = [GREY, COLOUR]
+FLAT = Facts(sample_shape=(2,), num_classes=8)
+ALL_FACTS = [GREY, COLOUR, FLAT]
 STEPS = 5
 
 Small = Any  # what makes small systems, see conftest.py
@@ -105,10 +106,10 @@ KNOBS = [
 every_choice = pytest.mark.parametrize("choice", [*choices(), *KNOBS], ids=str)
 
 
-def settings_of(choice: Choice, **changes: Any) -> dict[str, Any]:
-    """Return the choice's settings, of convolutions where it does not say."""
+def settings_of(choice: Choice, facts: Facts = GREY, **changes: Any) -> dict[str, Any]:
+    """Return the choice's settings, of convolutions where it does not say and there are images."""
     known = SYSTEMS[choice.system].Config.model_fields
-    usual = {"architecture": "dc", "batch_size": 6}
+    usual = {"architecture": "dc" if facts.kind.bounded else "mlp", "batch_size": 6}
     usual = {key: value for key, value in usual.items() if key in known}
     return usual | changes | choice.settings
 
@@ -124,7 +125,8 @@ def start(
     refused = ""
     for each in ALL_FACTS if facts is None else [facts]:
         try:
-            return small.system(choice.system, each, precision, **settings_of(choice, **changes))
+            settings = settings_of(choice, each, **changes)
+            return small.system(choice.system, each, precision, **settings)
         except HarnessError as error:
             refused = str(error)
     pytest.skip(refused)
@@ -152,7 +154,7 @@ def test_it_is_built_somewhere_and_refused_elsewhere_by_name(choice: Choice, sma
     refusals = []
     for facts in ALL_FACTS:
         try:
-            system = small.system(choice.system, facts, **settings_of(choice))
+            system = small.system(choice.system, facts, **settings_of(choice, facts))
         except HarnessError as error:
             refusals.append(str(error))
             continue
@@ -198,7 +200,7 @@ class Watched:
 
 
 @every_choice
-@pytest.mark.parametrize("facts", ALL_FACTS, ids=["grey", "colour"])
+@pytest.mark.parametrize("facts", ALL_FACTS, ids=["grey", "colour", "flat"])
 def test_only_the_right_weights_move_and_all_is_finite(
     choice: Choice, facts: Facts, small: Small
 ) -> None:

@@ -30,7 +30,8 @@ CPU = torch.device("cpu")
 GREY = Facts(sample_shape=(1, 8, 8), num_classes=10)
 COLOUR = Facts(sample_shape=(3, 16, 16), num_classes=3)
 UNLABELLED = Facts(sample_shape=(1, 8, 12))
-ALL_FACTS = [GREY, COLOUR, UNLABELLED]
+FLAT = Facts(sample_shape=(2,), num_classes=8)
+ALL_FACTS = [GREY, COLOUR, UNLABELLED, FLAT]
 BATCH = 4
 Small = Any  # what makes them, see conftest.py
 in_both = pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -133,7 +134,7 @@ def test_a_state_returns_and_goes_on_bit_for_bit(
 
 
 @in_both
-@pytest.mark.parametrize("facts", [GREY, UNLABELLED], ids=str)
+@pytest.mark.parametrize("facts", [GREY, UNLABELLED, FLAT], ids=str)
 def test_it_resumes_bit_for_bit_from_any_snapshot(
     name: str,
     small: Small,
@@ -203,7 +204,7 @@ def test_its_generator_is_saved_and_loaded_with_the_same_outputs(
         assert torch.equal(loaded(*inputs), generator(*inputs))
     images = generate(loaded, inputs)
     assert torch.equal(images, generate(generator, inputs))
-    assert images.dtype == torch.uint8
+    assert images.dtype == facts.kind.dtype
     assert images.shape == (6, *facts.sample_shape)
     assert images.float().std() > 0
 
