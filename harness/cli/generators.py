@@ -58,6 +58,12 @@ def sample(
     label: Annotated[
         int | None, typer.Option("--class", help="Samples of this class only.")
     ] = None,
+    truncation: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of the way from the mean style, where there is one."
+        ),
+    ] = None,
     plugins: Plugins = None,
 ) -> None:
     """Draw samples from an exported generator."""
@@ -65,7 +71,7 @@ def sample(
     from harness.results.export import sample as draw
 
     check_sample_file(output)
-    write_samples(draw(folder, num_samples, seed, label=label), output)
+    write_samples(draw(folder, num_samples, seed, label=label, truncation=truncation), output)
     of_class = "" if label is None else f" of class {label}"
     print(f"{num_samples} samples{of_class} of seed {seed}: {output}")
 

@@ -21,6 +21,7 @@ from harness.records.workspace import Workspace, check_replaceable, replaced_fol
 from harness.study.definition import Definition
 from harness.systems import GeneratorSpec, generate, load_generator, parse_config, system_of
 from harness.systems.generator import SPEC_FILE, WEIGHTS_FILE, generator_files, network_file
+from harness.systems.styles import truncate
 from harness.work.board import open_study
 from harness.work.cell import CellRecord
 
@@ -105,7 +106,12 @@ def export_best(name: str, folder: Path, workspace: Workspace, arm: str | None =
 
 
 def sample(
-    folder: Path, num_samples: int, seed: int = 0, device: str = "cpu", label: int | None = None
+    folder: Path,
+    num_samples: int,
+    seed: int = 0,
+    device: str = "cpu",
+    label: int | None = None,
+    truncation: float | None = None,
 ) -> Tensor:
     """Return images (num_samples, C, H, W) uint8 of an exported generator, the same for one seed.
 
@@ -115,11 +121,15 @@ def sample(
         seed: One seed, one set of samples.
         device: Where they are computed.
         label: The class that all are asked of; None: any.
+        truncation: Share psi in [0, 1] of the way from the mean style; None: as it was trained for.
 
     Raises:
-        HarnessError: The folder is not an export or is damaged, or makes no samples of this class.
+        HarnessError: The folder is not an export or is damaged, makes no samples of this class, or
+            has no styles to be truncated.
     """
     generator, spec = load_generator(folder)
+    if truncation is not None:
+        truncate(generator, truncation)
     generator.to(device)
     return generate(generator, spec.draw_inputs(num_samples, seed, label))
 

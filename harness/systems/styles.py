@@ -121,8 +121,8 @@ def truncate(network: nn.Module, psi: float) -> None:
     styles = find_styles(network)
     if styles is None:
         raise HarnessError(
-            f"truncation {psi}: this generator has no styles; only those of architectures with "
-            "a mapping to styles have a mean to be truncated to"
+            f"truncation {psi}: this generator has no styles, so there is no mean style to be "
+            "nearer to"
         )
     styles.psi = psi
 

@@ -28,7 +28,11 @@ def path_lengths(
     layer = find_styles(generator)
     assert layer is not None
     seen: list[Tensor] = []
-    with layer.register_forward_hook(lambda _layer, _inputs, styles: seen.append(styles)):
+
+    def note(_layer: nn.Module, _inputs: object, styles: Tensor) -> None:
+        seen.append(styles.requires_grad_())  # which they do not without a mapping network
+
+    with layer.register_forward_hook(note):
         images = generator(*inputs)
     (styles,) = seen
     noise = torch.randn(images.shape, generator=random, device=images.device, dtype=images.dtype)
