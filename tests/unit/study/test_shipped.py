@@ -21,6 +21,10 @@ PARTS = (
     "average", "d_spectral", "smooth_real", "instance_noise", "augment", "clip_grad", "cosine",
     "residual", "attention", "d_faster",
 )  # fmt: skip
+STYLE_PARTS = (
+    "mapping", "demodulation", "noise", "skip", "mixing", "path_length", "minibatch_std", "r1",
+    "average",
+)  # fmt: skip
 EXPECTED = {
     "demo": ["average=0", "average=20000"],
     "mlp_vs_dc": ["mlp", "dc"],
@@ -38,12 +42,13 @@ EXPECTED = {
     "gan_vs_vae": ["mlp_bn", "dc_pool", "vae"],
     "notes": [
         "mlp_bn", "mlp_relu", "mlp_leaky", "mlp_deep", "dc_pool", "dcgan32", "wgan", "wgan_gp",
-        "cgan", "r3gan", "vae",
+        "cgan", "r3gan", "stylegan", "vae",
     ],
     "penalties": [
         "no_penalty", "gradient", "gradient_one_sided", "dragan", "r1", "r2", "r1_r2",
     ],
     "recipe": ["full", *(f"no_{part}" for part in PARTS)],
+    "style_parts": ["full", *(f"no_{part}" for part in STYLE_PARTS)],
     "tricks": [
         "dc", "average", "d_dropout", "d_spectral", "smooth_real", "instance_noise", "augment",
         "clip_grad", "cosine", "residual", "attention", "g_faster", "d_faster", "full",
@@ -61,6 +66,7 @@ BASELINES = {
     "notes": "mlp_bn",
     "penalties": "no_penalty",
     "recipe": "full",
+    "style_parts": "full",
     "tricks": "dc",
 }
 

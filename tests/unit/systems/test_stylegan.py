@@ -16,6 +16,7 @@ from harness.data import Batch, Facts, to_uint8
 from harness.data.pictures import image_grid
 from harness.errors import HarnessError
 from harness.results.export import sample
+from harness.study.presets import load_preset
 from harness.systems import draw_inputs, generate, load_generator, save_generator
 from harness.systems.architectures import ARCHITECTURES, STYLE_SETTINGS, GeneratorSettings
 from harness.systems.architectures.stylegan import GRID_SIDE, Halved
@@ -148,6 +149,29 @@ def test_no_part_reads_a_tensor_back(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__"):
             patch.setattr(Tensor, name, read)
         gan.step(lambda: real, 0.0)
+
+
+def test_the_preset_has_the_layers_that_it_announces() -> None:
+    settings = load_preset("stylegan").for_one_run()
+    config = parse(GANConfig, settings, "test")
+    facts = Facts(sample_shape=(1, 28, 28))
+    mapping = 4 * (64 * 64 + 64)
+    start = 64 * 7 * 7
+    # kernels, biases, a strength of noise, and what makes scales of a style
+    layers = sum(
+        given * made * 9 + made + 1 + 65 * given
+        for given, made in [(64, 64), (64, 32), (32, 32), (32, 16), (16, 16)]
+    )
+    images = sum(given + 1 + 65 * given for given in (64, 32, 16))
+    blocks = sum(
+        (n * n * 9 + n) + (n * 2 * n * 16 + 2 * n) + n * 2 * n  # 3x3, 4x4, and beside them 1x1
+        for n in (16, 32)
+    )
+    last = 65 * 64 * 9 + 64 + 64 * 49 * 64 + 64 + 65  # minibatch std is one map more
+    assert GAN.num_parameters(config, facts) == {
+        "generator": mapping + start + layers + images,
+        "discriminator": (16 + 16) + blocks + last,
+    }
 
 
 # --- the generator -------------------------------------------------------------------------------
