@@ -68,6 +68,12 @@ def sample(
     network: Annotated[
         str | None, typer.Option(help="The network that leads back, say [default: the scored one].")
     ] = None,
+    truncation: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of the way from the mean style, where there is one."
+        ),
+    ] = None,
     plugins: Plugins = None,
 ) -> None:
     """Draw samples from an exported generator."""
@@ -75,7 +81,15 @@ def sample(
     from harness.results.export import sample as draw
 
     check_sample_file(output)
-    samples = draw(folder, num_samples, seed, label=label, given=given, network=network)
+    samples = draw(
+        folder,
+        num_samples,
+        seed,
+        label=label,
+        given=given,
+        network=network,
+        truncation=truncation,
+    )
     write_samples(samples, output, folder)
     if given is not None:
         print(f"{len(samples)} translations of images of {given}: {output}")

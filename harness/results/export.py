@@ -31,6 +31,7 @@ from harness.systems.generator import (
     network_file,
     read_spec,
 )
+from harness.systems.styles import truncate
 from harness.work.board import open_study
 from harness.work.cell import CellRecord
 
@@ -122,6 +123,7 @@ def sample(
     label: int | None = None,
     given: Path | None = None,
     network: str | None = None,
+    truncation: float | None = None,
 ) -> Tensor:
     """Return samples of an exported generator as they are stored, the same for one seed: images
     (num_samples, C, H, W) uint8, or points (num_samples, d) float32.
@@ -134,12 +136,16 @@ def sample(
         label: The class that all are asked of; None: any.
         given: Images to translate: a folder, or `.npz` with (N, C, H, W) uint8 under `images`.
         network: Which of the generator's networks; None: the one that is scored.
+        truncation: Share psi in [0, 1] of the way from the mean style; None: as it was trained for.
 
     Raises:
-        HarnessError: The folder is not an export or is damaged, or makes no samples of this class
-            or by this network, or it translates images and none are given, or the other way round.
+        HarnessError: The folder is not an export or is damaged, makes no samples of this class or
+            by this network, has no styles to be truncated, or it translates images and none are
+            given, or the other way round.
     """
     generator, spec = load_generator(folder, network)
+    if truncation is not None:
+        truncate(generator, truncation)
     sources = None if given is None else _sources(folder, spec, given, network)
     if spec.translates and sources is None:
         raise HarnessError(

@@ -15,7 +15,9 @@ from harness.data import Facts, kind_named
 from harness.errors import HarnessError
 from harness.systems.architectures import (
     ARCHITECTURES,
+    STYLE_SETTINGS,
     Architecture,
+    Complaint,
     DiscriminatorSettings,
     GeneratorSettings,
     NetworkSettings,
@@ -145,7 +147,10 @@ class PairConfig(TrainConfig):
                 f"{'in [-1, 1]' if facts.kind.bounded else 'any numbers'}; use {allowed}"
             )
         shape = self.framed_shape(facts)
-        if complaint := pair.complaint(self.g_settings, self.d_settings, shape):
+        complaint = self._style_complaint() or pair.complaint(
+            self.g_settings, self.d_settings, shape
+        )
+        if complaint:
             network, key, reason = complaint
             key = f"{self.prefixes[0 if network == 'generator' else 1]}{key}"
             value = getattr(self, key)
@@ -166,6 +171,21 @@ class PairConfig(TrainConfig):
                 f"pad_to = {self.pad_to}: {self.dataset} has points, which have no frame; leave it "
                 "out"
             )
+
+    def _style_complaint(self) -> Complaint | None:
+        """Return the setting of styles that is made where there are none."""
+        if ARCHITECTURES[self.architecture].num_styles is not None:
+            return None
+        fields = GeneratorSettings.model_fields
+        for key in STYLE_SETTINGS:
+            if getattr(self.g_settings, key) != fields[key].default:
+                return Complaint("generator", key, f"it has no styles; use one of {styled()}")
+        return None
+
+
+def styled() -> str:
+    """Return the names of all architectures whose generators have styles."""
+    return ", ".join(name for name in ARCHITECTURES if ARCHITECTURES[name].num_styles is not None)
 
 
 def pair_config(generating: tuple[str, str], judging: tuple[str, str]) -> type[PairConfig]:

@@ -19,7 +19,7 @@ from harness.errors import HarnessError
 from harness.randomness import Streams, derive_seed, seeded
 from harness.registry import Registry, first_line
 from harness.systems.config import TrainConfig
-from harness.systems.layers import Dropout
+from harness.systems.layers import RandomLayer
 from harness.systems.memory import keep_freed_memory
 from harness.systems.precision import InBFloat16, Precision
 
@@ -84,7 +84,7 @@ class System(abc.ABC, Generic[C]):
                 self.networks[name] = build().to(device).train()
         for network in self.networks.values():
             for module in network.modules():
-                if isinstance(module, Dropout):
+                if isinstance(module, RandomLayer):
                     module.generator = self.random["dropout"]
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.buffers: dict[str, Tensor] = {}
