@@ -75,6 +75,8 @@ class Small:
         """Return facts of such data as a system needs: with a second domain, of other channels."""
         if not SYSTEMS[name].Config.translates:
             return facts
+        if len(facts.sample_shape) == 1:
+            pytest.skip("points are not translated")
         channels, height, width = facts.sample_shape
         return dataclasses.replace(facts, source_shape=(4 - channels, height, width))
 
