@@ -16,7 +16,7 @@ from harness.systems.gan.average import MovingAverage
 from harness.systems.gan.conditional import LABEL_DIM, Concatenating, OfClass, Projecting
 from harness.systems.gan.config import GANConfig
 from harness.systems.gan.labels import Labels
-from harness.systems.gan.levels import CAPTIONS, KEY, plot_levels
+from harness.systems.gan.levels import CAPTIONS, KEY, NUM_SAMPLES, plot_levels
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.penalties import PENALTIES
 from harness.systems.gan.prior import PRIORS, truncated_normal
@@ -147,7 +147,7 @@ class GAN(System[GANConfig]):
         density = self.facts.density
         if density is None or KEY not in self.pictures(self.config):
             return {}
-        inputs = draw_inputs(self.config, self.facts, self.facts.kind.num_shown, 0)
+        inputs = draw_inputs(self.config, self.facts, NUM_SAMPLES[density.num_dims], 0)
         picture = plot_levels(
             self._judgement,
             generate(self.generator, inputs),
