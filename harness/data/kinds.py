@@ -29,6 +29,7 @@ class Kind(abc.ABC):
         extractor: Name of the features that they have without any training; None: a ruler's.
         num_shown: How many a picture of samples shows.
         num_in_strip: How many its part shows that stands for it where there is little room.
+        own_in_strips: Whether a system's own pictures of them are legible in a strip too.
         num_per_class: How many of each class a picture by class shows, where any can be had.
         by_class: How such a picture tells classes apart, in words.
     """
@@ -42,6 +43,7 @@ class Kind(abc.ABC):
     extractor: ClassVar[str | None]
     num_shown: ClassVar[int]
     num_in_strip: ClassVar[int]
+    own_in_strips: ClassVar[bool]
     num_per_class: ClassVar[int]
     by_class: ClassVar[str]
 
@@ -93,6 +95,7 @@ class Images(Kind):
     extractor = None
     num_shown = 64
     num_in_strip = 16
+    own_in_strips = False
     num_per_class = 10
     by_class = "a row per class of ten at most"
 
@@ -140,6 +143,7 @@ class Points(Kind):
     extractor = "points"
     num_shown = 1000
     num_in_strip = 1000
+    own_in_strips = True
     num_per_class = 100
     by_class = "a colour per class"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import RunRecord
 from harness.results.report.style import PAGE_INCHES, Drawing, drawing
 from harness.results.spelling import number
-from harness.run.runner import CLASSES_KEY, NEIGHBOURS_KEY
+from harness.run.runner import CLASSES_KEY, GRID_KEY, NEIGHBOURS_KEY
 from harness.systems import SYSTEMS
 
 Grids = Callable[..., Mapping[int, Picture]]
@@ -67,13 +68,10 @@ def build_galleries(analysis: Analysis, grids: Grids, real: Picture | None) -> l
                 "Samples of every arm's median confirm run by the class that the ruler gives them, "
                 f"{analysis.records.kind.by_class}, not selected otherwise.{left_out}",
             ),
-            _strips(analysis, arms, grids, left_out),
+            _over_training(analysis, arms, grids, left_out),
         ]
         for key, caption in own_pictures(analysis).items():
-            shown = (
-                f"Of every arm's median confirm run that has such a picture: {caption}.{left_out}"
-            )
-            drawings.append(_of_medians(arms, grids, key, shown))
+            drawings.append(_own(analysis, arms, grids, key, f"{caption}.{left_out}"))
     return [each for each in drawings if each is not None]
 
 
@@ -83,6 +81,17 @@ def own_pictures(analysis: Analysis) -> dict[str, str]:
     for arm in analysis.arms:
         found |= SYSTEMS[arm.config.system].pictures(arm.config)
     return found
+
+
+def _own(
+    analysis: Analysis, arms: Sequence[ArmAnalysis], grids: Grids, key: str, caption: str
+) -> Drawing | None:
+    """Return a picture of systems' own, over training where it is as legible when it is small."""
+    shown = f"Of every arm's median confirm run that has such a picture: {caption}"
+    if not analysis.records.kind.own_in_strips:
+        return _of_medians(arms, grids, key, shown)
+    return _strips(analysis, arms, partial(grids, key=key), lambda whole: whole, name=key,
+                   caption=f"Over training. {shown}")  # fmt: skip
 
 
 def _of_medians(
@@ -139,25 +148,45 @@ def _samples(
     )
 
 
-def _strips(
+def _over_training(
     analysis: Analysis, arms: Sequence[ArmAnalysis], grids: Grids, left_out: str
 ) -> Drawing | None:
     kind = analysis.records.kind
-    rows = {}
-    for arm in arms:
-        run = _median_run(arm)
-        rows[f"{arm.name}, seed {run.seed}"] = [
-            (f"{step:,}" if step else "untrained", kind.part_of(picture))
-            for step, picture in _spread(grids(run.run_id, last_only=False))
-        ]
-    return _gallery(
-        rows,
+    return _strips(
+        analysis,
+        arms,
+        partial(grids, key=GRID_KEY),
+        kind.part_of,
         name="over_training",
         caption=f"Samples over training, by real {kind.noun} seen, of every arm's median "
         f"confirm run (of two, the better); the same {kind.num_in_strip} inputs along a row."
         f"{left_out}",
-        alt=f"Strips of generated {kind.noun} from before the first step to the end of "
-        f"training, for the arms {'; '.join(rows)}.",
+    )
+
+
+def _strips(
+    analysis: Analysis,
+    arms: Sequence[ArmAnalysis],
+    grids: Grids,
+    part_of: Callable[[Picture], Picture],
+    *,
+    name: str,
+    caption: str,
+) -> Drawing | None:
+    """Return a kind of picture of every arm's median run, from the first milestone to the last."""
+    rows = {}
+    for arm in arms:
+        run = _median_run(arm)
+        rows[f"{arm.name}, seed {run.seed}"] = [
+            (f"{step:,}" if step else "untrained", part_of(picture))
+            for step, picture in _spread(grids(run.run_id, last_only=False))
+        ]
+    return _gallery(
+        rows,
+        name=name,
+        caption=caption,
+        alt=f"Strips of generated {analysis.records.kind.noun} from before the first step to the "
+        f"end of training, for the arms {'; '.join(rows)}.",
     )
 
 

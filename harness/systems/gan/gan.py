@@ -18,7 +18,7 @@ from harness.systems.gan.average import MovingAverage
 from harness.systems.gan.conditional import LABEL_DIM, Concatenating, OfClass, Projecting
 from harness.systems.gan.config import GANConfig
 from harness.systems.gan.labels import Labels
-from harness.systems.gan.levels import CAPTIONS, KEY, plot_levels
+from harness.systems.gan.levels import CAPTIONS, KEY, NUM_SAMPLES, plot_levels
 from harness.systems.gan.losses import LOSSES
 from harness.systems.gan.mixing import mixed
 from harness.systems.gan.path_length import path_length, path_lengths
@@ -162,7 +162,7 @@ class GAN(System[GANConfig]):
         pictures: dict[str, Picture] = {}
         config, density = self.config, self.facts.density
         if density is not None and KEY in self.pictures(config):
-            inputs = draw_inputs(config, self.facts, self.facts.kind.num_shown, PICTURE_SEED)
+            inputs = draw_inputs(config, self.facts, NUM_SAMPLES[density.num_dims], PICTURE_SEED)
             pictures[KEY] = plot_levels(
                 self._judgement,
                 generate(self.generator, inputs),

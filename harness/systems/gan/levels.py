@@ -22,6 +22,8 @@ CAPTIONS = {
     "and a circle of three standard deviations around every mode",
 }
 """Number of dimensions -> what a picture shows."""
+NUM_SAMPLES = {1: 20_000, 2: 1_000}  # by dimensions: a histogram takes many
+RARE = 0.01  # of the greatest density: below it a histogram says nothing of the best D
 SIDE = 120  # places along each axis of a plane
 NUM_LEVELS = 12
 
@@ -49,6 +51,7 @@ def _curve(judge: Judge, samples: Tensor, density: Mixture, probabilities: bool)
     figure, ax = window(density)
     shares = draw_histogram(ax, samples[:, 0], density)
     draw_density(ax, density)
+    ax.set_position((0.11, 0.08, 0.78, 0.9))  # with room for a second axis
     over = ax.twinx()
     over.tick_params(labelsize=7)
     places = along(density, FINE).float()
@@ -58,7 +61,9 @@ def _curve(judge: Judge, samples: Tensor, density: Mixture, probabilities: bool)
         half = (high - low) / NUM_BINS / 2
         middles = torch.linspace(low + half, high - half, NUM_BINS, dtype=torch.float64)
         real = density.density(middles[:, None])
-        over.plot(middles, real / (real + shares), "--", color="black", linewidth=0.8)
+        both = real + shares
+        best = (real / both).masked_fill(both < RARE * both.max(), torch.nan)
+        over.plot(middles, best, "--", color="black", linewidth=0.8)
         over.set_ylim(0, 1)
     return pixels(figure)
 
