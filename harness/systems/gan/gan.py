@@ -226,11 +226,11 @@ class GAN(System[GANConfig]):
         of the real ones.
 
         Returns:
-            Scalars on the device, nothing is read back: `d_loss` (penalty included), `g_loss`,
-            `d_grad_norm`, `g_grad_norm` (L2 over all parameters, before clipping), mean logits
-            `d_real_logit` and `d_fake_logit`, and where logits are log-odds the mean probabilities
-            `d_real` and `d_fake`. D's are means over its updates, each taken before its own update.
-            `path_length`, the running mean, where that is regularised.
+            Scalars on the device, nothing is read back: `d_loss` and `g_loss` (regularisers
+            included), `d_grad_norm`, `g_grad_norm` (L2 over all parameters, before clipping), mean
+            logits `d_real_logit` and `d_fake_logit`, and where logits are log-odds the mean
+            probabilities `d_real` and `d_fake`. D's are means over its updates, each taken before
+            its own update. `path_length`, the running mean, where that is regularised.
         """
         for learner in self._learners.values():
             learner.set_rate(done)
