@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pydantic import BaseModel
 
-from harness.data import DATASETS
+from harness.data import CHANGES, DATASETS
 from harness.evaluate import EvaluateConfig
 from harness.evaluate.metric import describe_figures
 from harness.study.budget import PresetBudget
@@ -37,7 +37,12 @@ def _fields(*models: type[BaseModel]) -> Callable[[], dict[str, str]]:
 
 
 def _datasets() -> dict[str, str]:
-    return DATASETS.describe() | {"folder:PATH": "Any folder of images, resized to image_size"}
+    return {
+        **DATASETS.describe(),
+        "folder:PATH": "Any folder of images, resized to image_size",
+        **{f"{name}:NAME": f"Of any dataset: {CHANGES.describe()[name]}" for name in CHANGES},
+        "pairs:A|B": "Two datasets as domains, for systems that translate images of A to B",
+    }
 
 
 CATALOGUE: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.data import check_unchanged
-from harness.data.pictures import REAL_FILE, image_grid
+from harness.data.pictures import REAL_FILE
 from harness.errors import HarnessError, recording
 from harness.evaluate import EvaluateConfig
 from harness.plugins import check_plugins, plugin_hashes, plugin_sources
@@ -106,7 +106,9 @@ def run_study(
     tracker.log_file(parent, "study.json", study.model_dump_json(indent=2))
     if source is not None:
         tracker.log_file(parent, "study.toml", source)
-    tracker.log_picture(parent, image_grid(bench.evaluator.real_images("test", 64)), REAL_FILE)
+    kind, density = bench.dataset.kind, bench.dataset.density
+    real = bench.evaluator.real_images("test", kind.num_shown)
+    tracker.log_picture(parent, kind.picture(real, density), REAL_FILE)
     definition = Definition(
         study=study,
         execution=execution,

@@ -143,6 +143,7 @@ class Stamp(System[StampConfig]):
         num: int,
         generator: torch.Generator,
         label: int | None = None,
+        sources: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         if not config.conditional:
             return super().draw_inputs(config, facts, num, generator, label)

@@ -52,11 +52,27 @@ def export(
 
 def sample(
     folder: Annotated[Path, typer.Argument(help="An exported generator.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A .png grid or .npz array.")],
-    num_samples: Annotated[int, typer.Option("-n", "--num-samples", min=1)] = 64,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .png picture or .npz array.")],
+    num_samples: Annotated[
+        int | None,
+        typer.Option("-n", "--num-samples", min=1, help="[default: 64, or all that are given]."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="One seed, one set of samples.")] = 0,
     label: Annotated[
         int | None, typer.Option("--class", help="Samples of this class only.")
+    ] = None,
+    given: Annotated[
+        Path | None,
+        typer.Option("--input", help="Images to translate: a folder, or a .npz with `images`."),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="The network that leads back, say [default: the scored one].")
+    ] = None,
+    truncation: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of the way from the mean style, where there is one."
+        ),
     ] = None,
     plugins: Plugins = None,
 ) -> None:
@@ -65,13 +81,25 @@ def sample(
     from harness.results.export import sample as draw
 
     check_sample_file(output)
-    write_samples(draw(folder, num_samples, seed, label=label), output)
+    samples = draw(
+        folder,
+        num_samples,
+        seed,
+        label=label,
+        given=given,
+        network=network,
+        truncation=truncation,
+    )
+    write_samples(samples, output, folder)
+    if given is not None:
+        print(f"{len(samples)} translations of images of {given}: {output}")
+        return
     of_class = "" if label is None else f" of class {label}"
-    print(f"{num_samples} samples{of_class} of seed {seed}: {output}")
+    print(f"{len(samples)} samples{of_class} of seed {seed}: {output}")
 
 
 def score(
-    images: Annotated[Path, typer.Argument(help="A .npz with `images`, or a folder of images.")],
+    images: Annotated[Path, typer.Argument(help="A .npz with `images` or `points`, or a folder.")],
     dataset: Annotated[str, typer.Option(help="What they are compared with.")],
     split: Annotated[str, typer.Option(help="test or validation.")] = "test",
     ruler: Annotated[
@@ -88,7 +116,7 @@ def score(
     plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Score images that somebody else made, by the protocol that runs are scored by."""
+    """Score images or points that somebody else made, by the protocol that runs are scored by."""
     from harness.results.score import score_images
     from harness.run.execution import resolve_device
 

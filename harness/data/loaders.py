@@ -14,13 +14,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from harness.data.changes import CHANGES, changed
 from harness.data.dataset import Dataset, Part
+from harness.data.domains import domain_names, paired
 from harness.errors import HarnessError
 from harness.randomness import derive_seed
 from harness.registry import Registry, first_line
 
 SPLIT_SEED = 20_140_610  # one split for everyone, whatever the run's seed
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
+
+FOLDER, PAIRS = "folder", "pairs"  # what names start with, before a colon
 
 Loader = Callable[[Path, int | None], Dataset]
 DATASETS: Registry[Loader] = Registry("dataset")
@@ -36,15 +40,22 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
     """Load a dataset by the name a study file uses.
 
     Args:
-        name: A registered name, or `folder:PATH` for any folder of images.
+        name: A registered name; `folder:PATH` for any folder of images; `inverted:NAME` or another
+            change of a dataset; or `pairs:A|B` for images of B with those of A as counterpart.
         data_dir: Where torchvision's datasets lie or are downloaded to.
         image_size: Height and width to resize to; None keeps the dataset's own size.
 
     Raises:
         HarnessError: Unknown name, or data that are neither at hand nor downloadable.
     """
-    if name.startswith("folder:"):
-        return _folder(Path(name.removeprefix("folder:")).expanduser(), image_size)
+    kind, _, rest = name.partition(":")
+    if kind == FOLDER:
+        return _folder(Path(rest).expanduser(), image_size)
+    if kind == PAIRS:
+        source, target = (load_dataset(each, data_dir, image_size) for each in domain_names(rest))
+        return paired(name, source, target)
+    if rest and kind in CHANGES:
+        return changed(kind, load_dataset(rest, data_dir, image_size))
     return DATASETS[name](data_dir, image_size)
 
 
@@ -69,8 +80,20 @@ def check_unchanged(
 
 
 def check_dataset_name(name: str) -> str:
-    """Return `name` if a loader exists for it; raises ValueError otherwise."""
-    return name if name.startswith("folder:") and name != "folder:" else DATASETS.check(name)
+    """Return `name` if it can be loaded; raises ValueError otherwise."""
+    kind, _, rest = name.partition(":")
+    if kind == PAIRS:
+        for each in domain_names(rest):
+            if each.startswith(f"{PAIRS}:"):
+                raise ValueError(f"dataset {name!r}: a pair is no domain of another")
+            check_dataset_name(each)
+    elif rest and kind in CHANGES:
+        if rest.startswith(f"{PAIRS}:"):
+            raise ValueError(f"dataset {name!r}: write 'pairs:{kind}:A|{kind}:B' instead")
+        check_dataset_name(rest)
+    elif not rest or kind != FOLDER:
+        DATASETS.check(name)
+    return name
 
 
 @dataset

@@ -21,6 +21,14 @@ REAL_FILE = "real.png"  # what real images look like, attached to a study's pare
 MAX_CLASSES = 20  # rows of a class grid
 
 
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """Return uint8 images (N, C, H, W) with one channel or three: their mean, or copies of it."""
+    if images.shape[1] == channels:
+        return images
+    grey = images.float().mean(1, keepdim=True).round().byte()
+    return grey.expand(-1, channels, -1, -1)
+
+
 def image_grid(images: Tensor, columns: int | None = None) -> Picture:
     """Return one picture (height, width, 3) uint8 of many images (N, C, H, W) uint8.
 
@@ -39,11 +47,18 @@ def image_grid(images: Tensor, columns: int | None = None) -> Picture:
     return array
 
 
-def neighbour_grid(images: Tensor, neighbours: Tensor) -> Picture:
-    """Return a picture of images, each with its neighbour below it: (N, C, H, W) uint8 both."""
-    columns = math.ceil(math.sqrt(2 * len(images)))
-    rows = zip(images.split(columns), neighbours.split(columns), strict=True)
-    return image_grid(torch.cat([torch.cat(pair) for pair in rows]), columns)
+def stacked_grid(*kinds: Tensor) -> Picture:
+    """Return a picture of images, each with what belongs to it below it: (N, C, H, W) uint8 all."""
+    columns = math.ceil(math.sqrt(len(kinds) * len(kinds[0])))
+    channels = max(each.shape[1] for each in kinds)
+    rows = zip(*(with_channels(each, channels).split(columns) for each in kinds), strict=True)
+    return image_grid(torch.cat([_filled(each, columns) for row in rows for each in row]), columns)
+
+
+def _filled(row: Tensor, columns: int) -> Tensor:
+    """Return a row of images with grey ones where it has too few."""
+    blank = torch.full_like(row[:1], 128).expand(columns - len(row), *row.shape[1:])
+    return torch.cat([row, blank])
 
 
 def class_grid(images: Tensor, classes: Tensor, columns: int = 10) -> Picture:
@@ -56,9 +71,7 @@ def class_grid(images: Tensor, classes: Tensor, columns: int = 10) -> Picture:
     """
     rows = []
     for label in classes.unique().tolist()[:MAX_CLASSES]:
-        row = images[classes == label][:columns]
-        blank = torch.full_like(images[:1], 128).expand(columns - len(row), *images.shape[1:])
-        rows.append(torch.cat([row, blank]))
+        rows.append(_filled(images[classes == label][:columns], columns))
     return image_grid(torch.cat(rows), columns)
 
 

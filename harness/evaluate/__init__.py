@@ -2,8 +2,9 @@
 
 from harness.evaluate import metrics
 from harness.evaluate.config import EvaluateConfig
-from harness.evaluate.evaluator import Evaluator, count_samples
+from harness.evaluate.evaluator import Evaluator
 from harness.evaluate.metric import METRICS, Compared, Figure, Metric, metric
+from harness.evaluate.subsets import count_samples
 
 __all__ = [
     "METRICS",

@@ -12,27 +12,31 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from harness.data import Dataset, Split
-from harness.errors import HarnessError, unknown_name
+from harness.data import Dataset, Split, with_channels
+from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig
-from harness.evaluate.features import Extractor, Features, plain_float32
+from harness.evaluate.chosen import chosen_extractor
+from harness.evaluate.features import Features, plain_float32
 from harness.evaluate.files import (
     read_features,
     read_figures,
     write_atomically,
     write_features,
 )
-from harness.evaluate.inception import inception
-from harness.evaluate.metric import FLOOR, METRICS, Compared, Metric, metric_of, objective_figure
+from harness.evaluate.metric import (
+    COPY,
+    FLOOR,
+    METRICS,
+    Compared,
+    Metric,
+    metric_of,
+    objective_figure,
+)
 from harness.evaluate.neighbours import nearest
-from harness.evaluate.ruler import RECIPE, SHIPPED, own_rulers, shipped_ruler, trained_ruler
+from harness.evaluate.subsets import count_samples, shuffled_places
 from harness.plugins import plugin_hashes
-from harness.randomness import derive_seed
 
-SUBSET_SEED = 0  # the same real images for every run of every study
 FLOOR_DRAWS = 5
-MIN_SAMPLES = 16
-MAX_DEFAULT_SAMPLES = 10_000
 Draw: TypeAlias = tuple[Split, int]
 """A split, and which random subset of it."""
 
@@ -48,6 +52,8 @@ class Evaluator:
         config: The study's `[evaluate]` table.
         cache_dir: Where trained rulers and real features are kept.
         device: Where features are computed.
+        source: The other domain, where samples are translations of its images.
+        suffix: What metric keys end with beside the protocol.
 
     Attributes:
         num_samples: n, generated and real.
@@ -59,13 +65,22 @@ class Evaluator:
     """
 
     def __init__(
-        self, dataset: Dataset, config: EvaluateConfig, *, cache_dir: Path, device: torch.device
+        self,
+        dataset: Dataset,
+        config: EvaluateConfig,
+        *,
+        cache_dir: Path,
+        device: torch.device,
+        source: Dataset | None = None,
+        suffix: str = "",
     ) -> None:
         self.objective = objective_figure(config.objective)
         self._dataset = dataset
+        self._source = source
+        self._suffix = suffix
         self._cache_dir = cache_dir
-        self.num_samples = count_samples(dataset, config)
-        self._extractor = _extractor(dataset, config, cache_dir, device)
+        self.num_samples = count_samples(dataset, config, source)
+        self._extractor = chosen_extractor(dataset, config, cache_dir, device)
         self.protocol = f"{self._extractor.name}_{_short(self.num_samples)}"
         self._config = config
         self._check_objective()
@@ -84,6 +99,16 @@ class Evaluator:
                 f"evaluate.objective = {objective!r}: {self._extractor.name} knows no "
                 "classes; choose another objective or extractor"
             )
+        if owner.needs_returned and self._source is None:
+            raise HarnessError(
+                f"evaluate.objective = {objective!r}: dataset {self._dataset.name!r} has one "
+                "domain, so that nothing is translated; choose another objective"
+            )
+        if owner.needs_density and self._dataset.density is None:
+            raise HarnessError(
+                f"evaluate.objective = {objective!r}: the density of dataset "
+                f"{self._dataset.name!r} is not known; choose another objective"
+            )
 
     @property
     def ranks_by_asked_classes(self) -> bool:
@@ -94,7 +119,7 @@ class Evaluator:
         """Return a figure's full name, e.g. `val/fid_mnist_cnn_v1_10k`."""
         prefix = "val" if split == "validation" else split
         own = metric_of(figure).protocol(self._config)
-        return "_".join(filter(None, (f"{prefix}/{figure}", self.protocol, own)))
+        return "_".join(filter(None, (f"{prefix}/{figure}", self.protocol, own, self._suffix)))
 
     def score(
         self,
@@ -102,34 +127,44 @@ class Evaluator:
         *splits: Split,
         final: bool = True,
         classes: Tensor | None = None,
+        sources: Tensor | None = None,
+        returned: Tensor | None = None,
     ) -> dict[str, float]:
         """Return the registered metrics' figures of samples against each split, by key.
 
         Args:
-            fake_images: (num_samples, C, H, W) uint8 on any device.
+            fake_images: (num_samples, *sample_shape) on any device, as real ones are stored.
             splits: The real images to compare with.
             final: Whether to compute those metrics too that are left for a run's end.
             classes: The classes (num_samples,) int64 that samples were asked for; None leaves out
                 what is measured of them, as data without labels do.
+            sources: The images that samples are translations of, (num_samples, C, H, W) uint8.
+            returned: The samples translated back, likewise; None leaves out what is measured of
+                the way there and back.
 
         Raises:
             ValueError: Wrong number, shape or type of images or classes, or features that are not
                 finite.
         """
         expected = (self.num_samples, *self._dataset.sample_shape)
-        if fake_images.shape != expected or fake_images.dtype != torch.uint8:
+        kind = self._dataset.kind
+        if fake_images.shape != expected or fake_images.dtype != kind.dtype:
             raise ValueError(
-                f"expected {expected} uint8 images, got {tuple(fake_images.shape)} "
-                f"{fake_images.dtype}"
+                f"expected {expected} {kind.type_name} {kind.noun}, got "
+                f"{tuple(fake_images.shape)} {fake_images.dtype}"
             )
         fakes = self._extractor(fake_images)
         labels = None if classes is None else self._checked(classes)
         return {
             self.key(split, figure): value
             for split in splits
-            for metric in self._metrics(conditional=labels is not None)
+            for metric in self._metrics(
+                conditional=labels is not None, returned=returned is not None
+            )
             if final or not metric.at_end or self.objective in metric.figures
-            for figure, value in self._compute(metric, fakes, labels, (split, 0)).items()
+            for figure, value in self._compute(
+                metric, fakes, labels, (split, 0), sources, returned
+            ).items()
         }
 
     def _checked(self, classes: Tensor) -> Tensor:
@@ -150,6 +185,8 @@ class Evaluator:
         Disjoint draws of as many training images, five if there are so many, give a mean and a
         standard deviation, and one against another what training images score among themselves.
         Metrics that the ruler's own training images would flatter get the other held-out part.
+        Where images are translated, all of these metrics are given the images themselves too: a
+        translation is worth something where it scores better.
 
         Args:
             split: The real images to compare with.
@@ -167,6 +204,8 @@ class Evaluator:
         """Return metrics' floors by figure, from the cache where they are there."""
         code = [Path(inspect.getfile(each.compute)).read_text() for each in metrics]
         made = f"{self._config.kid_subsets}/{sorted(plugin_hashes().items())}/{code}"
+        if self._source is not None:
+            made += f"/{self._source.digest}"
         hash8 = hashlib.sha256(made.encode()).hexdigest()[:8]
         kept = self._cache_dir / f"{self._cache_name('floors_v1', split, hash8)}.json"
         figures = read_figures(kept)
@@ -179,6 +218,7 @@ class Evaluator:
         other: Split = "test" if split == "validation" else "validation"
         num_draws = min(FLOOR_DRAWS, len(self._dataset.train) // self.num_samples)
         draws: list[Draw] = [("train", draw) for draw in range(num_draws)]
+        copies = self._copies(split)
         figures: dict[str, float] = {}
         for metric in metrics:
             if metric.floor == "held_out":
@@ -195,13 +235,33 @@ class Evaluator:
                 if num_draws > 1:
                     among = self._compare_real(metric, draws[1], draws[0])
                     figures |= {f"{name}{FLOOR}_train": value for name, value in among.items()}
+            if copies is not None and metric.floor is not None and not metric.needs_labels:
+                found = self._compute(metric, copies, None, (split, 0))
+                figures |= {f"{name}{COPY}": value for name, value in found.items()}
         return figures
+
+    def sources(self, split: Split) -> Tensor | None:
+        """Return the images of the other domain whose translations are scored, a fixed subset.
+
+        (num_samples, C, H, W) uint8; None where there is no other domain.
+        """
+        if self._source is None:
+            return None
+        part = self._source.part(split)
+        return part.images[shuffled_places(len(part), split)[: self.num_samples]]
+
+    def _copies(self, split: Split) -> Features | None:
+        """Return the features of these images, with as many channels as translations have."""
+        sources = self.sources(split)
+        if sources is None:
+            return None
+        return self._extractor(with_channels(sources, self._dataset.sample_shape[0]))
 
     def nearest_training_images(self, images: Tensor) -> Tensor:
         """Return for each image the training image with the nearest features, of as many as scored.
 
         Args:
-            images: (N, C, H, W) uint8.
+            images: (N, *sample_shape) as stored.
         """
         seen = self._extractor(images).values
         with plain_float32(torch.device("cpu")):
@@ -224,18 +284,29 @@ class Evaluator:
         parts = (dataset.train, dataset.validation, dataset.test)
         return all(part.labels is not None for part in parts)
 
-    def _metrics(self, *, conditional: bool) -> list[Metric]:
-        """Return the metrics that this ruler can serve, for samples asked of a class or not."""
+    def _metrics(self, *, conditional: bool, returned: bool = False) -> list[Metric]:
+        """Return the metrics that this ruler can serve.
+
+        For samples asked of a class or not, and for translations that lead back or not.
+        """
         labels = conditional and self._labelled
         return [
             metric
             for metric in map(METRICS.__getitem__, METRICS)
             if (self._extractor.classes or not metric.needs_classes)
             and (labels or not metric.needs_labels)
+            and (returned or not metric.needs_returned)
+            and (self._dataset.density or not metric.needs_density)
         ]
 
     def _compute(
-        self, metric: Metric, fakes: Features, labels: Tensor | None, real: Draw
+        self,
+        metric: Metric,
+        fakes: Features,
+        labels: Tensor | None,
+        real: Draw,
+        sources: Tensor | None = None,
+        returned: Tensor | None = None,
     ) -> Mapping[str, float]:
         """Return a metric's figures of samples, asked for these classes, against real images."""
         reals = self._real(real)
@@ -247,6 +318,9 @@ class Evaluator:
             fake_classes=fakes.classes,
             real_labels=self._labels(*real),
             fake_labels=labels,
+            sources=sources,
+            returned=returned,
+            density=self._dataset.density,
             config=self._config,
         )
         with plain_float32(torch.device("cpu")):
@@ -300,45 +374,8 @@ class Evaluator:
 
         Draws of other numbers share no image.
         """
-        generator = torch.Generator().manual_seed(derive_seed(SUBSET_SEED, "subset", split))
-        order = torch.randperm(len(self._dataset.part(split)), generator=generator)
+        order = shuffled_places(len(self._dataset.part(split)), split)
         return order[draw * self.num_samples :][: self.num_samples]
-
-
-def count_samples(dataset: Dataset, config: EvaluateConfig) -> int:
-    """Return n: as configured, or the largest that every part has, at most 10,000."""
-    maximum = min(len(dataset.train), len(dataset.validation), len(dataset.test))
-    if maximum < MIN_SAMPLES:
-        raise HarnessError(
-            f"dataset {dataset.name!r}: its smallest part has {maximum} images, a score needs at "
-            f"least {MIN_SAMPLES}"
-        )
-    samples = min(maximum, MAX_DEFAULT_SAMPLES) if config.samples is None else config.samples
-    if not MIN_SAMPLES <= samples <= maximum:
-        raise HarnessError(
-            f"evaluate.samples = {samples}: dataset {dataset.name!r} allows {MIN_SAMPLES} to "
-            f"{maximum}, the size of its smallest part"
-        )
-    return samples
-
-
-def _extractor(
-    dataset: Dataset, config: EvaluateConfig, cache_dir: Path, device: torch.device
-) -> Extractor:
-    name = config.extractor or dataset.extractor
-    if config.extractor_weights is not None and name != "inception":
-        raise HarnessError(
-            f"evaluate.extractor_weights = {str(config.extractor_weights)!r}: only "
-            'evaluate.extractor = "inception" takes a weights file'
-        )
-    if name == "inception":
-        return inception(config.extractor_weights, device)
-    if name in SHIPPED:
-        return shipped_ruler(name, dataset, device)
-    own = own_rulers(dataset)
-    if name is not None and name not in own:
-        raise unknown_name("evaluate.extractor", name, [*SHIPPED, *own, "inception"])
-    return trained_ruler(dataset, cache_dir, device, own[name] if name else RECIPE)
 
 
 def _short(count: int) -> str:

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor
 
+from harness.data import Mixture
 from harness.errors import unknown_name
 from harness.evaluate.config import EvaluateConfig
 from harness.registry import Registry, first_line
@@ -31,6 +32,11 @@ class Compared:
         real_labels: The real images' classes, (n,) int64, or None where the data carry none.
         fake_labels: The classes that the generated ones were asked for, likewise; None where they
             were asked for none.
+        sources: The images that the generated ones are translations of, (n, C, H, W) uint8; None
+            where none are translated.
+        returned: These translations translated back, likewise; None too where nothing leads back.
+        density: What real images are drawn from, where that is known; their features are
+            themselves then.
         config: The study's `[evaluate]` table.
     """
 
@@ -41,6 +47,9 @@ class Compared:
     fake_classes: Tensor | None = None
     real_labels: Tensor | None = None
     fake_labels: Tensor | None = None
+    sources: Tensor | None = None
+    returned: Tensor | None = None
+    density: Mixture | None = None
     config: EvaluateConfig
 
 
@@ -104,6 +113,8 @@ class Metric:
         needs_classes: Whether it is left out where the ruler knows no classes.
         needs_labels: Whether it is left out where samples were asked for no classes, or the data
             carry none.
+        needs_returned: Whether it is left out where samples are no translations that lead back.
+        needs_density: Whether it is left out where the data's density is not known.
         protocol: Returns what metric keys must say beside extractor and number of samples, where
             the config differs from its defaults; else "".
         facts: Returns what a run's record says of it, for this config and number of samples, under
@@ -116,12 +127,16 @@ class Metric:
     at_end: bool
     needs_classes: bool
     needs_labels: bool
+    needs_returned: bool
+    needs_density: bool
     protocol: Callable[[EvaluateConfig], str]
     facts: Callable[[EvaluateConfig, int], Mapping[str, str]]
 
 
 METRICS: Registry[Metric] = Registry("metric")
 FLOOR = "_floor"  # ends the names of what real images score
+COPY = f"{FLOOR}_copy"  # and of what the images score that are translated, as they are
+BACK = "to_a"  # ends the keys of translations back
 
 
 def metric(
@@ -130,6 +145,8 @@ def metric(
     at_end: bool = False,
     needs_classes: bool = False,
     needs_labels: bool = False,
+    needs_returned: bool = False,
+    needs_density: bool = False,
     protocol: Callable[[EvaluateConfig], str] = lambda config: "",
     facts: Callable[[EvaluateConfig, int], Mapping[str, str]] = lambda config, num_samples: {},
 ) -> Callable[[Compute], Compute]:
@@ -147,6 +164,8 @@ def metric(
             at_end=at_end,
             needs_classes=needs_classes,
             needs_labels=needs_labels,
+            needs_returned=needs_returned,
+            needs_density=needs_density,
             protocol=protocol,
             facts=facts,
         )
@@ -189,6 +208,11 @@ def is_score(key: str) -> bool:
     return key.startswith(("val/", "test/"))
 
 
+def is_back(key: str) -> bool:
+    """Return whether a recorded value is of translations back, or a floor of these."""
+    return key.endswith(f"_{BACK}")
+
+
 def is_floor(key: str) -> bool:
     """Return whether a recorded value is what real images score."""
     return is_score(key) and key.partition("/")[2].startswith(f"{figure_of(key).name}{FLOOR}")
@@ -211,13 +235,15 @@ def describe_figures() -> dict[str, str]:
     lines: dict[str, str] = {}
     for name in METRICS:
         for figure in METRICS[name].figures:
-            asked = ", where samples are asked of a class" * METRICS[name].needs_labels
-            lines[figure.name] = f"{figure.description}{asked}, {figure.direction()}"
+            where = ", where samples are asked of a class" * METRICS[name].needs_labels
+            where += ", where translations lead back" * METRICS[name].needs_returned
+            where += ", where the data's density is known" * METRICS[name].needs_density
+            lines[figure.name] = f"{figure.description}{where}, {figure.direction()}"
             if METRICS[name].floor == "train":
                 lines[f"{figure.name}{FLOOR}"] = (
                     f"{figure.label} of training images, mean of several draws of as many; "
                     f"{FLOOR}_sd: their standard deviation; {FLOOR}_train: of one draw against "
-                    "another"
+                    "another; _copy: of images that are translated, as they are"
                 )
             elif METRICS[name].floor == "held_out":
                 lines[f"{figure.name}{FLOOR}"] = f"{figure.label} of the other held-out part"

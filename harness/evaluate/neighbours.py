@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 1000  # rows
+FEW = 8  # features up to which differences are taken one by one, which is exact
 SAME = 1e-6  # of the data's variance: what rounding leaves between two equal features
 
 
@@ -19,9 +20,13 @@ def distance_blocks(rows: Tensor, columns: Tensor) -> Iterator[Tensor]:
         columns: (M, d) floats.
 
     Yields:
-        (at most BLOCK, M) float32. What rounding leaves between equal features is set to 0, unless
-        they lie many times farther out than the columns do.
+        (at most BLOCK, M) float32. Of more than a few features, what rounding leaves between equal
+        ones is set to 0, unless they lie many times farther out than the columns do.
     """
+    if rows.shape[1] <= FEW:
+        for block in rows.split(BLOCK):
+            yield (block[:, None] - columns).square().sum(dim=2)
+        return
     center = columns.mean(dim=0)
     rows, columns = rows - center, columns - center
     lengths = columns.square().sum(dim=1)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import math
-import os
 import tempfile
 import time
 import warnings
@@ -27,12 +26,12 @@ from harness.config import flatten
 from harness.data import Dataset, Facts
 from harness.data.pictures import Picture, read_picture
 from harness.errors import HarnessError
-from harness.records.provenance import environment
+from harness.records.provenance import environment, environment_kept
 from harness.records.sqlite import prepare_sqlite, sqlite_file
 from harness.records.ui import ui_address
 from harness.records.workspace import Workspace
 from harness.run.runner import GRID_KEY, Outcome, RunResult
-from harness.systems import TrainConfig, draw_inputs, save_generator
+from harness.systems import TrainConfig, example_inputs, save_generator
 
 STATUS: dict[Outcome, str] = {
     "finished": "FINISHED",
@@ -63,7 +62,8 @@ class Tracker:
         self._artifacts = workspace.artifacts
         logging.getLogger("alembic").setLevel(logging.WARNING)
         prepare_sqlite(self._uri)
-        with _environment_kept():
+        # MLflow writes its address there, where the next workspace would find it.
+        with environment_kept("MLFLOW_TRACKING_URI"):
             mlflow.set_tracking_uri(self._uri)
         try:
             self._client = mlflow.MlflowClient(self._uri)
@@ -318,7 +318,7 @@ class RunRecorder:
         with tempfile.TemporaryDirectory() as folder:
             save_generator(Path(folder), generator, config, facts, others)
             self._client.log_artifacts(self.run_id, folder, WEIGHTS_ARTIFACT)
-        inputs = draw_inputs(config, facts, 2, 0)  # 1 would freeze the exported batch size
+        inputs = example_inputs(config, facts, 2)  # 1 would freeze the exported batch size
         if len(inputs) > 1:
             return  # MLflow's signature for exported programs knows one tensor
         example = inputs[0].numpy()
@@ -378,19 +378,6 @@ def _active(run_id: str) -> Iterator[None]:
     with mlflow.start_run(run_id=run_id, log_system_metrics=False):
         yield
     mlflow.MlflowClient().update_run(run_id, status="RUNNING")
-
-
-@contextlib.contextmanager
-def _environment_kept() -> Iterator[None]:
-    """Undo MLflow's writing of its address to the environment: the next workspace has its own."""
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop("MLFLOW_TRACKING_URI", None)
-        else:
-            os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 def logged_dataset(run: Run) -> DatasetRecord:

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from harness.data.pictures import MAX_CLASSES, class_grid, image_grid, png
+from harness.data import kind_of
+from harness.data.given import read_samples
+from harness.data.pictures import MAX_CLASSES, Picture, png
 from harness.errors import HarnessError, unknown_name
 from harness.evaluate.metric import figure_of
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace, check_replaceable, replaced_folder
+from harness.run.runner import GRID_KEY
 from harness.study.definition import Definition
 from harness.systems import GeneratorSpec, generate, load_generator, parse_config, system_of
-from harness.systems.generator import SPEC_FILE, WEIGHTS_FILE, generator_files, network_file
+from harness.systems.generator import (
+    SPEC_FILE,
+    WEIGHTS_FILE,
+    generator_files,
+    network_file,
+    read_spec,
+)
+from harness.systems.styles import truncate
 from harness.work.board import open_study
 from harness.work.cell import CellRecord
 
 CARD_FILE = "README.md"
 GRID_FILE = "samples.png"
 RECORD_FILE = "record.json"
+DEFAULT_SAMPLES = 64
 FILES = {CARD_FILE, GRID_FILE, RECORD_FILE}  # beside the generator's own
-GRID_SAMPLES = 64
-SAMPLES_PER_CLASS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,28 +110,65 @@ def export_best(name: str, folder: Path, workspace: Workspace, arm: str | None =
         "settings": tracker.params(run_id),
     }
     with tracker.generator_folder(run_id) as files:
-        _write(folder, files, facts, definition, record)
+        recorded = functools.partial(tracker.grids, run_id, last_only=True)
+        _write(folder, files, facts, definition, record, recorded)
     return Export(folder=folder, arm=arm_name, run_id=run_id, scores=dict(record.scores))
 
 
 def sample(
-    folder: Path, num_samples: int, seed: int = 0, device: str = "cpu", label: int | None = None
+    folder: Path,
+    num_samples: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    label: int | None = None,
+    given: Path | None = None,
+    network: str | None = None,
+    truncation: float | None = None,
 ) -> Tensor:
-    """Return images (num_samples, C, H, W) uint8 of an exported generator, the same for one seed.
+    """Return samples of an exported generator as they are stored, the same for one seed: images
+    (num_samples, C, H, W) uint8, or points (num_samples, d) float32.
 
     Args:
         folder: The export.
-        num_samples: How many.
+        num_samples: How many; None: 64, or of all the images that are given.
         seed: One seed, one set of samples.
         device: Where they are computed.
         label: The class that all are asked of; None: any.
+        given: Images to translate: a folder, or `.npz` with (N, C, H, W) uint8 under `images`.
+        network: Which of the generator's networks; None: the one that is scored.
+        truncation: Share psi in [0, 1] of the way from the mean style; None: as it was trained for.
 
     Raises:
-        HarnessError: The folder is not an export or is damaged, or makes no samples of this class.
+        HarnessError: The folder is not an export or is damaged, makes no samples of this class or
+            by this network, has no styles to be truncated, or it translates images and none are
+            given, or the other way round.
     """
-    generator, spec = load_generator(folder)
-    generator.to(device)
-    return generate(generator, spec.draw_inputs(num_samples, seed, label))
+    generator, spec = load_generator(folder, network)
+    if truncation is not None:
+        truncate(generator, truncation)
+    sources = None if given is None else _sources(folder, spec, given, network)
+    if spec.translates and sources is None:
+        raise HarnessError(
+            f"{folder} translates images and none are given: name a folder or a .npz file with "
+            "--input"
+        )
+    if sources is not None:
+        num_samples = min(num_samples or len(sources), len(sources))
+    inputs = spec.draw_inputs(num_samples or DEFAULT_SAMPLES, seed, label, sources)
+    return generate(generator.to(device), inputs)
+
+
+def _sources(folder: Path, spec: GeneratorSpec, place: Path, network: str | None) -> Tensor:
+    """Return the images that a network is to translate, in the shape that it takes."""
+    if spec.source_shape is None:
+        raise HarnessError(
+            f"--input {place}: {folder} translates no images, its samples come from a seed"
+        )
+    there = network in (None, spec.networks[0])
+    images = read_samples(place, spec.source_shape if there else spec.sample_shape, str(folder))
+    if not len(images):
+        raise HarnessError(f"--input {place}: there is no image")
+    return images
 
 
 def check_sample_file(file: Path) -> None:
@@ -130,14 +177,23 @@ def check_sample_file(file: Path) -> None:
         raise HarnessError(f"--output {file}: allowed are files ending in .png or .npz")
 
 
-def write_samples(images: Tensor, file: Path) -> None:
-    """Write images as a grid (.png) or as an array `images`, (N, C, H, W) uint8 (.npz)."""
+def write_samples(samples: Tensor, file: Path, folder: Path) -> None:
+    """Write samples, as `sample` returns them, into a file.
+
+    Args:
+        samples: Images or points.
+        file: `.png` for a picture, `.npz` for an array under what they are called, `images` or
+            `points`.
+        folder: The export that they come from.
+    """
     check_sample_file(file)
     file.parent.mkdir(parents=True, exist_ok=True)
+    kind = kind_of(samples.shape[1:])
     if file.suffix == ".png":
-        png(image_grid(images)).save(file)
+        png(kind.picture(samples, read_spec(folder).density)).save(file)
     else:
-        np.savez_compressed(file, images=images.numpy())
+        arrays: dict[str, Any] = {kind.noun: samples.numpy()}
+        np.savez_compressed(file, **arrays)
 
 
 def _write(
@@ -146,27 +202,54 @@ def _write(
     facts: dict[str, Any],
     definition: Definition,
     record: CellRecord,
+    recorded: Callable[[str], Mapping[int, Picture]],
 ) -> None:
-    """Write the generator, its record, samples and card."""
+    """Write the generator, its record, samples and card.
+
+    Args:
+        folder: Where to.
+        files: The generator's own.
+        facts: Of its run.
+        definition: Its study.
+        record: What the study knows of the run.
+        recorded: Finds the run's last picture of a kind, shown where new samples would need images
+            to translate.
+    """
     with replaced_folder(folder) as new:
         shutil.copytree(files, new, dirs_exist_ok=True)
         (new / RECORD_FILE).write_text(json.dumps(facts, indent=2) + "\n")
         generator, spec = load_generator(new)
-        png(_grid(generator, spec)).save(new / GRID_FILE)
+        if not spec.translates:
+            picture = _grid(generator, spec)
+        elif found := recorded(_shown(spec)[0]):
+            picture = next(iter(found.values()))
+        else:
+            raise HarnessError(
+                f"MLflow lacks the pictures of run {facts['run_id']}: restore them there"
+            )
+        png(picture).save(new / GRID_FILE)
         (new / CARD_FILE).write_text(_card(facts, spec, definition, record))
 
 
-def _grid(generator: nn.Module, spec: GeneratorSpec) -> npt.NDArray[np.uint8]:
+def _grid(generator: nn.Module, spec: GeneratorSpec) -> Picture:
     """Return a picture of samples of seed 0: a row per class where a class can be asked for."""
+    kind, density = spec.facts.kind, spec.density
     if not spec.is_conditional:
-        return image_grid(generate(generator, spec.draw_inputs(GRID_SAMPLES, 0)))
+        samples = generate(generator, spec.draw_inputs(kind.num_shown, 0))
+        return kind.picture(samples, density)
     num_rows = min(spec.num_classes, MAX_CLASSES)
     rows = [
-        generate(generator, spec.draw_inputs(SAMPLES_PER_CLASS, 0, label))
+        generate(generator, spec.draw_inputs(kind.num_per_class, 0, label))
         for label in range(num_rows)
     ]
-    classes = torch.arange(num_rows).repeat_interleave(SAMPLES_PER_CLASS)
-    return class_grid(torch.cat(rows), classes, SAMPLES_PER_CLASS)
+    classes = torch.arange(num_rows).repeat_interleave(kind.num_per_class)
+    return kind.picture_by_class(torch.cat(rows), classes, density)
+
+
+def _shown(spec: GeneratorSpec) -> tuple[str, str]:
+    """Return the kind of a run's pictures that shows what was translated, and what they show."""
+    pictures = system_of(spec.config).pictures(parse_config(spec.config, SPEC_FILE))
+    return next(iter(pictures.items()), (GRID_KEY, "translations of held-out images"))
 
 
 def _card(
@@ -179,13 +262,15 @@ def _card(
     scores = "\n".join(f"| `{key}` | {value:.5g} |" for key, value in facts["scores"].items())
     point = ", ".join(f"{key} = {value}" for key, value in (record.cell.point or {}).items())
     settings = "\n".join(f"| `{key}` | {value} |" for key, value in facts["settings"].items())
-    sampled = system_of(spec.config).sampled(parse_config(spec.config, SPEC_FILE))
+    sampled = spec.networks[0]
     others = "".join(
         f"| `{network_file(name)}` | weights of the network `{name}` |\n" for name in spec.others
     )
-    rows, a_class, label = "", "", ""
-    if spec.is_conditional:
-        rows, a_class, label = " a row per class,", " --class 3", ", label=3"
+    shown = "Samples of seed 0, not selected."
+    if spec.translates:
+        shown = f"At the end of the run: {_shown(spec)[1]}. Not selected."
+    elif spec.is_conditional:
+        shown = f"Samples of seed 0, {spec.facts.kind.by_class}, not selected."
     return f"""# Generator from the study `{facts["study"]}`
 
 **Question of the study:** {facts["question"]}
@@ -196,7 +281,7 @@ It is the best of several seeds: the arm's expected score is the mean that the s
 
 ![samples]({GRID_FILE})
 
-Samples of seed 0,{rows} not selected.
+{shown}
 
 ## Scores
 
@@ -223,17 +308,7 @@ any choice.
 
 ## Use
 
-`harness sample DIR -n 64{a_class} -o grid.png{options}`, or in Python:
-
-```python
-from pathlib import Path
-
-from harness import load_generator, load_network
-
-generator, spec = load_generator(Path("DIR"))
-images = generator(*spec.draw_inputs(16, seed=0{label}))  # (16, C, H, W) in [-1, 1]
-weights = load_network(Path("DIR"), "{sampled}")  # tensors by name; so of every network above
-```
+{_use(spec, options)}
 
 ## Settings
 
@@ -241,3 +316,36 @@ weights = load_network(Path("DIR"), "{sampled}")  # tensors by name; so of every
 |---|---|
 {settings}
 """
+
+
+def _use(spec: GeneratorSpec, options: str) -> str:
+    """Return how samples are drawn, or images translated: as commands and in Python."""
+    sampled, *others = spec.networks
+    kind, made = spec.facts.kind, ", ".join(map(str, (16, *spec.sample_shape)))
+    in_range = " in [-1, 1]" * kind.bounded
+    if spec.source_shape is not None:
+        asked, inputs = "--input IMAGES", "16, seed=0, sources=sources"
+        shape = ", ".join(map(str, spec.source_shape))
+        sources = f"sources = torch.zeros(16, {shape}, dtype=torch.uint8)  # those to translate\n"
+        imported = "\nimport torch\n"
+    else:
+        imported, sources = "", ""
+        asked = "-n 64 --class 3" if spec.is_conditional else "-n 64"
+        inputs = "16, seed=0, label=3" if spec.is_conditional else "16, seed=0"
+    back = "".join(
+        f"\n\nImages are a folder, or a .npz file with an array `images`. The way back: `harness "
+        f"sample DIR --network {name} --input IMAGES -o grid.png{options}`, in Python "
+        f'`load_generator(Path("DIR"), "{name}")`.'
+        for name in others
+    )
+    return f"""`harness sample DIR {asked} -o grid.png{options}`, or in Python:
+
+```python
+from pathlib import Path
+{imported}
+from harness import load_generator, load_network
+
+generator, spec = load_generator(Path("DIR"))
+{sources}{kind.noun} = generator(*spec.draw_inputs({inputs}))  # ({made}){in_range}
+weights = load_network(Path("DIR"), "{sampled}")  # tensors by name; so of every network above
+```{back}"""

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from harness.data import Dataset, Split, load_dataset, load_images
+from harness.data import Split, load_dataset
+from harness.data.given import read_samples
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig, Evaluator, count_samples
-from harness.evaluate.evaluator import MIN_SAMPLES
 from harness.evaluate.metric import FLOOR, Figure, figure_of
+from harness.evaluate.subsets import MIN_SAMPLES
 from harness.records.workspace import Workspace
 
-KEY = "images"  # of an .npz file
 DRAW_SEED = 0
 
 
@@ -83,7 +79,8 @@ def score_images(
     """Score a file's or folder's images against a dataset.
 
     Args:
-        place: `.npz` with (N, C, H, W) uint8 under `images`, or a folder of images.
+        place: `.npz` with (N, C, H, W) uint8 under `images`, or a folder of images; of points
+            `.npz` with (N, d) float32 under `points`.
         dataset_name: What they are compared with.
         workspace: Where data and caches are.
         split: The part of it.
@@ -96,17 +93,24 @@ def score_images(
     Raises:
         HarnessError: The images or the protocol are impossible; says what is allowed.
     """
-    dataset = load_dataset(dataset_name, workspace.data_dir, image_size)
-    images = _read(place, dataset)
-    usual = count_samples(dataset, EvaluateConfig())
+    data = load_dataset(dataset_name, workspace.data_dir, image_size)
+    dataset, source = data.target, data.counterpart
+    images = read_samples(place, dataset.sample_shape, f"dataset {dataset.name!r}")
+    usual = count_samples(dataset, EvaluateConfig(), source)
     number = min(len(images), usual) if samples is None else samples
     if not MIN_SAMPLES <= number <= len(images):
         raise HarnessError(
-            f"{place} has {len(images)} images, of which {number} are to be scored; allowed is "
-            f"{MIN_SAMPLES} or more of them"
+            f"{place} has {len(images)} {dataset.kind.noun}, of which {number} are to be scored; "
+            f"allowed is {MIN_SAMPLES} or more of them"
         )
     config = EvaluateConfig(extractor=ruler, samples=number)
-    evaluator = Evaluator(dataset, config, cache_dir=workspace.cache, device=torch.device(device))
+    evaluator = Evaluator(
+        dataset,
+        config,
+        cache_dir=workspace.cache,
+        device=torch.device(device),
+        source=source,
+    )
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(DRAW_SEED))
     scores = evaluator.score(images[order[:number].sort().values], split)
     floors = evaluator.floor(split)
@@ -127,37 +131,3 @@ def score_images(
     return Scored(
         protocol=evaluator.protocol, num_images=number, num_given=len(images), lines=tuple(lines)
     )
-
-
-def _read(place: Path, dataset: Dataset) -> Tensor:
-    """Return the images, shaped as the dataset's are."""
-    channels, height, width = dataset.sample_shape
-    if place.is_dir():
-        if height != width:
-            raise HarnessError(
-                f"{place}: images of a folder are square, the data are {height}x{width}"
-            )
-        images = load_images(place, height)[0]
-        return images.float().mean(1, keepdim=True).round().byte() if channels == 1 else images
-    if place.suffix != ".npz":
-        raise HarnessError(f"{place}: must be a folder of images, or a .npz file with `{KEY}`")
-    try:
-        file = np.load(place, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("a single array")
-        with file:
-            if KEY not in file:
-                raise HarnessError(
-                    f"{place}: has no array `{KEY}`, only {', '.join(file) or 'none'}"
-                )
-            array = file[KEY]
-    except FileNotFoundError:
-        raise HarnessError(f"{place} does not exist") from None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
-        raise HarnessError(f"{place} is no .npz file of plain arrays") from None
-    if array.dtype != np.uint8 or array.shape[1:] != dataset.sample_shape:
-        raise HarnessError(
-            f"{place}: `{KEY}` is {array.dtype} of shape {array.shape}; allowed is uint8 of shape "
-            f"(N, {channels}, {height}, {width}) for dataset {dataset.name!r}"
-        )
-    return torch.from_numpy(array)

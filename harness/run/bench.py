@@ -12,7 +12,7 @@ import torch
 from harness.data import Dataset, Part, load_dataset
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig, Evaluator
-from harness.evaluate.metric import FLOOR
+from harness.evaluate.metric import BACK, FLOOR
 from harness.run.execution import Execution
 from harness.systems import SYSTEMS, Precision, System, TrainConfig, is_conditional
 
@@ -24,6 +24,7 @@ class Bench:
     Attributes:
         dataset: The data; `part` is its training part on the device.
         evaluator: Scores samples by the study's one protocol.
+        back: Where the data have two domains, scores translations back to the first one.
         times: Evaluations per run.
         device: Where runs train.
         precision: Of training's matrix products.
@@ -33,6 +34,7 @@ class Bench:
     dataset: Dataset
     part: Part
     evaluator: Evaluator
+    back: Evaluator | None = None
     times: int
     device: torch.device
     precision: Precision
@@ -52,15 +54,27 @@ class Bench:
         """Load a dataset and its evaluator; raises HarnessError where either is impossible."""
         device = torch.device(execution.device)
         dataset = load_dataset(name, data_dir, image_size)
-        evaluator = Evaluator(dataset, evaluate, cache_dir=cache_dir, device=device)
+        source, back = dataset.counterpart, None
+        evaluator = Evaluator(
+            dataset.target, evaluate, cache_dir=cache_dir, device=device, source=source
+        )
+        if source is not None:
+            # Another extractor than Inception's knows the images of its own domain only.
+            general = evaluate.extractor == "inception"
+            own = evaluate if general else evaluate.model_copy(update={"extractor": None})
+            back = Evaluator(
+                source, own, cache_dir=cache_dir, device=device, source=dataset.target, suffix=BACK
+            )
         return cls(
             dataset=dataset,
             part=dataset.train.to(device),
             evaluator=evaluator,
+            back=back,
             times=evaluate.times,
             device=device,
             precision=execution.precision,
-            floors=_floors(evaluator, conditional=evaluator.ranks_by_asked_classes),
+            floors=_floors(evaluator, conditional=evaluator.ranks_by_asked_classes)
+            | (_floors(back, conditional=False) if back else {}),
         )
 
     def floors_of(self, *, conditional: bool) -> Mapping[str, float]:
@@ -90,6 +104,14 @@ class Bench:
         return cls(config, self.dataset.facts, self.device, self.precision)
 
     @property
+    def protocol(self) -> dict[str, str]:
+        """Facts for the record: of the evaluator, and how the way back differs."""
+        facts = self.evaluator.describe()
+        own = self.back.describe() if self.back else {}
+        back = {f"{key}_{BACK}": own[key] for key in own if own[key] != facts.get(key)}
+        return facts | back
+
+    @property
     def objective(self) -> str:
         """The key of what runs are chosen by, on validation images."""
         return self.evaluator.key("validation", self.evaluator.objective.name)
@@ -115,7 +137,7 @@ def _floors(evaluator: Evaluator, *, conditional: bool) -> dict[str, float]:
 
 def run_params(config: TrainConfig, execution: Execution, bench: Bench) -> dict[str, Any]:
     """Return what is recorded of a run beside its config: size, device, threads and protocol."""
-    protocol = {f"evaluate.{key}": value for key, value in bench.evaluator.describe().items()}
+    protocol = {f"evaluate.{key}": value for key, value in bench.protocol.items()}
     try:
         sizes = SYSTEMS[config.system].num_parameters(config, bench.dataset.facts)
     except Exception:  # networks that cannot be built are the run's own result

@@ -13,11 +13,12 @@ from typing import Any, Literal, Protocol
 from torch import nn
 
 from harness.data import Facts, Split
-from harness.data.pictures import Picture, class_grid, image_grid, neighbour_grid
+from harness.data.pictures import Picture
 from harness.errors import HarnessError
 from harness.run.bench import Bench
 from harness.run.checkpoint import load_checkpoint, save_checkpoint
 from harness.run.loop import Measured, Milestone, Progress, train
+from harness.run.scoring import score
 from harness.signals import uninterrupted
 from harness.systems import System, TrainConfig, draw_inputs, generate
 
@@ -28,7 +29,6 @@ NEIGHBOURS_KEY = "neighbours"  # final samples, each above its nearest training 
 CLASSES_KEY = "classes"  # final samples, a row per class: that asked for, else the ruler's
 NEIGHBOURS = 32  # samples shown with theirs
 SORTED = 1000  # samples among which ten of each class are looked for
-GRID_SAMPLES = 64
 GRID_SEED = 0  # the same inputs in every run of a study, so grids compare across arms
 CHECKPOINT_SECONDS = 15.0
 CHECKPOINT_FORMAT = 3  # raised whenever an older file could not be continued
@@ -259,24 +259,22 @@ def _evaluate(
     """
     if not system.is_finite():
         raise FloatingPointError("weights are not finite")
-    config, others = system.config, dict(system.networks)
+    config, others, facts = system.config, dict(system.networks), system.facts
     generator = others.pop(system.sampled(config))
     step = milestone.progress.images_seen
     scores: dict[str, float] = {}
     with _evaluating(system):
-        inputs = draw_inputs(config, system.facts, GRID_SAMPLES, GRID_SEED)
-        pictures = {GRID_KEY: image_grid(generate(generator, inputs))}
+        shown = bench.evaluator.sources("validation")
+        inputs = draw_inputs(config, facts, facts.kind.num_shown, GRID_SEED, sources=shown)
+        pictures = {GRID_KEY: facts.kind.picture(generate(generator, inputs), facts.density)}
         pictures |= system.draw(bench.dataset.validation, final=milestone.is_last)
         with _not_the_run():
             for key, picture in pictures.items():
                 recorder.log_grid(key, picture, step)
         if milestone.index > 0:
-            num_samples = bench.evaluator.num_samples
-            inputs = draw_inputs(config, system.facts, num_samples, config.seed)
-            asked = system.asked_classes(config, inputs)
-            fakes = generate(generator, inputs)
             splits = final_splits if milestone.is_last else ("validation",)
-            scores = bench.evaluator.score(fakes, *splits, final=milestone.is_last, classes=asked)
+            scored = score(system, bench, splits, final=milestone.is_last)
+            scores, fakes, asked = scored.figures, scored.samples, scored.asked
             if bench.objective not in scores:
                 raise ValueError(f"{bench.objective}: these samples have no such figure")
             if bad := [key for key, value in scores.items() if not math.isfinite(value)]:
@@ -285,15 +283,18 @@ def _evaluate(
                 recorder.log_metrics(scores, step)
         if milestone.is_last:
             few, more = fakes[:NEIGHBOURS], fakes[:SORTED]
-            neighbours = neighbour_grid(few, bench.evaluator.nearest_training_images(few))
+            nearest = bench.evaluator.nearest_training_images(few)
+            neighbours = facts.kind.picture_with_neighbours(few, nearest)
             classes = bench.evaluator.classes_of(more) if asked is None else asked[:SORTED]
             floors = bench.floors_of(conditional=asked is not None)
             with _not_the_run():
-                recorder.log_grid(NEIGHBOURS_KEY, neighbours, step)
+                if neighbours is not None:
+                    recorder.log_grid(NEIGHBOURS_KEY, neighbours, step)
                 if classes is not None:
-                    recorder.log_grid(CLASSES_KEY, class_grid(more, classes), step)
+                    sorted_ones = facts.kind.picture_by_class(more, classes, facts.density)
+                    recorder.log_grid(CLASSES_KEY, sorted_ones, step)
                 recorder.log_metrics(floors, step)
-                recorder.log_generator(generator, config, system.facts, others)
+                recorder.log_generator(generator, config, facts, others)
     return scores
 
 

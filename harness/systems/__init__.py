@@ -10,6 +10,7 @@ from harness.systems.config import Budget, TrainConfig
 from harness.systems.generator import (
     GeneratorSpec,
     draw_inputs,
+    example_inputs,
     generate,
     is_conditional,
     load_generator,
@@ -40,6 +41,7 @@ __all__ = [
     "TrainConfig",
     "as_recorded",
     "draw_inputs",
+    "example_inputs",
     "generate",
     "is_conditional",
     "known_settings",

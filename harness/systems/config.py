@@ -8,14 +8,15 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, field_validator, model_validator
 
 from harness.config import Config, Count, Positive
-from harness.data import Facts, check_dataset_name
+from harness.data import DOMAIN_SEPARATOR, Facts, check_dataset_name
+from harness.errors import HarnessError
 
 
 class Budget(Config):
     """How long a run trains, in exactly one unit; which updates there are is the system's."""
 
     images: Count | None = None
-    """Real images that the networks were shown."""
+    """Real images that the networks were shown; of two domains, those of the target."""
     steps: Count | None = None
     """Updates of a system's only optimiser."""
     g_steps: Count | None = None
@@ -69,11 +70,13 @@ class TrainConfig(Config):
 
     units: ClassVar[tuple[str, ...]] = ("steps",)
     """Units of budget that the system counts itself, beside images and seconds."""
+    translates: ClassVar[bool] = False
+    """Whether it makes images of one domain from those of another, and so needs data with two."""
 
     system: str
     """What is trained, and with it which other settings there are."""
     dataset: str = "mnist"
-    """A registered dataset or `folder:PATH`."""
+    """A registered dataset, `folder:PATH`, `inverted:NAME`, or `pairs:A|B` to translate A to B."""
     image_size: Annotated[int, Field(ge=4, multiple_of=4)] | None = None
     """Side that images are resized to; omitted: the dataset's own (32 for folders)."""
     batch_size: Count = 64
@@ -108,3 +111,15 @@ class TrainConfig(Config):
 
     def check(self, facts: Facts) -> None:
         """Raise HarnessError if the system cannot be trained on such data."""
+        if self.translates and facts.source_shape is None:
+            raise HarnessError(
+                f"dataset = {self.dataset!r}: system = {self.system!r} translates images between "
+                f"two domains; name both as 'pairs:A|B', e.g. 'pairs:{self.dataset}|"
+                f"inverted:{self.dataset}'"
+            )
+        if facts.source_shape is not None and not self.translates:
+            target = self.dataset.rpartition(DOMAIN_SEPARATOR)[2]
+            raise HarnessError(
+                f"dataset = {self.dataset!r}: system = {self.system!r} translates no images; name "
+                f"one dataset, e.g. {target!r}"
+            )

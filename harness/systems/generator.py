@@ -15,12 +15,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from harness.config import Config, Count, parse
-from harness.data import Facts, to_uint8
-from harness.errors import HarnessError
+from harness.data import Facts, Mixture, kind_of
+from harness.errors import HarnessError, unknown_name
 from harness.plugins import check_plugins, plugin_hashes
 from harness.randomness import derive_seed
 from harness.systems.config import TrainConfig
@@ -32,15 +32,25 @@ SPEC_FILE = "generator.json"
 SAMPLES_PER_PASS = 500
 
 
+def _of_a_kind(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape that samples may have; as a pydantic validator."""
+    kind_of(shape)
+    return shape
+
+
 class GeneratorSpec(Config):
     """All that rebuilds a generator without its study."""
 
     format: Literal["gan-ablation-harness generator v2"] = "gan-ablation-harness generator v2"
-    sample_shape: Annotated[tuple[Count, Count, Count], Field(strict=False)]
-    """(C, H, W)."""
+    sample_shape: Annotated[tuple[Count, ...], Field(strict=False), AfterValidator(_of_a_kind)]
+    """(C, H, W) of images, (d,) of points."""
     num_classes: int = 0
     class_shares: Annotated[tuple[float, ...], Field(strict=False)] = ()
     """How often each class is drawn where none is asked for."""
+    source_shape: Annotated[tuple[Count, Count, Count], Field(strict=False)] | None = None
+    """(C, H, W) of the images that it translates; none where it translates none."""
+    density: Mixture | None = None
+    """What real samples are drawn from, where that is known."""
     config: dict[str, Any]
     """The run's settings."""
     weights_sha256: str
@@ -51,16 +61,38 @@ class GeneratorSpec(Config):
     """Name -> hash of every plugin that was loaded: the settings may name what they register."""
 
     def draw_inputs(
-        self, num_samples: int, seed: int, label: int | None = None
+        self,
+        num_samples: int,
+        seed: int,
+        label: int | None = None,
+        sources: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """Return inputs for so many samples, of one class if it is given; the same everywhere."""
-        config = parse_config(self.config, SPEC_FILE)
-        return draw_inputs(config, self.facts, num_samples, seed, label)
+        """Return inputs for so many samples, of one class if it is given; the same everywhere.
+
+        They are made of `sources`, (N, C, H, W) uint8, where images are translated.
+        """
+        return draw_inputs(self._config, self.facts, num_samples, seed, label, sources)
 
     @property
     def is_conditional(self) -> bool:
         """Whether its samples are asked of a class."""
-        return is_conditional(parse_config(self.config, SPEC_FILE), self.facts)
+        return is_conditional(self._config, self.facts)
+
+    @property
+    def translates(self) -> bool:
+        """Whether its samples are translations of images."""
+        return self._config.translates
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The network that is sampled, and where images are translated the one that leads back."""
+        system = system_of(self.config)
+        names = (system.sampled(self._config), system.returning(self._config))
+        return tuple(filter(None, names))
+
+    @property
+    def _config(self) -> TrainConfig:
+        return parse_config(self.config, SPEC_FILE)
 
     @property
     def facts(self) -> Facts:
@@ -69,6 +101,8 @@ class GeneratorSpec(Config):
             sample_shape=self.sample_shape,
             num_classes=self.num_classes,
             class_shares=self.class_shares,
+            source_shape=self.source_shape,
+            density=self.density,
         )
 
 
@@ -118,26 +152,34 @@ def network_file(name: str) -> str:
     return RAW_FILE if file == WEIGHTS_FILE else file
 
 
-def load_generator(folder: Path) -> tuple[nn.Module, GeneratorSpec]:
+def load_generator(folder: Path, network: str | None = None) -> tuple[nn.Module, GeneratorSpec]:
     """Rebuild a generator, in eval mode on the CPU.
+
+    Args:
+        folder: An exported generator.
+        network: One of `GeneratorSpec.networks`; None: the first, which is scored.
 
     Returns:
         A module that maps its inputs (see `GeneratorSpec.draw_inputs`) to images (N, C, H, W) in
-        [-1, 1], and its description.
+        [-1, 1] or points (N, d), and its description.
 
     Raises:
-        HarnessError: The folder is missing, foreign or corrupt.
+        HarnessError: The folder is missing, foreign or corrupt, or makes no images by this network.
     """
-    spec = _read_spec(folder)
-    payload = _read_weights(folder / WEIGHTS_FILE, spec.weights_sha256)
+    spec = read_spec(folder)
     config = parse_config(spec.config, str(folder / SPEC_FILE))
     system = system_of(spec.config)
+    name = spec.networks[0] if network is None else network
+    if name not in spec.networks:
+        raise unknown_name("network", name, spec.networks)
+    file = find_network(folder, name)
+    weights = file.read()
     try:
         with torch.random.fork_rng(devices=[]):
-            generator = system.builders(config, spec.facts)[system.sampled(config)]()
-        generator.load_state_dict(safetensors.torch.load(payload))
-    except (RuntimeError, safetensors.SafetensorError) as error:
-        raise _unfit(folder / WEIGHTS_FILE, error) from None
+            generator = system.builders(config, spec.facts)[name]()
+        generator.load_state_dict(weights)
+    except RuntimeError as error:
+        raise _unfit(file.path, error) from None
     return generator.eval(), spec
 
 
@@ -165,7 +207,7 @@ def find_network(folder: Path, name: str | None = None) -> WeightsFile:
     Raises:
         HarnessError: The folder is missing or foreign, or holds no such network.
     """
-    spec = _read_spec(folder)
+    spec = read_spec(folder)
     sampled = system_of(spec.config).sampled(parse_config(spec.config, str(folder / SPEC_FILE)))
     there = {sampled: WeightsFile(folder / WEIGHTS_FILE, spec.weights_sha256)}
     for each, sha256 in spec.others.items():
@@ -190,7 +232,7 @@ def generator_files(folder: Path) -> set[str]:
         return {SPEC_FILE, WEIGHTS_FILE}
 
 
-def _read_spec(folder: Path) -> GeneratorSpec:
+def read_spec(folder: Path) -> GeneratorSpec:
     """Return a folder's description, once its plugins are loaded."""
     spec_file = folder / SPEC_FILE
     for file in (spec_file, folder / WEIGHTS_FILE):
@@ -229,7 +271,12 @@ def _upgraded(raw: Any) -> Any:
 
 
 def draw_inputs(
-    config: TrainConfig, facts: Facts, num_samples: int, seed: int, label: int | None = None
+    config: TrainConfig,
+    facts: Facts,
+    num_samples: int,
+    seed: int,
+    label: int | None = None,
+    sources: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """Return what a system's generator takes for so many samples, the same on every device.
 
@@ -239,35 +286,47 @@ def draw_inputs(
         num_samples: How many.
         seed: One seed, one set of inputs.
         label: The class that all samples are asked of; None: any.
+        sources: What a system that translates images is to translate, (N, C, H, W) uint8 with N at
+            least `num_samples`; others make no use of it.
 
     Raises:
-        HarnessError: There is no such class, or the system makes no samples of a chosen one.
+        HarnessError: There is no such class, or the system makes no samples of a chosen one, or it
+            translates images and there are none.
     """
     num_classes = facts.num_classes
     if label is not None and not 0 <= label < num_classes and is_conditional(config, facts):
         raise HarnessError(f"class {label}: allowed are 0 to {num_classes - 1}")
     generator = torch.Generator().manual_seed(derive_seed(seed, "samples"))
+    if config.translates and sources is None:
+        raise HarnessError(f"system = {config.system!r} translates images, and none are given")
     system = system_of({"system": config.system})
-    return system.draw_inputs(config, facts, num_samples, generator, label)
+    return system.draw_inputs(config, facts, num_samples, generator, label, sources)
+
+
+def example_inputs(config: TrainConfig, facts: Facts, num_samples: int) -> tuple[Tensor, ...]:
+    """Return inputs that stand for any others: blank images where images are translated."""
+    shape = facts.source_shape
+    blank = None if shape is None else torch.zeros(num_samples, *shape, dtype=torch.uint8)
+    return draw_inputs(config, facts, num_samples, 0, sources=blank)
 
 
 def is_conditional(config: TrainConfig, facts: Facts) -> bool:
     """Return whether a system's samples are asked of a class."""
     system = system_of({"system": config.system})
-    return system.asked_classes(config, draw_inputs(config, facts, 1, 0)) is not None
+    return system.asked_classes(config, example_inputs(config, facts, 1)) is not None
 
 
 @torch.inference_mode()
 def generate(generator: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-    """Return uint8 images (N, C, H, W) on the CPU, as they are scored and saved.
+    """Return samples on the CPU as they are stored: images (N, C, H, W) uint8, or points (N, d).
 
-    The generator must be in eval mode; a non-finite image raises FloatingPointError.
+    The generator must be in eval mode; a non-finite sample raises FloatingPointError.
     """
     device = next(generator.parameters()).device
     images = []
     for chunk in zip(*(torch.split(each, SAMPLES_PER_PASS) for each in inputs), strict=True):
         batch = generator(*(each.to(device) for each in chunk))
         if not batch.isfinite().all():
-            raise FloatingPointError("the generator's images are not finite")
-        images.append(to_uint8(batch.float()).cpu())
+            raise FloatingPointError("the generator's samples are not finite")
+        images.append(kind_of(batch.shape[1:]).to_stored(batch.float()).cpu())
     return torch.cat(images)

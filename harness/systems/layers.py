@@ -77,10 +77,19 @@ class Maxout(nn.Module):
         return pieces.amax(dim=1)
 
 
-class Dropout(nn.Module):
-    """Dropout that draws its mask from a given generator instead of the global random state.
+class RandomLayer(nn.Module):
+    """A layer that draws from a given generator instead of the global random state.
 
-    The owner sets `generator`; before that, and in eval mode, the layer is the identity.
+    The owner sets `generator`; before that, and in eval mode, such a layer draws nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator: torch.Generator | None = None
+
+
+class Dropout(RandomLayer):
+    """Dropout; before it has a generator, and in eval mode, the layer is the identity.
 
     Args:
         probability: Share of activations set to 0; the rest is scaled by 1 / (1 - probability).
@@ -89,7 +98,6 @@ class Dropout(nn.Module):
     def __init__(self, probability: float) -> None:
         super().__init__()
         self.probability = probability
-        self.generator: torch.Generator | None = None
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the inputs with a fresh random part set to 0 (training only)."""
@@ -103,6 +111,14 @@ class Dropout(nn.Module):
 def dropout(probability: float) -> list[nn.Module]:
     """Return the dropout layer, or nothing where the probability is 0."""
     return [Dropout(probability)] if probability > 0 else []
+
+
+class Points(nn.Identity):
+    """The last layer of every generator of points: any numbers (N, d), which have no frame."""
+
+    def crop(self, points: Tensor) -> Tensor:
+        """Return points."""
+        return points
 
 
 class Images(nn.Module):

@@ -80,6 +80,11 @@ def sgd(weights: Weights, lr: float, settings: OptimizerSettings) -> Optimizer:
 SCHEDULES.add("constant", lambda done: 1.0, "The same throughout")
 SCHEDULES.add("linear", lambda done: 1 - done, "Falls in a straight line to 0")
 SCHEDULES.add(
+    "linear_late",
+    lambda done: min(1.0, 2 * (1 - done)),
+    "The same for half of the budget, then in a straight line to 0 (Zhu et al. 2017)",
+)
+SCHEDULES.add(
     "cosine",
     lambda done: (1 + math.cos(math.pi * done)) / 2,
     "Falls along half a cosine to 0 (Loshchilov and Hutter 2017)",

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from harness.config import Config, Count
-from harness.data import Facts
+from harness.data import Facts, kind_named
 from harness.errors import HarnessError
 from harness.systems.architectures import (
     ARCHITECTURES,
+    STYLE_SETTINGS,
     Architecture,
+    Complaint,
     DiscriminatorSettings,
     GeneratorSettings,
     NetworkSettings,
@@ -24,7 +26,7 @@ from harness.systems.architectures.pair import SampleShape
 from harness.systems.blocks import group_size
 from harness.systems.config import TrainConfig
 from harness.systems.initialise import initialise, spectrally_normed
-from harness.systems.layers import Images
+from harness.systems.layers import Images, Points
 
 BLACK = -1.0  # of images in [-1, 1]
 SIDE_MULTIPLE = 4
@@ -86,6 +88,8 @@ class PairConfig(TrainConfig):
             return data
         pair = cls.architecture_of(data)
         defaults: dict[str, Any] = {"pad_to": pair.pad_to}
+        if not kind_named(data.get("dataset", cls.model_fields["dataset"].default)).bounded:
+            defaults[f"{cls.prefixes[0]}output"] = "linear"
         for prefix, own in zip(
             cls.prefixes, (pair.generator_defaults, pair.discriminator_defaults), strict=True
         ):
@@ -115,32 +119,73 @@ class PairConfig(TrainConfig):
         return collected(DiscriminatorSettings, self.prefixes[1], self)
 
     def framed_shape(self, facts: Facts) -> SampleShape:
-        """Return the (C, H, W) that the networks see."""
-        channels, height, width = facts.sample_shape
-        side = self.pad_to or 0
-        return channels, max(height, side), max(width, side)
+        """Return the shape that the networks see."""
+        num, *sides = facts.sample_shape
+        return num, *(max(side, self.pad_to or 0) for side in sides)
 
     def check(self, facts: Facts) -> None:
-        """Raise HarnessError if the architecture cannot make samples of this (C, H, W)."""
-        _, height, width = facts.sample_shape
-        if height % SIDE_MULTIPLE or width % SIDE_MULTIPLE:
+        """Raise HarnessError if the architecture cannot make samples of this shape."""
+        super().check(facts)
+        pair = ARCHITECTURES[self.architecture]
+        _, *sides = facts.sample_shape
+        if not sides:
+            self._check_flat(pair)
+        if any(side % SIDE_MULTIPLE for side in sides):
             raise HarnessError(
-                f"image_size: sides must be multiples of 4, {self.dataset} has {height}x{width}"
+                f"image_size: sides must be multiples of 4, {self.dataset} has {_by(sides)}"
             )
-        if self.pad_to is not None and self.pad_to < max(height, width):
+        if self.pad_to is not None and self.pad_to < max(sides):
             raise HarnessError(
-                f"pad_to = {self.pad_to}: {self.dataset} has {height}x{width} pixels; a frame is "
+                f"pad_to = {self.pad_to}: {self.dataset} has {_by(sides)} pixels; a frame is "
                 "at least as large"
             )
-        pair = ARCHITECTURES[self.architecture]
+        if facts.kind.bounded == (self.g_settings.output == "linear"):
+            allowed = "'tanh' or 'sigmoid'" if facts.kind.bounded else "'linear'"
+            raise HarnessError(
+                f"{self.prefixes[0]}output = {self.g_settings.output!r}: {self.dataset} has "
+                f"{facts.kind.noun}, whose values are "
+                f"{'in [-1, 1]' if facts.kind.bounded else 'any numbers'}; use {allowed}"
+            )
         shape = self.framed_shape(facts)
-        if complaint := pair.complaint(self.g_settings, self.d_settings, shape):
+        complaint = self._style_complaint() or pair.complaint(
+            self.g_settings, self.d_settings, shape
+        )
+        if complaint:
             network, key, reason = complaint
             key = f"{self.prefixes[0 if network == 'generator' else 1]}{key}"
             value = getattr(self, key)
             raise HarnessError(
                 f"{key} = {value!r} with architecture = {self.architecture!r}: {reason}"
             )
+
+    def _check_flat(self, pair: Architecture) -> None:
+        """Raise HarnessError for what points, which have no sides, cannot have."""
+        if not pair.flat:
+            flat = (repr(name) for name in ARCHITECTURES if ARCHITECTURES[name].flat)
+            raise HarnessError(
+                f"architecture = {self.architecture!r}: makes images, and {self.dataset} has "
+                f"points; allowed are {', '.join(flat)}"
+            )
+        if self.pad_to is not None:
+            raise HarnessError(
+                f"pad_to = {self.pad_to}: {self.dataset} has points, which have no frame; leave it "
+                "out"
+            )
+
+    def _style_complaint(self) -> Complaint | None:
+        """Return the setting of styles that is made where there are none."""
+        if ARCHITECTURES[self.architecture].num_styles is not None:
+            return None
+        fields = GeneratorSettings.model_fields
+        for key in STYLE_SETTINGS:
+            if getattr(self.g_settings, key) != fields[key].default:
+                return Complaint("generator", key, f"it has no styles; use one of {styled()}")
+        return None
+
+
+def styled() -> str:
+    """Return the names of all architectures whose generators have styles."""
+    return ", ".join(name for name in ARCHITECTURES if ARCHITECTURES[name].num_styles is not None)
 
 
 def pair_config(generating: tuple[str, str], judging: tuple[str, str]) -> type[PairConfig]:
@@ -161,21 +206,29 @@ def pair_config(generating: tuple[str, str], judging: tuple[str, str]) -> type[P
 
 
 def build_generator(config: PairConfig, facts: Facts, num_more_inputs: int = 0) -> nn.Sequential:
-    """Return latents (N, latent_dim + num_more_inputs) -> images (see `Images`)."""
+    """Return latents (N, latent_dim + num_more_inputs) -> samples (see `Images`, `Points`)."""
     settings = config.g_settings
     shape = config.framed_shape(facts)
     build = ARCHITECTURES[config.architecture].generator
     network = build(settings, config.latent_dim + num_more_inputs, shape)
-    _, height, width = facts.sample_shape
     layers = network if isinstance(network, nn.Sequential) else [network]
-    return _finished(nn.Sequential(*layers, Images(settings.output, height, width)), settings)
+    last = (
+        Points()
+        if settings.output == "linear"
+        else Images(settings.output, *facts.sample_shape[1:])
+    )
+    return _finished(nn.Sequential(*layers, last), settings)
 
 
 def build_discriminator(config: PairConfig, shape: SampleShape, num_outputs: int = 1) -> nn.Module:
-    """Return framed images of a shape (C, H, W) -> (N, num_outputs)."""
+    """Return framed images, or points, of a shape -> (N, num_outputs)."""
     settings = config.d_settings
     build = ARCHITECTURES[config.architecture].discriminator
     return _finished(build(settings, shape, num_outputs), settings)
+
+
+def _by(sides: list[int]) -> str:
+    return "x".join(map(str, sides))
 
 
 N = TypeVar("N", bound=nn.Module)
@@ -191,9 +244,9 @@ def _finished(network: N, settings: NetworkSettings) -> N:
 
 def framed(images: Tensor, config: PairConfig) -> Tensor:
     """Return images with a black frame around them where the config has one."""
-    _, _, height, width = images.shape
-    if config.pad_to is None or config.pad_to == height == width:
+    if config.pad_to is None or images.shape[2:] == (config.pad_to, config.pad_to):
         return images
+    _, _, height, width = images.shape
     top, left = (config.pad_to - height) // 2, (config.pad_to - width) // 2
     sides = (left, config.pad_to - width - left, top, config.pad_to - height - top)
     return pad(images, sides, value=BLACK)

@@ -19,7 +19,7 @@ from harness.errors import HarnessError
 from harness.randomness import Streams, derive_seed, seeded
 from harness.registry import Registry, first_line
 from harness.systems.config import TrainConfig
-from harness.systems.layers import Dropout
+from harness.systems.layers import RandomLayer
 from harness.systems.memory import keep_freed_memory
 from harness.systems.precision import InBFloat16, Precision
 
@@ -84,7 +84,7 @@ class System(abc.ABC, Generic[C]):
                 self.networks[name] = build().to(device).train()
         for network in self.networks.values():
             for module in network.modules():
-                if isinstance(module, Dropout):
+                if isinstance(module, RandomLayer):
                     module.generator = self.random["dropout"]
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.buffers: dict[str, Tensor] = {}
@@ -114,6 +114,14 @@ class System(abc.ABC, Generic[C]):
         return "generator"
 
     @classmethod
+    def returning(cls, config: C) -> str | None:
+        """Return the network that takes samples back to the domain that they were made from.
+
+        It is scored and exported too, in its own direction. None where nothing leads back.
+        """
+        return None
+
+    @classmethod
     def panels(cls, config: C) -> tuple[Panel, ...]:
         """Return the charts of training; none by default."""
         return ()
@@ -130,7 +138,7 @@ class System(abc.ABC, Generic[C]):
         that training draws from may be touched.
 
         Args:
-            real: Held-out samples, on the CPU.
+            real: Held-out samples, on the CPU, with their counterpart where there are two domains.
             final: Whether the run has ended.
         """
         return {}
@@ -143,8 +151,12 @@ class System(abc.ABC, Generic[C]):
         num: int,
         generator: torch.Generator,
         label: int | None = None,
+        sources: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Return inputs of the sampled network on the CPU: latents (num, latent_dim) ~ N(0, I).
+
+        A system that translates images takes the first `num` of `sources` instead, and so does the
+        network that leads back.
 
         Args:
             config: The system's settings.
@@ -152,6 +164,7 @@ class System(abc.ABC, Generic[C]):
             num: Number of samples.
             generator: Where they are drawn from.
             label: The class that all of them are of; None: any.
+            sources: Images to translate, (N, C, H, W) uint8 with N >= num.
 
         Raises:
             HarnessError: A class is given, and samples of a chosen class are not what it makes.

@@ -13,8 +13,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from harness.config import Count, NonNegative, Positive
 from harness.data import Batch, Facts
+from harness.errors import HarnessError
 from harness.systems.architectures import ARCHITECTURES
-from harness.systems.layers import Images
+from harness.systems.layers import Images, Points
 from harness.systems.optimizers import Learner, OptimizerSettings
 from harness.systems.pairs import (
     build_discriminator,
@@ -52,6 +53,15 @@ class VAEConfig(_Networks):  # type: ignore[misc]
     lr: Positive = 1e-3
     """Learning rate."""
 
+    def check(self, facts: Facts) -> None:
+        """Raise HarnessError if such a pair cannot be trained on such data."""
+        super().check(facts)
+        if self.likelihood == "bernoulli" and not facts.kind.bounded:
+            raise HarnessError(
+                f"likelihood = 'bernoulli': {self.dataset} has {facts.kind.noun}, whose values are "
+                "no shares of white; use 'gaussian'"
+            )
+
 
 @system
 class VAE(System[VAEConfig]):
@@ -70,7 +80,7 @@ class VAE(System[VAEConfig]):
         super().__init__(config, facts, device, precision)
         decoder = self.networks["decoder"]
         assert isinstance(decoder, nn.Sequential)
-        self._images = decoder[-1]
+        self._last = decoder[-1]
         self._encode = self.in_precision(self.networks["encoder"])
         self._decode = self.in_precision(decoder[:-1])
         weights = [p for network in self.networks.values() for p in network.parameters()]
@@ -126,12 +136,13 @@ class VAE(System[VAEConfig]):
 
     def _surprise(self, latents: Tensor, images: Tensor) -> Tensor:
         """Return -log p(x|z), summed over pixels without their frame, its mean over the batch."""
-        assert isinstance(self._images, Images)
-        outputs = self._images.crop(self._decode(latents))
+        assert isinstance(self._last, Images | Points)
+        outputs = self._last.crop(self._decode(latents))
         if self.config.likelihood == "bernoulli":
-            log_odds, shares = self._images.log_odds(outputs), (images + 1) / 2
+            assert isinstance(self._last, Images)
+            log_odds, shares = self._last.log_odds(outputs), (images + 1) / 2
             entropy = binary_cross_entropy_with_logits(log_odds, shares, reduction="sum")
             return entropy / len(images)
         sd = self.config.noise_sd
-        squares: Tensor = ((self._images(outputs) - images) / sd).square().flatten(1).sum(1).mean()
+        squares: Tensor = ((self._last(outputs) - images) / sd).square().flatten(1).sum(1).mean()
         return squares / 2 + images[0].numel() * math.log(sd * math.sqrt(2 * math.pi))

@@ -34,9 +34,12 @@ def estimate_seconds(study: StudyConfig, arm: Arm, bench: Bench) -> float:
     def step() -> None:
         next(iter(system.step(batches.take, 0.0).values())).item()
 
+    sources = bench.evaluator.sources("test")
+    inputs = draw_inputs(config, system.facts, TIMED_SAMPLES, 0, sources=sources)
+
     def draw() -> None:
         generator.eval()
-        generate(generator, draw_inputs(config, system.facts, TIMED_SAMPLES, 0))
+        generate(generator, inputs)
 
     def score() -> None:
         bench.evaluator.score(bench.dataset.test.images[: bench.evaluator.num_samples], "test")
@@ -49,8 +52,10 @@ def estimate_seconds(study: StudyConfig, arm: Arm, bench: Bench) -> float:
         done = Progress(images_seen=batches.images_seen, counts=system.counts)
         share = done.share(config.budget) / WARM_UP_STEPS
         training = _seconds(step, TIMED_STEPS) / share
-    draws = bench.evaluator.num_samples / TIMED_SAMPLES
-    evaluation = bench.times * (draws * _seconds(draw, 1) + _seconds(score, 1))
+    # Where images are translated back, both ways are scored, each after going there and back.
+    ways = 1 if system.returning(config) is None else 2
+    draws = ways**2 * bench.evaluator.num_samples / len(inputs[0])
+    evaluation = bench.times * (draws * _seconds(draw, 1) + ways * _seconds(score, 1))
     num_search = len(study.points(arm)) * study.search.seeds if arm.space else 0
     shares = num_search * study.search.budget_share + study.confirm.seeds
     return shares * training + (num_search + study.confirm.seeds) * evaluation

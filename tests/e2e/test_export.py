@@ -81,6 +81,17 @@ def test_samples_come_as_arrays_and_as_a_grid(call: Any, best: Path, tmp_path: P
         assert min(picture.size) >= 16
 
 
+def test_samples_nearer_to_a_mean_style(
+    call: Any, best: Path, tmp_path: Path, refused: Any
+) -> None:
+    refused(
+        call("sample", best, "--truncation", 0.7, "-o", tmp_path / "a.npz"),
+        "truncation 0.7",
+        "no styles",
+    )
+    assert not (tmp_path / "a.npz").exists()
+
+
 def test_samples_of_one_class(
     call: Any, best: Path, tmp_path: Path, refused: Any, stamp: Any
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.catalogue import CATALOGUE
-from harness.data import DATASETS
+from harness.data import CHANGES, DATASETS
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig
 from harness.registry import Registry
@@ -49,7 +49,8 @@ def test_whatever_is_registered_is_listed(kind: str, registry: Registry[object])
     entries = CATALOGUE[kind][1]()
     assert set(registry) <= set(entries)
     assert all(entries[name] for name in registry)
-    assert set(entries) - set(registry) <= {"folder:PATH"}
+    spelt = {"folder:PATH", "pairs:A|B", *(f"{change}:NAME" for change in CHANGES)}
+    assert set(entries) - set(registry) <= spelt
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,7 @@ def test_presets_are_possible(name: str) -> None:
     config = parse_config(preset.for_one_run(), f"preset {name}")
     assert config.model_dump(include=set(preset.settings)) == preset.settings
     assert not {"seed", "budget", "dataset"} & set(preset.settings)
+    assert config.dataset == (preset.dataset or TrainConfig(system="any").dataset)
     assert config.budget == (preset.budget or TrainConfig(system="any").budget)
     assert all(sentence.endswith(".") for sentence in preset.deviations)
 

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from harness.evaluate.metric import FLOOR, Figure, all_figures, figure_of, is_floor, is_score
+from harness.evaluate.metric import (
+    COPY,
+    FLOOR,
+    Figure,
+    all_figures,
+    figure_of,
+    is_back,
+    is_floor,
+    is_score,
+)
 from harness.results.report.arm import ArmAnalysis
 from harness.results.report.factors import (
     Interaction,
@@ -85,16 +94,25 @@ class Analysis:
         found = {figure_of(key).name for key in keys if not is_floor(key)}
         return tuple(figure for figure in all_figures() if figure.name in found)
 
-    def floor(self, figure: Figure) -> tuple[float | None, float | None]:
+    @cached_property
+    def leads_back(self) -> bool:
+        """Whether runs were scored by translations back too."""
+        return any(is_back(key) for run in self.records.runs for key in run.metrics)
+
+    def floor(self, figure: Figure, *, back: bool = False) -> tuple[float | None, float | None]:
         """Return what real images score against the test split, mean and sd over draws."""
-        key = next(filter(None, (arm.key(figure) for arm in self.arms)), "")
-        mean, sd = (
-            key.replace(f"/{figure.name}_", f"/{figure.name}{FLOOR}{kind}_", 1)
-            for kind in ("", "_sd")
-        )
-        runs = (run.metrics for arm in self.arms for run in arm.scored if mean in run.metrics)
-        metrics = next(runs, {})
-        return metrics.get(mean), metrics.get(sd)
+        return self._beside(figure, FLOOR, back), self._beside(figure, f"{FLOOR}_sd", back)
+
+    def copies(self, figure: Figure, *, back: bool = False) -> float | None:
+        """Return what images score that are translated, left as they are; None without any."""
+        return self._beside(figure, COPY, back)
+
+    def _beside(self, figure: Figure, kind: str, back: bool) -> float | None:
+        """Return what was recorded beside a figure of test images under a longer name."""
+        key = next(filter(None, (arm.key(figure, back=back) for arm in self.arms)), "")
+        name = key.replace(f"/{figure.name}_", f"/{figure.name}{kind}_", 1)
+        values = (run.metrics.get(name) for arm in self.arms for run in arm.scored)
+        return next((value for value in values if value is not None), None)
 
     @property
     def objective(self) -> str:

@@ -99,7 +99,7 @@ def _scores(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | Non
     if drawn_floor:
         axes.axvline(floor, color="#777777", lw=1, ls=(0, (4, 3)))
         axes.annotate(
-            " real images",
+            f" real {analysis.records.kind.noun}",
             (floor, 1),
             xycoords=("data", "axes fraction"),
             va="bottom",
@@ -125,7 +125,7 @@ def _scores(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | Non
     return Drawing(
         name="scores",
         caption=f"Test {label} of every confirm run, one mark per training seed.{bars}"
-        + " Dashed: what real images score." * drawn_floor,
+        + f" Dashed: what real {analysis.records.kind.noun} score." * drawn_floor,
         alt=f"Dot plot of test {label} by arm. " + "; ".join(described) + ".",
         figure=figure,
     )
@@ -146,11 +146,12 @@ def _score_curves(
         described.append(f"{arm.name}: {number(middle[0])} to {number(middle[-1])}")
     label = analysis.figure.label
     score_axis(axes, analysis.figure, f"validation {label}")
-    _images_axis(axes)
+    _seen_axis(axes, analysis)
     legend(figure)
     return Drawing(
         name="score_curves",
-        caption=f"Validation {label} of the confirm runs against real images seen."
+        caption=f"Validation {label} of the confirm runs against real "
+        f"{analysis.records.kind.noun} seen."
         " Lines: median over the runs that got so far; bands: all of them, from best to worst.",
         alt=f"Curves of validation {label} over training. Medians from first to last evaluation: "
         + "; ".join(described)
@@ -183,7 +184,7 @@ def _training(analysis: Analysis, curves: Curves, styles: Mapping[str, ArmStyle]
                 label = None if index else arm.name
                 _band(ax, *_stack(arm, curves, f"train/{key}"), style, label, line=line)
         _tame(ax)
-        _images_axis(ax)
+        _seen_axis(ax, analysis)
         names = owners[0][1].curves.values()
         if len(names) > 1:
             spelt = [f"{name} {LINES[line]}" for name, line in zip(names, LINES, strict=False)]
@@ -257,8 +258,8 @@ def _tame(ax: Any) -> None:
         ax.set_yscale("symlog", linthresh=1)
 
 
-def _images_axis(ax: Any) -> None:
-    ax.set_xlabel("real images seen")
+def _seen_axis(ax: Any, analysis: Analysis) -> None:
+    ax.set_xlabel(f"real {analysis.records.kind.noun} seen")
     ax.xaxis.set_major_formatter(FuncFormatter(_thousands))
     ax.xaxis.set_major_locator(MaxNLocator(5))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import RunRecord
 from harness.results.report.style import PAGE_INCHES, Drawing, drawing
 from harness.results.spelling import number
-from harness.run.runner import CLASSES_KEY, NEIGHBOURS_KEY
+from harness.run.runner import CLASSES_KEY, GRID_KEY, NEIGHBOURS_KEY
 from harness.systems import SYSTEMS
 
 Grids = Callable[..., Mapping[int, Picture]]
@@ -65,15 +66,12 @@ def build_galleries(analysis: Analysis, grids: Grids, real: Picture | None) -> l
                 grids,
                 CLASSES_KEY,
                 "Samples of every arm's median confirm run by the class that the ruler gives them, "
-                f"a row each, ten at most and not selected otherwise.{left_out}",
+                f"{analysis.records.kind.by_class}, not selected otherwise.{left_out}",
             ),
-            _strips(arms, grids, left_out),
+            _over_training(analysis, arms, grids, left_out),
         ]
         for key, caption in own_pictures(analysis).items():
-            shown = (
-                f"Of every arm's median confirm run that has such a picture: {caption}.{left_out}"
-            )
-            drawings.append(_of_medians(arms, grids, key, shown))
+            drawings.append(_own(analysis, arms, grids, key, f"{caption}.{left_out}"))
     return [each for each in drawings if each is not None]
 
 
@@ -83,6 +81,17 @@ def own_pictures(analysis: Analysis) -> dict[str, str]:
     for arm in analysis.arms:
         found |= SYSTEMS[arm.config.system].pictures(arm.config)
     return found
+
+
+def _own(
+    analysis: Analysis, arms: Sequence[ArmAnalysis], grids: Grids, key: str, caption: str
+) -> Drawing | None:
+    """Return a picture of systems' own, over training where it is as legible when it is small."""
+    shown = f"Of every arm's median confirm run that has such a picture: {caption}"
+    if not analysis.records.kind.own_in_strips:
+        return _of_medians(arms, grids, key, shown)
+    return _strips(analysis, arms, partial(grids, key=key), lambda whole: whole, name=key,
+                   caption=f"Over training. {shown}")  # fmt: skip
 
 
 def _of_medians(
@@ -114,9 +123,10 @@ def _samples(
     real: Picture | None,
     left_out: str,
 ) -> Drawing | None:
+    kind = analysis.records.kind
     rows: dict[str, list[tuple[str, Picture]]] = {}
     if real is not None and arms:
-        rows["real images"] = [("of the test split", real)]
+        rows[f"real {kind.noun}"] = [("of the test split", real)]
     shown = [run for arm in arms for run in chosen_runs(arm).values()]
     same = len({run.params.get("latent_dim") for run in shown}) == 1
     for arm in arms:
@@ -131,28 +141,52 @@ def _samples(
         name="samples",
         caption="Final samples of confirm runs: of every arm the best, the median and the worst "
         f"that has a test {analysis.figure.label}. "
-        + ("The 64 inputs are the same in all grids; n" if same else "N")
+        + (f"The {kind.num_shown} inputs are the same in all pictures; n" if same else "N")
         + f"othing else was selected.{left_out}",
-        alt="Grids of 64 generated images of the best, median and worst run, for the arms "
-        f"{'; '.join(rows)}.",
+        alt=f"Pictures of {kind.num_shown} generated {kind.noun} of the best, median and worst "
+        f"run, for the arms {'; '.join(rows)}.",
     )
 
 
-def _strips(arms: Sequence[ArmAnalysis], grids: Grids, left_out: str) -> Drawing | None:
+def _over_training(
+    analysis: Analysis, arms: Sequence[ArmAnalysis], grids: Grids, left_out: str
+) -> Drawing | None:
+    kind = analysis.records.kind
+    return _strips(
+        analysis,
+        arms,
+        partial(grids, key=GRID_KEY),
+        kind.part_of,
+        name="over_training",
+        caption=f"Samples over training, by real {kind.noun} seen, of every arm's median "
+        f"confirm run (of two, the better); the same {kind.num_in_strip} inputs along a row."
+        f"{left_out}",
+    )
+
+
+def _strips(
+    analysis: Analysis,
+    arms: Sequence[ArmAnalysis],
+    grids: Grids,
+    part_of: Callable[[Picture], Picture],
+    *,
+    name: str,
+    caption: str,
+) -> Drawing | None:
+    """Return a kind of picture of every arm's median run, from the first milestone to the last."""
     rows = {}
     for arm in arms:
         run = _median_run(arm)
         rows[f"{arm.name}, seed {run.seed}"] = [
-            (f"{step:,}" if step else "untrained", _corner(picture))
+            (f"{step:,}" if step else "untrained", part_of(picture))
             for step, picture in _spread(grids(run.run_id, last_only=False))
         ]
     return _gallery(
         rows,
-        name="over_training",
-        caption="Samples over training, by real images seen, of every arm's median confirm run (of "
-        f"two, the better); the same 16 latents along a row.{left_out}",
-        alt="Strips of generated images from before the first step to the end of training, for the "
-        f"arms {'; '.join(rows)}.",
+        name=name,
+        caption=caption,
+        alt=f"Strips of generated {analysis.records.kind.noun} from before the first step to the "
+        f"end of training, for the arms {'; '.join(rows)}.",
     )
 
 
@@ -197,12 +231,6 @@ def _spread(pictures: Mapping[int, Picture]) -> list[tuple[int, Picture]]:
     if len(items) <= MOST_STEPS:
         return items
     return [items[round(place)] for place in np.linspace(0, len(items) - 1, MOST_STEPS)]
-
-
-def _corner(picture: Picture) -> Picture:
-    """Return a grid's upper left quarter: 16 of 64 images."""
-    height, width = picture.shape[:2]
-    return picture[: height // 2, : width // 2]
 
 
 def _shrink(picture: Picture) -> Picture:

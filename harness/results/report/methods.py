@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from harness.evaluate.metric import Figure, figure_of
+from harness.evaluate.metric import BACK, Figure, figure_of
 from harness.results.report.analysis import Analysis
 from harness.results.report.records import RunRecord, StudyRecords, budget_text
 from harness.results.spelling import assignments, number
@@ -27,13 +28,15 @@ def methods(analysis: Analysis, studies: Sequence[StudyRecords]) -> list[str]:
 
 def _study_methods(records: StudyRecords, *, joint: bool) -> str:
     study, sizes = records.study, records.profile
+    other = sizes.get("from")
     figure = figure_of(records.definition.objective)
     arms = [state.arm for state in records.states]
     text = [f"Study {records.name}." if joint else ""]
     text.append(
         f"Data: {study.dataset} (digest {records.definition.dataset_digest}), "
-        f"{sizes.get('train', 0):,} training, {sizes.get('validation', 0):,} validation and "
-        f"{sizes.get('test', 0):,} test images, kept apart from each other."
+        f"{_sizes(sizes)} {records.kind.noun}, kept apart from each other"
+        + (f"; translated are images of another domain: {_sizes(other)}, unpaired" if other else "")
+        + "."
     )
     baseline = "nothing is ranked" if study.descriptive else f"baseline {study.baseline_arm}"
     text.append(
@@ -58,6 +61,11 @@ def _study_methods(records: StudyRecords, *, joint: bool) -> str:
         f"{budget_text(records)} each, no pruning. A run's score is its last evaluation."
     )
     return " ".join(filter(None, text))
+
+
+def _sizes(profile: Mapping[str, Any]) -> str:
+    counts = (profile.get(split, 0) for split in ("train", "validation", "test"))
+    return "{:,} training, {:,} validation and {:,} test".format(*counts)
 
 
 def _describe_preset(name: str) -> str:
@@ -88,7 +96,8 @@ def _evaluation(analysis: Analysis) -> str:
     samples = int(facts["evaluate.samples"])
     accuracy = facts.get("evaluate.extractor_accuracy")
     floor = analysis.summary.floor
-    real = f" Real training images score {number(floor)} on the test split." if floor else ""
+    kind = analysis.records.kind
+    real = f" Real training {kind.noun} score {number(floor)} on the test split." if floor else ""
     labels = [figure.label for figure in analysis.figures]
     details = [
         f"{figure.label}: {', '.join(f'{name} {value}' for name, value in own.items())}"
@@ -96,15 +105,30 @@ def _evaluation(analysis: Analysis) -> str:
         if (own := _own_facts(figure, facts))
     ]
     return (
-        f"Evaluation: {times} times per run, evenly spaced, on validation images; at the end of a "
-        f"confirm run on test images too. {_and(labels)} between {samples:,} "
-        f"generated and {samples:,} real images, rounded to 8 bits, on "
+        f"Evaluation: {times} times per run, evenly spaced, on validation {kind.noun}; at the end "
+        f"of a confirm run on test {kind.noun} too. {_and(labels)} between {samples:,} "
+        f"generated and {samples:,} real {kind.noun}, {kind.precision}, on "
         f"{facts['evaluate.num_features']} features of {facts['evaluate.extractor']} "
         f"(SHA-256 {facts['evaluate.extractor_sha256']}…"
         + (f", accuracy {accuracy}" if accuracy else "")
-        + f"){''.join(f'; {each}' for each in details)}.{real} Evaluation changes nothing in "
-        "training."
+        + f"){''.join(f'; {each}' for each in details)}.{real}{_ways(analysis, facts)} Evaluation "
+        "changes nothing in training."
     )
+
+
+def _ways(analysis: Analysis, facts: Mapping[str, str]) -> str:
+    """Return what is scored of translations, or nothing where there are none."""
+    copies = analysis.copies(analysis.figure)
+    if copies is None:
+        return ""
+    text = (
+        " Scored are translations of the other domain's held-out images; left as they are, these "
+        f"score {number(copies)} on the test split."
+    )
+    if analysis.leads_back:
+        extractor = facts.get(f"evaluate.extractor_{BACK}", facts["evaluate.extractor"])
+        text += f" Translations back are scored likewise against that domain, on {extractor}."
+    return text
 
 
 def _own_facts(figure: Figure, facts: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.config import parse
+from harness.data import Kind, kind_named
 from harness.errors import HarnessError
 from harness.records.tracking import Tracker, logged_dataset
 from harness.records.workspace import Workspace
@@ -105,6 +106,11 @@ class StudyRecords:
     def study(self) -> StudyConfig:
         """Its file; the first one's where several were put together."""
         return self.definition.study
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of samples it is about."""
+        return kind_named(self.study.dataset)
 
     @property
     def is_joint(self) -> bool:

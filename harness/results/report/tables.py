@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from harness.results.report.analysis import Analysis
 from harness.results.report.arm import Share
+from harness.results.report.metric_tables import metrics, metrics_of_the_way_back
 from harness.results.report.records import RunRecord
+from harness.results.report.table import Row, Table, row
 from harness.results.spelling import NONE, number, p_text, plus_minus, with_interval
-from harness.results.statistics import finite_or_none
 from harness.results.summary import Comparison
 from harness.study.space import Choice, Range
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """Cells in the columns' order, and the runs that their numbers come from."""
-
-    cells: tuple[str, ...]
-    run_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table.
-
-    Attributes:
-        name: Short, unique; a LaTeX label and an anchor.
-        caption: What the numbers are and how they were made.
-        columns: Headings; the first column is text, the others are numbers.
-        rows: Its rows.
-    """
-
-    name: str
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
 
 
 def build_tables(analysis: Analysis) -> list[Table]:
@@ -50,7 +25,8 @@ def build_tables(analysis: Analysis) -> list[Table]:
         _effects(analysis),
         _interactions(analysis),
         _pairs(analysis),
-        _metrics(analysis),
+        metrics(analysis),
+        metrics_of_the_way_back(analysis),
         _runs(analysis),
     ]
     return [table for table in tables if table.rows]
@@ -62,7 +38,7 @@ def _results(analysis: Analysis) -> Table:
         summary = arm.summary
         best = arm.scored[0].score(analysis.metric) if arm.scored else None
         rows.append(
-            _row(
+            row(
                 arm.name,
                 f"{summary.num_scored}/{len(summary.scores)}",
                 plus_minus(summary.mean, summary.sd),
@@ -82,8 +58,14 @@ def _results(analysis: Analysis) -> Table:
             "reach it). Brackets: 95 % percentile bootstrap interval over training seeds, "
             "conditional on the settings that one search chose; none below five runs."
             + (
-                f" Real images score {number(analysis.summary.floor)} against the test split."
+                f" Real {analysis.records.kind.noun} score "
+                f"{number(analysis.summary.floor)} against the test split."
                 if analysis.summary.floor is not None
+                else ""
+            )
+            + (
+                f" The images that are translated score {number(copies)} as they are."
+                if (copies := analysis.copies(analysis.figure)) is not None
                 else ""
             )
         ),
@@ -97,7 +79,7 @@ def _contrasts(analysis: Analysis) -> Table:
     for contrast in analysis.contrasts:
         test = contrast.test
         rows.append(
-            _row(
+            row(
                 f"{test.arm} against {test.baseline}",
                 with_interval(test.superiority, test.interval, places=2),
                 p_text(test.p_value),
@@ -127,7 +109,7 @@ def _contrasts(analysis: Analysis) -> Table:
 
 def _failures(analysis: Analysis) -> Table:
     rows = [
-        _row(
+        row(
             arm.name,
             _share(arm.share("diverged")),
             _share(arm.share("collapsed")),
@@ -163,7 +145,7 @@ def _cost(analysis: Analysis) -> Table:
     for arm in analysis.arms:
         sizes = arm.num_parameters
         rows.append(
-            _row(
+            row(
                 arm.name,
                 _count(sum(sizes.values()) or None),
                 ", ".join(f"{name} {size:,}" for name, size in sizes.items()) or NONE,
@@ -201,7 +183,7 @@ def _settings(analysis: Analysis) -> Table:
         for key, parameter in space.items():
             chosen = arm.state.best or {}
             rows.append(
-                _row(
+                row(
                     arm.name,
                     key,
                     _domain(parameter),
@@ -225,7 +207,7 @@ def _settings(analysis: Analysis) -> Table:
 def _effects(analysis: Analysis) -> Table:
     wins = _wins(analysis)
     rows = [
-        _row(
+        row(
             f"{effect.factor}: {effect.level} against {effect.reference}",
             f"{effect.num_strata} of {effect.all_strata}",
             number(effect.superiority, places=2),
@@ -250,7 +232,7 @@ def _effects(analysis: Analysis) -> Table:
 
 def _interactions(analysis: Analysis) -> Table:
     rows = [
-        _row(
+        row(
             f"{each.first} and {each.second}",
             with_interval(each.contrast, each.interval, sign=True),
             runs=each.run_ids,
@@ -283,7 +265,7 @@ def _pairs(analysis: Analysis) -> Table:
 
 
 def _pair(analysis: Analysis, pair: Comparison) -> Row:
-    return _row(
+    return row(
         f"{pair.arm} against {pair.baseline}",
         with_interval(pair.superiority, pair.interval, places=2),
         p_text(pair.p_value),
@@ -293,46 +275,13 @@ def _pair(analysis: Analysis, pair: Comparison) -> Row:
     )
 
 
-def _metrics(analysis: Analysis) -> Table:
-    others = [figure for figure in analysis.figures if figure != analysis.figure]
-    rows = []
-    for arm in analysis.arms:
-        if arm.scored:
-            keys = [analysis.objective, *(arm.key(figure) or "" for figure in others)]
-            means = [arm.metric_mean(key) for key in keys]
-            cells = [plus_minus(finite_or_none(mean), finite_or_none(sd)) for mean, sd in means]
-            rows.append(_row(arm.name, *cells, runs=arm.confirm))
-    floors = [analysis.floor(figure) for figure in others]
-    if rows and any(floor is not None for floor, _ in floors):
-        cells = [plus_minus(floor, sd) for floor, sd in floors]
-        rows.insert(0, _row("real images", NONE, *cells))
-    notes = [
-        f"{figure.label}: {figure.description[0].lower()}{figure.description[1:]}, "
-        f"{figure.direction()}{'; it ' * bool(figure.caveat)}{figure.caveat}"
-        for figure in others
-    ]
-    return Table(
-        name="metrics",
-        caption=(
-            "Other metrics of the confirm runs on test images, mean ± sd over runs; of real images "
-            f"over draws. None of them took part in any choice. {'. '.join(notes)}."
-        ),
-        columns=(
-            "arm",
-            f"validation {analysis.figure.label}",
-            *(figure.label for figure in others),
-        ),
-        rows=tuple(rows),
-    )
-
-
 def _runs(analysis: Analysis) -> Table:
     rows, label = [], analysis.figure.label
     for arm in analysis.arms:
         tuned = list(arm.state.arm.space)
         for run in (*arm.search, *arm.confirm):
             rows.append(
-                _row(
+                row(
                     f"{arm.name} {run.phase} {run.trial}",
                     str(run.seed),
                     ", ".join(f"{key} = {_value(run.params.get(key))}" for key in tuned) or NONE,
@@ -352,11 +301,6 @@ def _runs(analysis: Analysis) -> Table:
 
 def _wins(analysis: Analysis) -> str:
     return f"P(A {analysis.figure.beats} B)"
-
-
-def _row(*cells: str, runs: Iterable[RunRecord | str] = ()) -> Row:
-    ids = tuple(run if isinstance(run, str) else run.run_id for run in runs)
-    return Row(cells=cells, run_ids=ids)
 
 
 def _confirm(analysis: Analysis, *arms: str) -> list[RunRecord]:

@@ -33,6 +33,7 @@ def threats(analysis: Analysis, curves: Curves) -> list[str]:
         *_search_noise(analysis),
         *_conditions(analysis),
         *_joint(analysis),
+        *_copying(analysis),
         *_ruler(analysis),
     ]
 
@@ -212,6 +213,19 @@ def _joint(analysis: Analysis) -> Iterator[str]:
         if len(set(values.values())) > 1:
             listed = "; ".join(f"{name}: {value or 'none'}" for name, value in values.items())
             yield f"Different {what} across studies ({listed})."
+
+
+def _copying(analysis: Analysis) -> Iterator[str]:
+    copies = analysis.copies(analysis.figure)
+    for arm in analysis.arms:
+        mean = arm.summary.mean
+        if copies is None or mean is None:
+            continue
+        if analysis.figure.cost(mean) >= analysis.figure.cost(copies):
+            yield (
+                f"Translations by {arm.name} score {number(mean)}, no better than the images that "
+                f"they are made from ({number(copies)})."
+            )
 
 
 def _ruler(analysis: Analysis) -> Iterator[str]:

@@ -31,7 +31,8 @@ from harness.results.report.records import (
     runs_csv,
 )
 from harness.results.report.style import Drawing
-from harness.results.report.tables import Row, Table, build_tables
+from harness.results.report.table import Row, Table
+from harness.results.report.tables import build_tables
 from harness.results.report.threats import threats
 from harness.run.runner import CLASSES_KEY, NEIGHBOURS_KEY
 
@@ -40,7 +41,7 @@ FILES = {HTML_FILE, "report.md", "tables.tex", "runs.csv", "figures"}
 
 OWN_PICTURES = "own"  # stands for those that systems declare
 SECTIONS = (
-    ("Result", ("scores", "samples"), ("results", "comparison", "metrics")),
+    ("Result", ("scores", "samples"), ("results", "comparison", "metrics", "back")),
     ("Training", ("score_curves", "training", "over_training"), ("failures", "cost")),
     ("Samples", (NEIGHBOURS_KEY, CLASSES_KEY, OWN_PICTURES), ()),
     ("Search", ("tuned", "search_budget", "parallel", "importance"), ("settings",)),

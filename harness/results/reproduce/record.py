@@ -149,7 +149,7 @@ class Record:
         then: dict[str, str] = {k: v for k, v in self.tags.items() if k.startswith(kept)}
         now: dict[str, str] = {k: v for k, v in environment().items() if k.startswith(kept)}
         facts: dict[str, Any] = execution.facts()
-        facts |= {f"evaluate.{key}": value for key, value in bench.evaluator.describe().items()}
+        facts |= {f"evaluate.{key}": value for key, value in bench.protocol.items()}
         now |= {key: str(value) for key, value in facts.items()}
         then |= {key: self.params[key] for key in facts if key in self.params}
         return tuple(

@@ -22,15 +22,18 @@ class Preset(Config):
     """The system in one line."""
     settings: dict[str, Any]
     """Where it differs from what is used without a preset."""
+    dataset: str | None = None
+    """What it trains on outside of any study, where the system's default will not do."""
     budget: Budget | None = None
     """How long it was published to train."""
     deviations: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Where it differs from what was published, one sentence each."""
 
     def for_one_run(self) -> dict[str, Any]:
-        """Return the settings of a run outside of any study: with the preset's own budget."""
-        own = {} if self.budget is None else {"budget": self.budget.model_dump()}
-        return self.settings | own
+        """Return the settings of a run outside of any study: with its own budget and dataset."""
+        budget = {} if self.budget is None else {"budget": self.budget.model_dump()}
+        dataset = {} if self.dataset is None else {"dataset": self.dataset}
+        return self.settings | budget | dataset
 
 
 def list_presets() -> dict[str, str]:

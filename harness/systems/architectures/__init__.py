@@ -9,6 +9,7 @@ from __future__ import annotations
 from harness.registry import import_all
 from harness.systems.architectures.pair import (
     ARCHITECTURES,
+    STYLE_SETTINGS,
     Architecture,
     Complaint,
     DiscriminatorSettings,
@@ -20,6 +21,7 @@ import_all(__name__)
 
 __all__ = [
     "ARCHITECTURES",
+    "STYLE_SETTINGS",
     "Architecture",
     "Complaint",
     "DiscriminatorSettings",

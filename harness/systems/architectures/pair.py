@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
-from torch import nn
+from torch import Tensor, nn
 
 from harness.config import Config, Count, Fraction
+from harness.data.pictures import Picture
 from harness.registry import Registry
 from harness.systems.blocks import MinibatchStd, Residual
 from harness.systems.initialise import INITIALISATIONS
@@ -27,8 +28,9 @@ Activation = Annotated[str, AfterValidator(ACTIVATIONS.check)]
 Initialisation = Annotated[str, AfterValidator(INITIALISATIONS.check)]
 Kernel = Annotated[int, Field(ge=2, le=7)]
 Blocks = Annotated[int, Field(ge=0)]
-SampleShape = tuple[int, int, int]
-"""(C, H, W)."""
+Share = Annotated[float, Field(ge=0, le=1)]
+SampleShape = tuple[int, ...]
+"""(C, H, W) of images, (d,) of points."""
 Network = Literal["generator", "discriminator"]
 
 
@@ -68,8 +70,22 @@ class GeneratorSettings(NetworkSettings):
     """Normalisation."""
     activation: Activation = "relu"
     """Hidden activation."""
-    output: Literal["tanh", "sigmoid"] = "tanh"
-    """What makes pixels in [-1, 1]: tanh(x), or 2 sigmoid(x) - 1."""
+    output: Literal["tanh", "sigmoid", "linear"] = "tanh"
+    """What makes pixels in [-1, 1]: tanh(x), or 2 sigmoid(x) - 1. Of points `linear`: x itself."""
+    mapping: Blocks = 0
+    """Layers of the mapping network, latents -> styles; as those below, of styled networks only."""
+    demodulation: bool = False
+    """Whether a layer's outputs are divided by the norm of the kernels that a style has scaled."""
+    noise: bool = False
+    """Whether noise, times a learned strength, is added to every map."""
+    skip: bool = False
+    """Whether an image is the sum of one per resolution instead of made of the last maps alone."""
+    psi: Share = 1.0
+    """Share of the way from the mean style to its own that a sample keeps; training does not."""
+
+
+STYLE_SETTINGS = ("mapping", "demodulation", "noise", "skip", "psi")
+"""The generator's settings that only those with styles can use; without them at their defaults."""
 
 
 class DiscriminatorSettings(NetworkSettings):
@@ -89,6 +105,24 @@ class Complaint(NamedTuple):
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class OwnPicture:
+    """A picture of a generator that only its architecture can make.
+
+    Attributes:
+        shows: What it shows, for its caption.
+        num_samples: How many inputs it is made of.
+        draw: (settings, inputs, images of inputs) -> picture. The inputs are those of the whole
+            generator, latents first, and its images uint8 on the CPU; the seed is always the same.
+    """
+
+    shows: str
+    num_samples: int
+    draw: Callable[
+        [GeneratorSettings, tuple[Tensor, ...], Callable[[tuple[Tensor, ...]], Tensor]], Picture
+    ]
+
+
 BuildGenerator = Callable[[GeneratorSettings, int, SampleShape], nn.Module]
 BuildDiscriminator = Callable[[DiscriminatorSettings, SampleShape, int], nn.Module]
 Judge = Callable[[GeneratorSettings, DiscriminatorSettings, SampleShape], Complaint | None]
@@ -100,13 +134,18 @@ class Architecture:
 
     Attributes:
         generator: (settings, latent_dim, sample_shape) -> module that maps latents
-            (N, latent_dim) to any numbers (N, C, H, W), of which a tanh makes pixels.
-        discriminator: (settings, sample_shape, num_outputs) -> module images -> (N, num_outputs).
+            (N, latent_dim) to any numbers (N, *sample_shape), of which a tanh makes pixels.
+        discriminator: (settings, sample_shape, num_outputs) -> module samples -> (N, num_outputs).
         generator_defaults: Its settings where a study file is silent; width and depth at least.
         discriminator_defaults: The other's.
         gan_defaults: A GAN's settings, with their prefixes, where a study file is silent.
         pad_to: The side that smaller images are framed to, or None.
+        flat: Whether samples may also be points (d,).
         complaint: Why such a pair cannot be built for samples of this shape, or None.
+        num_styles: How many layers of such a generator take a style, each of which may be given a
+            latent of its own, (N, num_styles, latent_dim); the styles pass through a `Styles`
+            layer. None: it has no styles.
+        pictures: What can be drawn of such a generator when a run has ended, by key.
     """
 
     generator: BuildGenerator
@@ -115,7 +154,10 @@ class Architecture:
     discriminator_defaults: Mapping[str, Any]
     gan_defaults: Mapping[str, Any] = field(default_factory=dict)
     pad_to: int | None = None
+    flat: bool = False
     complaint: Judge = field(default=lambda generator, discriminator, sample_shape: None)
+    num_styles: Callable[[GeneratorSettings], int] | None = None
+    pictures: Mapping[str, OwnPicture] = field(default_factory=dict)
 
 
 ARCHITECTURES: Registry[Architecture] = Registry("architecture")

@@ -32,8 +32,10 @@ CONDITIONINGS.add(
 class OfClass(nn.Module):
     """A generator of images of a class: (latents (N, L), classes (N,)) -> images (N, C, H, W).
 
+    Where an image has several latents, (N, num_styles, L), the class is joined to each.
+
     Args:
-        images: Takes L + LABEL_DIM numbers per image.
+        images: Takes L + LABEL_DIM numbers per latent.
         num_classes: How many there are.
     """
 
@@ -45,7 +47,9 @@ class OfClass(nn.Module):
     def forward(self, latents: Tensor, classes: Tensor) -> Tensor:
         """Return images."""
         told = self.embedding(classes).to(latents.dtype)
-        images: Tensor = self.images(torch.cat([latents, told], dim=1))
+        if latents.dim() == 3:
+            told = told[:, None].expand(-1, latents.shape[1], -1)
+        images: Tensor = self.images(torch.cat([latents, told], dim=-1))
         return images
 
 
@@ -53,9 +57,9 @@ class Concatenating(nn.Module):
     """A discriminator (images, classes) -> logits (N, 1) with one more channel, the class's map.
 
     Args:
-        logits: Takes images (N, C + 1, H, W).
+        logits: Takes images (N, C + 1, H, W), or points with one more coordinate, the class's.
         num_classes: How many there are.
-        shape: (C, H, W) of an image.
+        shape: (C, H, W) of an image, (d,) of a point.
     """
 
     def __init__(self, logits: nn.Module, num_classes: int, shape: SampleShape) -> None:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError, create_model, model
 from harness.config import Count, Fraction, NonNegative, Positive
 from harness.data import Facts
 from harness.errors import HarnessError
+from harness.systems.architectures import ARCHITECTURES
 from harness.systems.gan.augment import check_augmentation, needs_colour
 from harness.systems.gan.conditional import CONDITIONINGS
 from harness.systems.gan.losses import LOSSES
@@ -17,7 +18,7 @@ from harness.systems.gan.prior import PRIORS
 from harness.systems.gan.start import STARTS, file_of
 from harness.systems.layers import NORMS
 from harness.systems.optimizers import OptimizerSettings
-from harness.systems.pairs import collected, pair_config, prefixed
+from harness.systems.pairs import collected, pair_config, prefixed, styled
 
 UNIT_NORM = ("gradient", "gradient_one_sided", "dragan")  # each sample's gradient is to have it
 DEFAULT_PENALTY_WEIGHT = 10.0  # Gulrajani et al. 2017; also the usual R1 scale
@@ -75,6 +76,12 @@ class GANConfig(_Networks):  # type: ignore[misc]
     """D's learning rate."""
     average: Annotated[int, Field(ge=0)] = 20_000
     """Half-life of the moving average of G that is sampled, in images that G made; 0: none."""
+    mixing: Share = 0.0
+    """Probability that an image in training has styles of two latents; needs a styled generator."""
+    path_length: NonNegative = 0.0
+    """Weight of path-length regularisation in G's loss, 0: none; needs a styled generator."""
+    path_length_interval: Count = 4
+    """Apply it at every n-th G step, to half a batch, multiplied by n (lazy regularisation)."""
     g_from: str | None = None
     """Folder of an exported generator whose weights G starts from."""
     d_from: str | None = None
@@ -168,6 +175,17 @@ class GANConfig(_Networks):  # type: ignore[misc]
                 )
         return self
 
+    @model_validator(mode="after")
+    def _styled(self) -> Self:
+        if ARCHITECTURES[self.architecture].num_styles is None:
+            for key in ("mixing", "path_length"):
+                if value := getattr(self, key):
+                    raise ValueError(
+                        f"{key} = {value} with architecture = {self.architecture!r}: it has no "
+                        f"styles; use one of {styled()}"
+                    )
+        return self
+
     def optimizer_settings(self, prefix: str) -> OptimizerSettings:
         """Return how the network with this prefix, `g_` or `d_`, follows its gradients."""
         return collected(OptimizerSettings, prefix, self)
@@ -183,6 +201,11 @@ class GANConfig(_Networks):  # type: ignore[misc]
             if getattr(self, key) is not None:
                 file_of(self, key)
         for key in ("augment", "augment_reals"):
+            if getattr(self, key) != "none" and len(facts.sample_shape) == 1:
+                raise HarnessError(
+                    f"{key} = {getattr(self, key)!r}: {self.dataset} has points, which only "
+                    "instance_noise may move; leave it out"
+                )
             if needs_colour(getattr(self, key)) and facts.sample_shape[0] != 3:
                 raise HarnessError(
                     f"{key} = {getattr(self, key)!r}: {self.dataset} has no colour to change"

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from harness.data import Batch, Facts
+from harness.data import DENSITIES, Batch, Facts, Part
+from harness.data.pictures import Picture
+from harness.systems.architectures import ARCHITECTURES
 from harness.systems.gan.adaptive import adapt
 from harness.systems.gan.augment import AUGMENTATIONS, named
 from harness.systems.gan.average import MovingAverage
 from harness.systems.gan.conditional import LABEL_DIM, Concatenating, OfClass, Projecting
 from harness.systems.gan.config import GANConfig
 from harness.systems.gan.labels import Labels
+from harness.systems.gan.levels import CAPTIONS, KEY, NUM_SAMPLES, plot_levels
 from harness.systems.gan.losses import LOSSES
+from harness.systems.gan.mixing import mixed
+from harness.systems.gan.path_length import path_length, path_lengths
 from harness.systems.gan.penalties import PENALTIES
 from harness.systems.gan.prior import PRIORS, truncated_normal
 from harness.systems.gan.start import STARTS, file_of, start_from
 from harness.systems.gan.views import Views
+from harness.systems.generator import draw_inputs, generate
 from harness.systems.optimizers import Learner
 from harness.systems.pairs import build_discriminator, build_generator, framed
 from harness.systems.precision import Precision, frozen
 from harness.systems.system import Builders, Panel, System, refuse_label, system
+
+PICTURE_SEED = 0  # the same inputs in every run of a study, so pictures compare across arms
 
 
 @system
@@ -76,14 +85,18 @@ class GAN(System[GANConfig]):
             self._average = MovingAverage(average, self.generator, config.average)
         if config.augment_target is not None:
             self.buffers["augmented"] = torch.zeros((), device=device)
+        if config.path_length:
+            self.buffers["path_length"] = torch.zeros((), device=device)
+        count = ARCHITECTURES[config.architecture].num_styles
+        self._num_styles = count(config.g_settings) if count and config.mixing else None
         self._views = Views(config, self.random, self.buffers.get("augmented"))
         self._change_reals = [AUGMENTATIONS[name] for name in named(config.augment_reals)]
 
     @classmethod
     def builders(cls, config: GANConfig, facts: Facts) -> Builders:
         """Return what builds generator, discriminator and, where there is one, the average."""
-        channels, height, width = config.framed_shape(facts)
-        shape = (config.pack * channels, height, width)
+        num, *sides = config.framed_shape(facts)
+        shape = (config.pack * num, *sides)
         num_classes = facts.num_classes
 
         def generator() -> nn.Module:
@@ -94,7 +107,7 @@ class GAN(System[GANConfig]):
         def discriminator() -> nn.Module:
             match config.conditioning:
                 case "concatenation":
-                    told = (channels + 1, height, width)
+                    told = (num + 1, *sides)
                     return Concatenating(build_discriminator(config, told), num_classes, shape)
                 case "projection":
                     return Projecting(build_discriminator(config, shape, 1 + num_classes))
@@ -112,7 +125,7 @@ class GAN(System[GANConfig]):
 
     @classmethod
     def panels(cls, config: GANConfig) -> tuple[Panel, ...]:
-        """Return both losses, what D gives real and generated images, and what ADA does."""
+        """Return both losses, what D gives real and generated images, and what knobs adapt."""
         if LOSSES[config.loss].logits_are_log_odds:
             unit, title = "nats", "probability that D gives"
             keys = ("d_real", "d_fake")
@@ -128,7 +141,48 @@ class GAN(System[GANConfig]):
         if config.augment_target is not None:
             curves = {"augmented": "of all that D sees"}
             panels.append(Panel(title="augmented images", unit="share", curves=curves))
+        if config.path_length:
+            unit, curves = "pixels per style, L2", {"path_length": "running mean"}
+            panels.append(Panel(title="path length", unit=unit, curves=curves))
         return tuple(panels)
+
+    @classmethod
+    def pictures(cls, config: GANConfig) -> Mapping[str, str]:
+        """Return those of this architecture's generators, and D's levels of single points."""
+        own = ARCHITECTURES[config.architecture].pictures
+        pictures = {key: picture.shows for key, picture in own.items()}
+        alone = config.pack == 1 and config.conditioning == "none"
+        density = DENSITIES.get(config.dataset) if alone else None
+        if density is not None and density.num_dims in CAPTIONS:
+            pictures[KEY] = CAPTIONS[density.num_dims]
+        return pictures
+
+    def draw(self, real: Part, *, final: bool) -> Mapping[str, Picture]:
+        """Return D's levels beside samples; at the end the others, of inputs all runs share."""
+        pictures: dict[str, Picture] = {}
+        config, density = self.config, self.facts.density
+        if density is not None and KEY in self.pictures(config):
+            inputs = draw_inputs(config, self.facts, NUM_SAMPLES[density.num_dims], PICTURE_SEED)
+            pictures[KEY] = plot_levels(
+                self._judgement,
+                generate(self.generator, inputs),
+                density,
+                probabilities=self._loss.logits_are_log_odds,
+            )
+        sampled = self.networks[self.sampled(config)]
+        for key, own in ARCHITECTURES[config.architecture].pictures.items() if final else ():
+            pictures[key] = own.draw(
+                config.g_settings,
+                draw_inputs(config, self.facts, own.num_samples, PICTURE_SEED),
+                lambda inputs: generate(sampled, inputs),
+            )
+        return pictures
+
+    @torch.inference_mode()
+    def _judgement(self, places: Tensor) -> Tensor:
+        """Return what D gives samples, (N,) on the CPU: probabilities if its logits allow it."""
+        logits: Tensor = self.discriminator(places.to(self.device))[:, 0].float().cpu()
+        return logits.sigmoid() if self._loss.logits_are_log_odds else logits
 
     @classmethod
     def draw_inputs(
@@ -138,6 +192,7 @@ class GAN(System[GANConfig]):
         num: int,
         generator: torch.Generator,
         label: int | None = None,
+        sources: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Return latents (num, latent_dim), and classes (num,) where the generator takes them.
 
@@ -171,10 +226,11 @@ class GAN(System[GANConfig]):
         of the real ones.
 
         Returns:
-            Scalars on the device, nothing is read back: `d_loss` (penalty included), `g_loss`,
-            `d_grad_norm`, `g_grad_norm` (L2 over all parameters, before clipping), mean logits
-            `d_real_logit` and `d_fake_logit`, and where logits are log-odds the mean probabilities
-            `d_real` and `d_fake`. D's are means over its updates, each taken before its own update.
+            Scalars on the device, nothing is read back: `d_loss` and `g_loss` (regularisers
+            included), `d_grad_norm`, `g_grad_norm` (L2 over all parameters, before clipping), mean
+            logits `d_real_logit` and `d_fake_logit`, and where logits are log-odds the mean
+            probabilities `d_real` and `d_fake`. D's are means over its updates, each taken before
+            its own update. `path_length`, the running mean, where that is regularised.
         """
         for learner in self._learners.values():
             learner.set_rate(done)
@@ -238,12 +294,25 @@ class GAN(System[GANConfig]):
             with torch.no_grad():
                 real_logits = self._discriminate(real_images, *classes)
         loss = self._loss.generator(real_logits, fake_logits)
+        measures = {}
+        if self.config.path_length:
+            measures["path_length"] = self.buffers["path_length"].clone()
+            if self.counts["g_steps"] % self.config.path_length_interval == 0:
+                loss = loss + self._path_length(classes)
         norm = self._learners["g"].update(loss)
         if self._average is not None:
             size = self.config.batch_size
             self._average.follow(size, self.counts["g_steps"] * size)
         self.counts["g_steps"] += 1
-        return {"g_loss": loss.detach(), "g_grad_norm": norm}
+        return {"g_loss": loss.detach(), "g_grad_norm": norm, **measures}
+
+    def _path_length(self, classes: tuple[Tensor, ...]) -> Tensor:
+        """Return the weighted regulariser of half a batch; the network itself, in float32."""
+        half = math.ceil(self.config.batch_size / 2)
+        inputs = tuple(each[:half] for each in (self._latents(), *classes))
+        lengths = path_lengths(self.generator, inputs, self.random["penalty"])
+        weight = self.config.path_length * self.config.path_length_interval
+        return weight * path_length(lengths, self.buffers["path_length"])
 
     def _real(self, batch: Batch) -> Tensor:
         images = batch.images
@@ -258,7 +327,13 @@ class GAN(System[GANConfig]):
         return (batch.labels,)
 
     def _latents(self) -> Tensor:
-        return self._draw((self.config.batch_size, self.config.latent_dim), self.random["latents"])
+        shape, random = (self.config.batch_size, self.config.latent_dim), self.random["latents"]
+        latents = self._draw(shape, random)
+        if self._num_styles is None:
+            return latents
+        return mixed(
+            latents, self._draw(shape, random), self._num_styles, self.config.mixing, random
+        )
 
     def _judge(
         self, real_images: Tensor, fake_images: Tensor, classes: tuple[Tensor, ...]

@@ -35,7 +35,7 @@ class Views:
         self.noise = self._start * max(0.0, 1 - done / self._until)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return images (N, C, H, W) as D sees them: (N / pack, pack C, H, W)."""
+        """Return images (N, C, H, W) as D sees them, (N / pack, pack C, H, W); or points (N, d)."""
         for change in self._augmentations:
             changed = change(images, self._random["augment"])
             images = changed if self._share is None else self._some(changed, images, self._share)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from harness.data.pictures import MIN_GRID_PIXELS, image_grid, png
+from harness.data.pictures import MIN_GRID_PIXELS, image_grid, png, stacked_grid
 
 PADDING = 2
 
@@ -99,3 +99,15 @@ def test_png_loses_nothing() -> None:
     png(grid).save(buffer, format="png")
     buffer.seek(0)
     assert np.array_equal(np.asarray(Image.open(buffer)), grid)
+
+
+def test_what_belongs_to_an_image_lies_below_it() -> None:
+    kinds = [noise(5), 255 - noise(5), noise(5, channels=3)]
+    cut, factor = cells(stacked_grid(*kinds), noise(24, channels=3), columns=4)
+    for number in range(5):
+        block, column = divmod(number, 4)
+        for row, kind in enumerate(kinds):
+            shown = cut[4 * (3 * block + row) + column][:, ::factor, ::factor]
+            assert torch.equal(shown, kind[number].expand(3, -1, -1))
+    for number in (13, 14, 15, 17, 18, 19, 21, 22, 23):  # what the last block lacks
+        assert cut[number].unique().tolist() == [128]

@@ -152,6 +152,8 @@ def test_keys_name_the_protocol(digits: Dataset, tmp_path: Path) -> None:
         for name in METRICS
         for each in METRICS[name].figures
         if not METRICS[name].needs_labels
+        and not METRICS[name].needs_density
+        and not METRICS[name].needs_returned
     }
     assert set(scorer.score(digits.train.images[:400], "test")) == {
         f"test/{name}_digits_cnn_v2_400" for name in figures
@@ -370,7 +372,7 @@ def test_an_objective_that_the_ruler_cannot_serve_is_refused(
 ) -> None:
     blind = evaluator(digits, tmp_path)._extractor
     blind.classes = False
-    monkeypatch.setattr(harness.evaluate.evaluator, "_extractor", lambda *_: blind)
+    monkeypatch.setattr(harness.evaluate.evaluator, "chosen_extractor", lambda *_: blind)
     with pytest.raises(HarnessError, match=r"evaluate.objective = 'modes': .* knows no classes"):
         evaluator(digits, tmp_path, objective="modes")
     assert not any("modes" in key for key in evaluator(digits, tmp_path).floor("test"))

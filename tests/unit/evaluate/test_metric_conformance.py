@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.data import Mixture
 from harness.evaluate import METRICS, Compared, EvaluateConfig, Metric
-from harness.evaluate.metric import describe_figures, figure_of, is_floor
+from harness.evaluate.metric import describe_figures, figure_of, is_back, is_floor
 
 N, D = 400, 8
+# Two modes that features of the right kind reach, and a single spot does not.
+DENSITY = Mixture(means=((1.0,) + (0.0,) * 7, (-1.0,) + (0.0,) * 7), sd=1.0)
 
 
 def features(seed: int, shift: float = 0.0) -> Tensor:
@@ -37,6 +40,11 @@ def classes(seen: Tensor) -> Tensor:
     return (4 * seen[:, :4]).softmax(dim=1)
 
 
+def pictures(seen: Tensor) -> Tensor:
+    """Return images (N, 1, 2, 4) that show features, as those that were translated and returned."""
+    return (127.5 + 40 * seen).clamp(0, 255).to(torch.uint8).view(N, 1, 2, 4)
+
+
 def score(metric: Metric, fake: Tensor) -> dict[str, float]:
     compared = Compared(
         real=features(0),
@@ -46,6 +54,9 @@ def score(metric: Metric, fake: Tensor) -> dict[str, float]:
         fake_classes=classes(fake),
         real_labels=classes(features(0)).argmax(1),
         fake_labels=classes(features(1)).argmax(1),
+        sources=pictures(features(0)),
+        returned=pictures(fake),
+        density=DENSITY,
         config=EvaluateConfig(),
     )
     return dict(metric.compute(compared))
@@ -89,6 +100,12 @@ def test_no_figure_has_two_owners() -> None:
     assert len(set(names)) == len(names)
 
 
+def test_scores_of_the_way_back_are_told_by_their_end() -> None:
+    assert is_back("test/fid_mnist_cnn_v2_10k_to_a")
+    assert is_back("val/fid_floor_copy_mnist_cnn_v2_10k_to_a")
+    assert not is_back("test/fid_folder_to_a_cnn_ab12_10k")
+
+
 @pytest.mark.parametrize(
     ("key", "floor"),
     [
@@ -97,6 +114,8 @@ def test_no_figure_has_two_owners() -> None:
         ("val/fid_floor_sd_mnist_cnn_v2_10k", True),
         ("val/fid_folder_dance_floor_cnn_ab12_10k", False),
         ("val/kid_floor_folder_dance_floor_cnn_ab12_10k", True),
+        ("test/fid_floor_copy_mnist_cnn_v2_10k_to_a", True),
+        ("test/fid_mnist_cnn_v2_10k_to_a", False),
     ],
 )
 def test_floors_are_told_from_scores(key: str, floor: bool) -> None:

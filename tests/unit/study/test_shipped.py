@@ -21,8 +21,16 @@ PARTS = (
     "average", "d_spectral", "smooth_real", "instance_noise", "augment", "clip_grad", "cosine",
     "residual", "attention", "d_faster",
 )  # fmt: skip
+STYLE_PARTS = (
+    "mapping", "demodulation", "noise", "skip", "mixing", "path_length", "minibatch_std", "r1",
+    "average",
+)  # fmt: skip
 EXPECTED = {
     "demo": ["average=0", "average=20000"],
+    "cycle_weight": [
+        f"cycle_weight={cycle},identity_weight={share}"
+        for cycle, share in ((10.0, 0.0), (0.0, 0.0), (1.0, 0.0), (10.0, 0.5))
+    ],
     "mlp_vs_dc": ["mlp", "dc"],
     "learning_rates": [f"g_lr={g},d_lr={d}" for g in RATES for d in RATES],
     "losses": [
@@ -38,12 +46,14 @@ EXPECTED = {
     "gan_vs_vae": ["mlp_bn", "dc_pool", "vae"],
     "notes": [
         "mlp_bn", "mlp_relu", "mlp_leaky", "mlp_deep", "dc_pool", "dcgan32", "wgan", "wgan_gp",
-        "cgan", "r3gan", "vae",
+        "cgan", "r3gan", "stylegan", "vae",
     ],
     "penalties": [
         "no_penalty", "gradient", "gradient_one_sided", "dragan", "r1", "r2", "r1_r2",
     ],
     "recipe": ["full", *(f"no_{part}" for part in PARTS)],
+    "toy": ["plain", "average", "pack", "r1", "wgan_gp"],
+    "style_parts": ["full", *(f"no_{part}" for part in STYLE_PARTS)],
     "tricks": [
         "dc", "average", "d_dropout", "d_spectral", "smooth_real", "instance_noise", "augment",
         "clip_grad", "cosine", "residual", "attention", "g_faster", "d_faster", "full",
@@ -51,6 +61,7 @@ EXPECTED = {
 }  # fmt: skip
 BASELINES = {
     "demo": "average=0",
+    "cycle_weight": "cycle_weight=10.0,identity_weight=0.0",
     "mlp_vs_dc": "mlp",
     "learning_rates": "g_lr=0.0002,d_lr=0.0002",
     "losses": "non_saturating",
@@ -61,6 +72,8 @@ BASELINES = {
     "notes": "mlp_bn",
     "penalties": "no_penalty",
     "recipe": "full",
+    "toy": "plain",
+    "style_parts": "full",
     "tricks": "dc",
 }
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.config import parse
-from harness.data import Batches, Facts, Part
+from harness.data import Batches, Facts, Part, kind_of
 from harness.errors import HarnessError
 from harness.randomness import seeded
 from harness.systems import SYSTEMS
@@ -19,7 +19,9 @@ from harness.systems.layers import ACTIVATIONS, NORMS, Dropout
 from harness.systems.pairs import PairConfig, build_discriminator, build_generator
 
 CPU = torch.device("cpu")
-SHAPES = [(1, 8, 8), (3, 12, 12), (1, 28, 28), (3, 32, 32), (1, 8, 12)]
+Shape = tuple[int, ...]
+SHAPES: list[Shape] = [(1, 8, 8), (3, 12, 12), (1, 28, 28), (3, 32, 32), (1, 8, 12)]
+FLAT: list[Shape] = [(1,), (2,), (5,)]
 SMALL = (1, 16, 16)
 LATENT_DIM = 6
 PAIRED = [SYSTEMS[name] for name in SYSTEMS if issubclass(SYSTEMS[name].Config, PairConfig)]
@@ -33,11 +35,14 @@ def config(name: str, **changes: Any) -> GANConfig:
     return parse(GANConfig, settings | small | changes, "test")
 
 
-def pair(
-    name: str, shape: tuple[int, int, int] = SMALL, **changes: Any
-) -> tuple[nn.Module, nn.Module]:
+def fitting(name: str, shape: Shape, **changes: Any) -> GANConfig:
+    """Return a config for a dataset of samples of this kind."""
+    return config(name, dataset="ring" if len(shape) == 1 else "digits", **changes)
+
+
+def pair(name: str, shape: Shape = SMALL, **changes: Any) -> tuple[nn.Module, nn.Module]:
     """Return a generator and a discriminator; skips where the pair refuses the shape."""
-    settings, facts = config(name, **changes), Facts(sample_shape=shape)
+    settings, facts = fitting(name, shape, **changes), Facts(sample_shape=shape)
     try:
         settings.check(facts)
     except HarnessError as refused:
@@ -51,15 +56,15 @@ def latents(num: int) -> Tensor:
     return torch.randn(num, LATENT_DIM, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_shapes_and_range(name: str, shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("shape", [*SHAPES, *FLAT], ids=str)
+def test_shapes_and_range(name: str, shape: Shape) -> None:
     generator, discriminator = pair(name, shape)
-    framed = config(name).framed_shape(Facts(sample_shape=shape))
+    framed = fitting(name, shape).framed_shape(Facts(sample_shape=shape))
     for num in (2, 5):
         images = generator.train()(latents(num) * 100)
         assert images.shape == (num, *framed)
         assert images.dtype == torch.float32
-        assert images.abs().max() <= 1
+        assert images.abs().max() <= 1 or not kind_of(shape).bounded
         assert discriminator(images).shape == (num, 1)
         shown = generator.eval()(latents(num))
         assert shown.shape == (num, *shape)
@@ -94,6 +99,24 @@ def test_it_makes_some_of_the_usual_shapes(name: str) -> None:
         except HarnessError:
             refused += 1
     assert refused < len(SHAPES)
+
+
+def test_points_are_made_without_bounds_or_refused_by_name(name: str) -> None:
+    flat = Facts(sample_shape=(2,))
+    settings = fitting(name, (2,))
+    assert settings.g_output == "linear"
+    if not ARCHITECTURES[name].flat:
+        with pytest.raises(HarnessError, match=f"architecture = '{name}': makes images, and ring"):
+            settings.check(flat)
+        return
+    settings.check(flat)
+    for key, value in (("g_output", "tanh"), ("pad_to", 16), ("augment", "flip"), ("g_kernel", 3),
+                       ("d_attention", True), ("augment_reals", "color")):  # fmt: skip
+        with pytest.raises(HarnessError, match=f"{key} = {value!r}") as refusal:
+            fitting(name, (2,), **{key: value}).check(flat)
+        assert "\n" not in str(refusal.value)
+    with pytest.raises(HarnessError, match="g_output = 'linear': digits has images, whose"):
+        config(name, g_output="linear").check(Facts(sample_shape=SMALL))
 
 
 @pytest.mark.parametrize("norm", list(NORMS))

@@ -198,7 +198,8 @@ def test_rates_never_rise_after_the_warm_up_and_stay_in_range(
     after = [f for done, f in zip(shares, factors, strict=True) if done >= warm_up]
     assert after[0] == pytest.approx(1)
     assert after == sorted(after, reverse=True)
-    assert after[-1] == pytest.approx(0 if schedule != "constant" else 1, abs=0.011)
+    # The steepest falls by twice a step's share of what the warm-up leaves.
+    assert after[-1] == pytest.approx(0 if schedule != "constant" else 1, abs=0.021)
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))

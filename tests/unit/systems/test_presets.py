@@ -1,10 +1,11 @@
-"""Every preset trains on MNIST's shapes; most have layers and settings written down by hand."""
+"""Every preset trains on its data's shapes; most have layers and settings written down by hand."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -12,9 +13,9 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
-from harness.data import Facts
+from harness.data import Facts, load_dataset
 from harness.study.presets import load_preset, preset_names
-from harness.systems import Budget, System, TrainConfig, draw_inputs, parse_config, system_of
+from harness.systems import Budget, System, TrainConfig, parse_config, system_of
 from harness.systems.gan.losses import LOSSES
 from harness.systems.layers import Dropout, Maxout
 
@@ -28,9 +29,15 @@ def config_of(name: str, **changes: Any) -> TrainConfig:
     return parse_config(load_preset(name).for_one_run() | changes, f"preset {name}")
 
 
+def facts_for(name: str) -> Facts:
+    """Return what a preset's networks are built for: its own data's, else MNIST's."""
+    dataset = load_preset(name).dataset
+    return MNIST if dataset is None else load_dataset(dataset, Path("unused")).facts
+
+
 def start(name: str, **changes: Any) -> System[Any]:
     config = config_of(name, **changes)
-    return system_of({"system": config.system})(config, MNIST, CPU)
+    return system_of({"system": config.system})(config, facts_for(name), CPU)
 
 
 def networks_of(name: str) -> dict[str, nn.Module]:
@@ -42,7 +49,7 @@ def networks_of(name: str) -> dict[str, nn.Module]:
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_it_trains_on_mnists_shapes(name: str, small: Small) -> None:
+def test_it_trains_on_the_shapes_of_its_data(name: str, small: Small) -> None:
     system = start(name, batch_size=4)
     batches = small.stream(system)
     before = torch.get_rng_state()
@@ -50,12 +57,12 @@ def test_it_trains_on_mnists_shapes(name: str, small: Small) -> None:
         measures = system.step(batches.take, number / 2)
         assert all(math.isfinite(value.item()) for value in measures.values())
     assert system.is_finite()
-    inputs = draw_inputs(system.config, MNIST, 3, seed=0)
+    inputs = small.inputs(system.config, system.facts, 3, seed=0)
     assert torch.equal(torch.get_rng_state(), before)
     with torch.inference_mode():
         images = system.networks[type(system).sampled(system.config)].eval()(*inputs)
-    assert images.shape == (3, 1, 28, 28)
-    assert images.abs().max() <= 1
+    assert images.shape == (3, *facts_for(name).sample_shape)
+    assert images.abs().max() <= 1 or not system.facts.kind.bounded
     assert images.std() > 0
 
 

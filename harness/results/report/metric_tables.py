@@ -1,0 +1,82 @@
+"""The tables of all that runs are scored by, beside real images and untranslated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from harness.evaluate.metric import Figure
+from harness.results.report.analysis import Analysis
+from harness.results.report.table import Table, row
+from harness.results.spelling import NONE, number, plus_minus
+from harness.results.statistics import finite_or_none
+
+
+def metrics(analysis: Analysis) -> Table:
+    """Return the table of all metrics but that which arms are compared by."""
+    others = [figure for figure in analysis.figures if figure != analysis.figure]
+    noun = analysis.records.kind.noun
+    rows = []
+    for arm in analysis.arms:
+        if arm.scored:
+            keys = [analysis.objective, *(arm.key(figure) or "" for figure in others)]
+            means = [arm.metric_mean(key) for key in keys]
+            cells = [plus_minus(finite_or_none(mean), finite_or_none(sd)) for mean, sd in means]
+            rows.append(row(arm.name, *cells, runs=arm.confirm))
+    if rows:
+        rows[:0] = [
+            row(name, NONE, *cells) for name, *cells in _references(analysis, others, back=False)
+        ]
+    notes = [
+        f"{figure.label}: {figure.description[0].lower()}{figure.description[1:]}, "
+        f"{figure.direction()}{'; it ' * bool(figure.caveat)}{figure.caveat}"
+        for figure in others
+    ]
+    return Table(
+        name="metrics",
+        caption=(
+            f"Other metrics of the confirm runs on test {noun}, mean ± sd over runs; of real "
+            f"{noun} over draws. None of them took part in any choice. {'. '.join(notes)}."
+        ),
+        columns=(
+            "arm",
+            f"validation {analysis.figure.label}",
+            *(figure.label for figure in others),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def metrics_of_the_way_back(analysis: Analysis) -> Table:
+    """Return the table of all metrics of translations back; without rows where there are none."""
+    figures = analysis.figures if analysis.leads_back else ()
+    rows = []
+    for arm in analysis.arms:
+        if arm.scored and figures:
+            keys = [arm.key(figure, back=True) or "" for figure in figures]
+            means = [arm.metric_mean(key) for key in keys]
+            cells = [plus_minus(finite_or_none(mean), finite_or_none(sd)) for mean, sd in means]
+            rows.append(row(arm.name, *cells, runs=arm.confirm))
+    if rows:
+        rows[:0] = [row(*cells) for cells in _references(analysis, figures, back=True)]
+    return Table(
+        name="back",
+        caption=(
+            "Translations back: test images of the target domain, translated to the other one and "
+            "compared with its test images, mean ± sd over the confirm runs. None of this took "
+            "part in any choice."
+        ),
+        columns=("arm", *(figure.label for figure in figures)),
+        rows=tuple(rows),
+    )
+
+
+def _references(
+    analysis: Analysis, figures: Sequence[Figure], *, back: bool
+) -> Iterator[tuple[str, ...]]:
+    """Yield what real images score, and what translated ones do as they are, as cells."""
+    floors = [analysis.floor(figure, back=back) for figure in figures]
+    if any(floor is not None for floor, _ in floors):
+        yield "real images", *(plus_minus(floor, sd) for floor, sd in floors)
+    copies = [analysis.copies(figure, back=back) for figure in figures]
+    if any(copy is not None for copy in copies):
+        yield "images as they are", *(number(copy) for copy in copies)
