@@ -53,9 +53,9 @@ def _part(name: str, density: Mixture, split: Split) -> Part:
     return Part(images=drawn, labels=modes if density.num_modes > 1 else None)
 
 
-def kind_named(dataset: str) -> Kind:
+def kind_named(dataset: object) -> Kind:
     """Return the kind of a dataset's samples by its name; nothing is loaded."""
-    return POINTS if dataset in DENSITIES else IMAGES
+    return POINTS if isinstance(dataset, str) and dataset in DENSITIES else IMAGES
 
 
 @points

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import harness.run.runner
+import harness.run.scoring
 from harness.data import Batch, Facts
 from harness.evaluate import METRICS
 from harness.run.bench import Bench
@@ -43,7 +44,9 @@ def test_the_scores_are_those_of_the_generator_at_the_full_budget(
     plain = [
         METRICS[name]
         for name in METRICS
-        if not METRICS[name].needs_labels and not METRICS[name].needs_density
+        if not METRICS[name].needs_labels
+        and not METRICS[name].needs_density
+        and not METRICS[name].needs_returned
     ]
     figures = [figure.name for metric in plain for figure in metric.figures]
     assert set(result.scores) == {bench.evaluator.key("validation", each) for each in figures}
@@ -89,11 +92,12 @@ def test_pictures_of_a_study_show_the_same_latents_in_every_run(
 ) -> None:
     drawn: list[tuple[int, int]] = []
 
-    def spy(config: GANConfig, facts: Facts, number: int, seed: int) -> tuple[Tensor, ...]:
+    def spy(config: GANConfig, facts: Facts, number: int, seed: int, **_: Any) -> Any:
         drawn.append((number, seed))
         return draw_inputs(config, facts, number, seed)
 
-    monkeypatch.setattr(harness.run.runner, "draw_inputs", spy)
+    for module in (harness.run.runner, harness.run.scoring):
+        monkeypatch.setattr(module, "draw_inputs", spy)
     run(small_config(seed=5), times(bench, 1), memory(), checkpoint=checkpoint)
     assert drawn == [(64, 0), (64, 0), (64, 5)]
 
@@ -142,7 +146,7 @@ def test_a_collapsed_run_is_flagged_and_keeps_its_scores(
         (latents,) = inputs
         return generate(generator, (latents[:1],)).expand(len(latents), -1, -1, -1)
 
-    monkeypatch.setattr(harness.run.runner, "generate", constant)
+    monkeypatch.setattr(harness.run.scoring, "generate", constant)
     recorder = memory()
     result = run(small_config(), bench, recorder, checkpoint=checkpoint)
     assert result.outcome == "collapsed"

@@ -29,8 +29,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 def _own(prefix: str, owner: str) -> dict[str, Any]:
     """Return the optimiser's fields of one network; omitted ones are those of both."""
-    unset = dict.fromkeys(OptimizerSettings.model_fields)
-    fields = prefixed(OptimizerSettings, prefix, f"{owner}, where it differs", **unset)
+    fields = prefixed(OptimizerSettings, prefix, f"{owner}, where it differs")
+    for _, info in fields.values():
+        info.default = None
     return {key: (annotation | None, info) for key, (annotation, info) in fields.items()}
 
 

@@ -104,7 +104,6 @@ def test_it_makes_some_of_the_usual_shapes(name: str) -> None:
 def test_points_are_made_without_bounds_or_refused_by_name(name: str) -> None:
     flat = Facts(sample_shape=(2,))
     settings = fitting(name, (2,))
-    assert settings.g_output == "linear"
     if not ARCHITECTURES[name].flat:
         with pytest.raises(HarnessError, match=f"architecture = '{name}': makes images, and ring"):
             settings.check(flat)
