@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def test_the_new_loss_trains_in_a_study(plugin: Path) -> None:
 def test_the_new_loss_passes_the_suite_that_its_author_is_told_to_run(plugin: Path) -> None:
     command = re.search(r"^\.venv/bin/python (-m pytest .*)--plugin", README, flags=re.MULTILINE)
     assert command is not None
-    options = [*command[1].split(), "--plugin", str(plugin), "-v"]
+    options = [*shlex.split(command[1]), "--plugin", str(plugin), "-v"]
     done = subprocess.run(
         [sys.executable, *options], cwd=ROOT, capture_output=True, text=True, check=False
     )

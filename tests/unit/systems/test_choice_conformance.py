@@ -125,6 +125,8 @@ def settings_of(choice: Choice, facts: Facts = GREY, **changes: Any) -> dict[str
     """Return the choice's settings, of convolutions where it does not say and there are images."""
     known = SYSTEMS[choice.system].Config.model_fields
     usual = {"architecture": "dc" if facts.kind.bounded else "mlp", "batch_size": 6}
+    if "architecture" in choice.settings:  # four units of a ReLU may all be dead
+        usual |= {"g_width": 8, "d_width": 8}
     usual = {key: value for key, value in usual.items() if key in known}
     return usual | changes | choice.settings
 
