@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import harness.run.runner
+import harness.run.scoring
 from harness.data import Batch, Facts
 from harness.evaluate import METRICS
 from harness.run.bench import Bench
@@ -40,7 +41,8 @@ def test_the_scores_are_those_of_the_generator_at_the_full_budget(
     assert result.reason is None
     assert result.progress.images_seen == BUDGET
     assert result.scores == result.last_scores
-    plain = [METRICS[name] for name in METRICS if not METRICS[name].needs_labels]
+    metrics = [METRICS[name] for name in METRICS]
+    plain = [each for each in metrics if not (each.needs_labels or each.needs_returned)]
     figures = [figure.name for metric in plain for figure in metric.figures]
     assert set(result.scores) == {bench.evaluator.key("validation", each) for each in figures}
     at_end = bench.evaluator.key("validation", "coverage")
@@ -85,11 +87,14 @@ def test_pictures_of_a_study_show_the_same_latents_in_every_run(
 ) -> None:
     drawn: list[tuple[int, int]] = []
 
-    def spy(config: GANConfig, facts: Facts, number: int, seed: int) -> tuple[Tensor, ...]:
+    def spy(
+        config: GANConfig, facts: Facts, number: int, seed: int, **options: Any
+    ) -> tuple[Tensor, ...]:
         drawn.append((number, seed))
-        return draw_inputs(config, facts, number, seed)
+        return draw_inputs(config, facts, number, seed, **options)
 
-    monkeypatch.setattr(harness.run.runner, "draw_inputs", spy)
+    for module in (harness.run.runner, harness.run.scoring):
+        monkeypatch.setattr(module, "draw_inputs", spy)
     run(small_config(seed=5), times(bench, 1), memory(), checkpoint=checkpoint)
     assert drawn == [(64, 0), (64, 0), (64, 5)]
 
@@ -138,7 +143,8 @@ def test_a_collapsed_run_is_flagged_and_keeps_its_scores(
         (latents,) = inputs
         return generate(generator, (latents[:1],)).expand(len(latents), -1, -1, -1)
 
-    monkeypatch.setattr(harness.run.runner, "generate", constant)
+    for module in (harness.run.runner, harness.run.scoring):
+        monkeypatch.setattr(module, "generate", constant)
     recorder = memory()
     result = run(small_config(), bench, recorder, checkpoint=checkpoint)
     assert result.outcome == "collapsed"
