@@ -92,9 +92,11 @@ def test_pictures_of_a_study_show_the_same_latents_in_every_run(
 ) -> None:
     drawn: list[tuple[int, int]] = []
 
-    def spy(config: GANConfig, facts: Facts, number: int, seed: int, **_: Any) -> Any:
+    def spy(
+        config: GANConfig, facts: Facts, number: int, seed: int, **options: Any
+    ) -> tuple[Tensor, ...]:
         drawn.append((number, seed))
-        return draw_inputs(config, facts, number, seed)
+        return draw_inputs(config, facts, number, seed, **options)
 
     for module in (harness.run.runner, harness.run.scoring):
         monkeypatch.setattr(module, "draw_inputs", spy)
@@ -146,7 +148,8 @@ def test_a_collapsed_run_is_flagged_and_keeps_its_scores(
         (latents,) = inputs
         return generate(generator, (latents[:1],)).expand(len(latents), -1, -1, -1)
 
-    monkeypatch.setattr(harness.run.scoring, "generate", constant)
+    for module in (harness.run.runner, harness.run.scoring):
+        monkeypatch.setattr(module, "generate", constant)
     recorder = memory()
     result = run(small_config(), bench, recorder, checkpoint=checkpoint)
     assert result.outcome == "collapsed"
