@@ -140,11 +140,12 @@ def score(
     from harness.results.spelling import number, plus_minus
 
     table = Table()
-    for column in (f"{split}, {result.protocol}", "images", "real images", "best"):
+    noun = result.noun
+    for column in (f"{split}, {result.protocol}", noun, f"real {noun}", "best"):
         table.add_column(column)
     for line in result.lines:
         floor = plus_minus(line.floor, line.floor_sd)
         table.add_row(line.figure.label, number(line.value), floor, line.figure.direction())
     stdout().print(table)
     if result.num_images < result.num_given:
-        print(f"{result.num_images:,} of {result.num_given:,} images were scored, drawn at random.")
+        print(f"{result.num_images:,} of {result.num_given:,} {noun} were scored, drawn at random.")

@@ -43,12 +43,14 @@ class Scored:
     """What images score.
 
     Attributes:
+        noun: What they are called, in the plural.
         protocol: Ruler and number of images, as in metric keys.
         num_images: How many were scored.
         num_given: How many there were.
         lines: The figures.
     """
 
+    noun: str
     protocol: str
     num_images: int
     num_given: int
@@ -129,5 +131,9 @@ def score_images(
             )
         )
     return Scored(
-        protocol=evaluator.protocol, num_images=number, num_given=len(images), lines=tuple(lines)
+        noun=dataset.kind.noun,
+        protocol=evaluator.protocol,
+        num_images=number,
+        num_given=len(images),
+        lines=tuple(lines),
     )

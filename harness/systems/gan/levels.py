@@ -19,7 +19,8 @@ KEY = "levels"
 CAPTIONS = {
     1: "D's curve, the best D's for this G (dashed), the real density and a histogram of samples",
     2: "D's levels from blue (generated) to red (real), black where it is undecided, with samples "
-    "and a circle of three standard deviations around every mode",
+    "and a circle of three standard deviations around every mode; scores that are no probabilities "
+    "are coloured around their median",
 }
 """Number of dimensions -> what a picture shows."""
 NUM_SAMPLES = {1: 20_000, 2: 1_000}  # by dimensions: a histogram takes many

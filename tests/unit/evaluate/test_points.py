@@ -141,3 +141,9 @@ def test_other_types_and_numbers_that_are_none_are_refused(ring: Dataset, cache:
         measure.score(torch.zeros(NUM, 2, dtype=torch.uint8), "test")
     with pytest.raises(ValueError, match="not finite"):
         measure.score(torch.full((NUM, 2), torch.nan), "test")
+
+
+def test_one_mode_is_nothing_to_rank_by(cache: Path) -> None:
+    gaussian = load_dataset("gaussian", Path("unused"))
+    with pytest.raises(HarnessError, match="'modes_hit': points knows no classes"):
+        evaluator(gaussian, cache, objective="modes_hit")

@@ -52,8 +52,8 @@ EXPECTED = {
         "no_penalty", "gradient", "gradient_one_sided", "dragan", "r1", "r2", "r1_r2",
     ],
     "recipe": ["full", *(f"no_{part}" for part in PARTS)],
-    "toy": ["plain", "average", "pack", "r1", "wgan_gp"],
     "style_parts": ["full", *(f"no_{part}" for part in STYLE_PARTS)],
+    "toy": ["plain", "no_average", "pack", "r1", "wgan_gp"],
     "tricks": [
         "dc", "average", "d_dropout", "d_spectral", "smooth_real", "instance_noise", "augment",
         "clip_grad", "cosine", "residual", "attention", "g_faster", "d_faster", "full",
