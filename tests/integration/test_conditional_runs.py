@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+import harness.data.kinds
 import harness.evaluate.metrics.conditional
-import harness.run.runner
 from harness.config import parse
 from harness.data.pictures import class_grid
 from harness.errors import HarnessError
@@ -96,7 +96,7 @@ def test_the_rows_of_the_picture_are_the_classes_asked_for(
         shown.append(classes.tolist())
         return class_grid(images, classes)
 
-    monkeypatch.setattr(harness.run.runner, "class_grid", spy)
+    monkeypatch.setattr(harness.data.kinds, "class_grid", spy)
     config = ask(stamp, budget={"images": 80})  # after one step the ruler would not know them
     run(config, bench, memory(), checkpoint=checkpoint)
     _, asked = draw_inputs(config, bench.dataset.facts, 64, config.seed)
