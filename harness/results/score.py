@@ -141,7 +141,7 @@ def _read(place: Path, dataset: Dataset) -> Tensor:
     if place.is_dir():
         return _read_folder(place, dataset)
     if place.suffix != ".npz":
-        folder = "a folder of images, or " * kind.in_files
+        folder = "a folder of images, or " * kind.has_pixels
         raise HarnessError(f"{place}: must be {folder}a .npz file with `{kind.noun}`")
     try:
         file = np.load(place, allow_pickle=False)
@@ -170,7 +170,7 @@ def _read(place: Path, dataset: Dataset) -> Tensor:
 
 def _read_folder(place: Path, dataset: Dataset) -> Tensor:
     """Return a folder's images."""
-    if not dataset.kind.in_files:
+    if not dataset.kind.has_pixels:
         noun = dataset.kind.noun
         raise HarnessError(
             f"{place}: is a folder, and dataset {dataset.name!r} has {noun}; give a .npz file with "

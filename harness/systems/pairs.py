@@ -125,7 +125,7 @@ class PairConfig(TrainConfig):
         """Raise HarnessError if the architecture cannot make samples of this shape."""
         pair = ARCHITECTURES[self.architecture]
         _, *sides = facts.sample_shape
-        if not sides:
+        if not facts.kind.has_pixels:
             self._check_flat(pair)
         if any(side % SIDE_MULTIPLE for side in sides):
             raise HarnessError(
