@@ -58,7 +58,7 @@ def changed(name: str, dataset: Dataset) -> Dataset:
 def check_images(name: str, *datasets: Dataset) -> None:
     """Raise HarnessError where one of the datasets that another is made of has no images."""
     for each in datasets:
-        if not each.kind.in_files:
+        if not each.kind.has_pixels:
             raise HarnessError(
                 f"dataset {name!r}: {each.name!r} has {each.kind.noun}; use one that has images"
             )

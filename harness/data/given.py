@@ -32,7 +32,7 @@ def read_samples(place: Path, shape: tuple[int, ...], whose: str) -> Tensor:
     if place.is_dir():
         return _read_folder(place, shape, whose)
     if place.suffix != ".npz":
-        folder = "a folder of images, or " * kind.in_files
+        folder = "a folder of images, or " * kind.has_pixels
         raise HarnessError(f"{place}: must be {folder}a .npz file with `{kind.noun}`")
     try:
         file = np.load(place, allow_pickle=False)
@@ -61,7 +61,7 @@ def read_samples(place: Path, shape: tuple[int, ...], whose: str) -> Tensor:
 def _read_folder(place: Path, shape: tuple[int, ...], whose: str) -> Tensor:
     """Return a folder's images."""
     kind = kind_of(shape)
-    if not kind.in_files:
+    if not kind.has_pixels:
         raise HarnessError(
             f"{place}: is a folder, and {whose} has {kind.noun}; give a .npz file with "
             f"`{kind.noun}`"

@@ -25,7 +25,7 @@ class Kind(abc.ABC):
         type_name: What that is called.
         precision: What storing does to what a network makes, in words.
         bounded: Whether networks see and make them in [-1, 1].
-        in_files: Whether a picture file can be one.
+        has_pixels: Whether files of pictures can hold them, and changes of pictures change them.
         extractor: Name of the features that they have without any training; None: a ruler's.
         num_shown: How many a picture of samples shows.
         num_in_strip: How many its part shows that stands for it where there is little room.
@@ -39,7 +39,7 @@ class Kind(abc.ABC):
     type_name: ClassVar[str]
     precision: ClassVar[str]
     bounded: ClassVar[bool]
-    in_files: ClassVar[bool]
+    has_pixels: ClassVar[bool]
     extractor: ClassVar[str | None]
     num_shown: ClassVar[int]
     num_in_strip: ClassVar[int]
@@ -91,7 +91,7 @@ class Images(Kind):
     type_name = "uint8"
     precision = "rounded to 8 bits"
     bounded = True
-    in_files = True
+    has_pixels = True
     extractor = None
     num_shown = 64
     num_in_strip = 16
@@ -139,7 +139,7 @@ class Points(Kind):
     type_name = "float32"
     precision = "in single precision"
     bounded = False
-    in_files = False
+    has_pixels = False
     extractor = "points"
     num_shown = 1000
     num_in_strip = 1000

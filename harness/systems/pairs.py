@@ -128,7 +128,7 @@ class PairConfig(TrainConfig):
         super().check(facts)
         pair = ARCHITECTURES[self.architecture]
         _, *sides = facts.sample_shape
-        if not sides:
+        if not facts.kind.has_pixels:
             self._check_flat(pair)
         if any(side % SIDE_MULTIPLE for side in sides):
             raise HarnessError(

@@ -1,4 +1,4 @@
-"""The small pair that toy data are tried with: equal hidden layers, ReLU, no norm.
+"""The small pair that toy data are tried with: equal hidden layers, no norm.
 
 Two of 128 units each, as Metz et al. 2017 ("Unrolled Generative Adversarial Networks", appendix A)
 give their generator for a mixture of Gaussians.
@@ -37,7 +37,7 @@ ARCHITECTURES.add(
         generator=generator,
         discriminator=discriminator,
         generator_defaults={"width": 128, "depth": 2, "norm": "none", "activation": "relu"},
-        discriminator_defaults={"width": 128, "depth": 2, "norm": "none", "activation": "relu"},
+        discriminator_defaults={"width": 128, "depth": 2, "norm": "none"},
         flat=True,
         complaint=no_maps,
     ),

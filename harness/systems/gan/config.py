@@ -202,10 +202,10 @@ class GANConfig(_Networks):  # type: ignore[misc]
             if getattr(self, key) is not None:
                 file_of(self, key)
         for key in ("augment", "augment_reals"):
-            if getattr(self, key) != "none" and len(facts.sample_shape) == 1:
+            if getattr(self, key) != "none" and not facts.kind.has_pixels:
                 raise HarnessError(
-                    f"{key} = {getattr(self, key)!r}: {self.dataset} has points, which only "
-                    "instance_noise may move; leave it out"
+                    f"{key} = {getattr(self, key)!r}: {self.dataset} has {facts.kind.noun}, which "
+                    "only instance_noise may move; leave it out"
                 )
             if needs_colour(getattr(self, key)) and facts.sample_shape[0] != 3:
                 raise HarnessError(

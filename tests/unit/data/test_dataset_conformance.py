@@ -57,7 +57,7 @@ def test_it_loads_the_same_again(dataset: Dataset) -> None:
 
 
 def test_it_resizes_or_has_nothing_to_resize(dataset: Dataset) -> None:
-    if not dataset.kind.in_files:
+    if not dataset.kind.has_pixels:
         with pytest.raises(HarnessError, match=f"image_size = 8: dataset '{dataset.name}' has"):
             load_dataset(dataset.name, DATA_DIR, 8)
         return
