@@ -17,6 +17,7 @@ from harness.systems.architectures.pair import (
     head,
     no_maps,
 )
+from harness.systems.architectures.points import generator as equal_layers
 from harness.systems.layers import dropout
 
 NUM_PIECES = 5
@@ -29,15 +30,6 @@ class Brightness(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return a tensor of the inputs' shape."""
         return (inputs + 1) / 2
-
-
-def generator(settings: GeneratorSettings, latent_dim: int, sample_shape: SampleShape) -> nn.Module:
-    """Return latents (N, latent_dim) -> `depth` hidden layers of `width` units -> pixels."""
-    return nn.Sequential(
-        *fully_connected(settings, latent_dim, [settings.width] * settings.depth),
-        nn.Linear(settings.width, math.prod(sample_shape)),
-        nn.Unflatten(1, sample_shape),
-    )
 
 
 def discriminator(
@@ -70,7 +62,7 @@ def complaint(
 ARCHITECTURES.add(
     "maxout",
     Architecture(
-        generator=generator,
+        generator=equal_layers,
         discriminator=discriminator,
         generator_defaults={"width": 1200, "depth": 2, "norm": "none", "output": "sigmoid"},
         discriminator_defaults={"width": 240, "depth": 2, "activation": "none"},
