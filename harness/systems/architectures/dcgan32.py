@@ -14,6 +14,7 @@ from harness.systems.architectures.pair import (
     SampleShape,
     both,
     hidden,
+    unequal,
 )
 from harness.systems.blocks import MinibatchStd
 
@@ -59,14 +60,11 @@ def complaint(
     generator: GeneratorSettings, discriminator: DiscriminatorSettings, sample_shape: SampleShape
 ) -> Complaint | None:
     """Return why the pair cannot make samples of this shape, or None."""
-    sides = sample_shape[1:]
     for network, settings in both(generator, discriminator):
         if settings.kernel is not None:
             return Complaint(network, "kernel", "these kernels are 4x4")
-        side = SMALLEST * 2**settings.depth
-        if sides != (side, side):
-            reason = f"images must be {side}x{side}, not {sides[0]}x{sides[1]}; set pad_to"
-            return Complaint(network, "depth", reason)
+        if complaint := unequal(network, settings, SMALLEST, sample_shape):
+            return complaint
     return None
 
 

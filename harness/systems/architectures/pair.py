@@ -249,3 +249,14 @@ def indivisible(
         if settings.norm == "instance" and height // scale * (width // scale) == 1:
             return Complaint(network, "norm", "maps of one pixel have no spread; lessen the depth")
     return None
+
+
+def unequal(
+    network: Network, settings: NetworkSettings, smallest: int, sample_shape: SampleShape
+) -> Complaint | None:
+    """Return why a network whose maps are `smallest` a side at their smallest does not fit."""
+    sides, side = sample_shape[1:], smallest * 2**settings.depth
+    if sides == (side, side):
+        return None
+    reason = f"images must be {side}x{side}, not {sides[0]}x{sides[1]}; set pad_to"
+    return Complaint(network, "depth", reason)

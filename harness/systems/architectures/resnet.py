@@ -23,6 +23,7 @@ from harness.systems.architectures.pair import (
     hidden,
     indivisible,
     residuals,
+    unequal,
 )
 from harness.systems.blocks import SelfAttention
 
@@ -148,11 +149,8 @@ def complaint(
     for network, settings in both(generator, discriminator):
         if settings.kernel is not None:
             return Complaint(network, "kernel", "these kernels are 3x3")
-    sides, side = sample_shape[1:], SMALLEST * 2**generator.depth
-    if sides != (side, side):
-        reason = f"images must be {side}x{side}, not {sides[0]}x{sides[1]}; set pad_to"
-        return Complaint("generator", "depth", reason)
-    return indivisible(generator, discriminator, sample_shape)
+    complaint = unequal("generator", generator, SMALLEST, sample_shape)
+    return complaint or indivisible(generator, discriminator, sample_shape)
 
 
 ARCHITECTURES.add(
