@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
+from harness.data import load_dataset
 from harness.evaluate import EvaluateConfig
 from harness.records.workspace import Workspace
 from harness.run.bench import Bench
@@ -56,11 +57,9 @@ def bench_in(precision: str) -> Bench:
     workspace = Workspace.locate()
     execution = Execution(device="cpu", threads=1, precision=precision)  # type: ignore[arg-type]
     return Bench.set_up(
-        "mnist",
-        None,
+        load_dataset("mnist", workspace.data_dir),
         EvaluateConfig(),
         execution=execution,
-        data_dir=workspace.data_dir,
         cache_dir=workspace.cache,
     )
 

@@ -26,7 +26,7 @@ from sklearn.svm import SVC
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
-from harness.data import to_unit_range
+from harness.data import load_dataset, to_unit_range
 from harness.data.pictures import image_grid, png
 from harness.evaluate import EvaluateConfig
 from harness.evaluate.metric import METRICS, Compared
@@ -60,11 +60,9 @@ def bench_of(dataset: str, precision: str, threads: int) -> Bench:
     workspace = Workspace.locate()
     execution = Execution(device="cpu", threads=threads, precision=precision)  # type: ignore[arg-type]
     return Bench.set_up(
-        dataset,
-        None,
+        load_dataset(dataset, workspace.data_dir),
         EvaluateConfig(),
         execution=execution,
-        data_dir=workspace.data_dir,
         cache_dir=workspace.cache,
     )
 

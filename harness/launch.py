@@ -122,6 +122,7 @@ def run_study(
         created=time.time() if known is None else known.created,
         plugins=plugin_hashes(),
         extractor=bench.evaluator.describe()["extractor"],
+        extractor_back=bench.back.describe()["extractor"] if bench.back else "",
     )
     storage.write_definition(name, definition, new=known is None)
     board = Board(storage, name, study)

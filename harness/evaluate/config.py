@@ -19,6 +19,8 @@ class EvaluateConfig(Config):
     """Evaluations per run, evenly spaced over the budget, the last at its end."""
     extractor: str | None = None
     """Feature extractor; omitted: the dataset's own classifier. Or `inception`."""
+    extractor_back: str | None = None
+    """The same for translations back to the domain that was translated."""
     extractor_weights: Annotated[Path, Field(strict=False)] | None = None
     """File with Inception's weights; omitted: downloaded on first use."""
     objective: str = "fid"

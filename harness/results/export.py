@@ -31,7 +31,7 @@ from harness.systems.generator import (
     network_file,
     read_spec,
 )
-from harness.systems.styles import truncate
+from harness.systems.styles import find_styles, truncate
 from harness.work.board import open_study
 from harness.work.cell import CellRecord
 
@@ -228,7 +228,9 @@ def _write(
                 f"MLflow lacks the pictures of run {facts['run_id']}: restore them there"
             )
         png(picture).save(new / GRID_FILE)
-        (new / CARD_FILE).write_text(_card(facts, spec, definition, record))
+        (new / CARD_FILE).write_text(
+            _card(facts, spec, definition, record, styled=find_styles(generator) is not None)
+        )
 
 
 def _grid(generator: nn.Module, spec: GeneratorSpec) -> Picture:
@@ -253,9 +255,14 @@ def _shown(spec: GeneratorSpec) -> tuple[str, str]:
 
 
 def _card(
-    facts: dict[str, Any], spec: GeneratorSpec, definition: Definition, record: CellRecord
+    facts: dict[str, Any],
+    spec: GeneratorSpec,
+    definition: Definition,
+    record: CellRecord,
+    *,
+    styled: bool,
 ) -> str:
-    """Return the model card."""
+    """Return the model card; `styled`: the generator has styles."""
     figure = figure_of(definition.objective)
     options = "".join(f" --plugin {name}.py" for name in definition.plugins)
     floor = "none" if definition.floor is None else f"{definition.floor:.5g}"
@@ -308,7 +315,7 @@ any choice.
 
 ## Use
 
-{_use(spec, options)}
+{_use(spec, options)}{_TRUNCATION * styled}
 
 ## Settings
 
@@ -316,6 +323,12 @@ any choice.
 |---|---|
 {settings}
 """
+
+
+_TRUNCATION = """
+
+`harness sample DIR --truncation 0.7` draws styles nearer to their mean: samples are surer and less
+diverse. The scores above are with `g_psi` of the settings below."""
 
 
 def _use(spec: GeneratorSpec, options: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from harness.data import Dataset, Part, load_dataset
+from harness.data import Dataset, Part
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig, Evaluator
 from harness.evaluate.metric import BACK, FLOOR
@@ -43,25 +43,27 @@ class Bench:
     @classmethod
     def set_up(
         cls,
-        name: str,
-        image_size: int | None,
+        dataset: Dataset,
         evaluate: EvaluateConfig,
         *,
         execution: Execution,
-        data_dir: Path,
         cache_dir: Path,
     ) -> Bench:
-        """Load a dataset and its evaluator; raises HarnessError where either is impossible."""
+        """Make what scores a dataset's runs; raises HarnessError where that is impossible."""
         device = torch.device(execution.device)
-        dataset = load_dataset(name, data_dir, image_size)
         source, back = dataset.counterpart, None
+        if source is None and evaluate.extractor_back is not None:
+            raise HarnessError(
+                f"evaluate.extractor_back = {evaluate.extractor_back!r}: {dataset.name} has one "
+                "domain, so nothing is translated back; leave it out"
+            )
         evaluator = Evaluator(
             dataset.target, evaluate, cache_dir=cache_dir, device=device, source=source
         )
         if source is not None:
             # Another extractor than Inception's knows the images of its own domain only.
-            general = evaluate.extractor == "inception"
-            own = evaluate if general else evaluate.model_copy(update={"extractor": None})
+            general = "inception" if evaluate.extractor == "inception" else None
+            own = evaluate.model_copy(update={"extractor": evaluate.extractor_back or general})
             back = Evaluator(
                 source, own, cache_dir=cache_dir, device=device, source=dataset.target, suffix=BACK
             )
@@ -88,8 +90,7 @@ class Bench:
         return _floors(self.evaluator, conditional=True)
 
     def check(self, config: TrainConfig) -> None:
-        """Raise HarnessError for settings that do not fit the data or what runs are ranked by."""
-        config.check(self.dataset.facts)
+        """Raise HarnessError for settings that do not fit what runs are ranked by."""
         if self.evaluator.ranks_by_asked_classes and not is_conditional(config, self.dataset.facts):
             raise HarnessError(
                 f"evaluate.objective = {self.evaluator.objective.name!r} ranks samples that are "
@@ -98,7 +99,12 @@ class Bench:
             )
 
     def start(self, config: TrainConfig) -> System[Any]:
-        """Return the system that a run trains, freshly made; whatever its networks raise passes."""
+        """Return the system that a run trains, freshly made.
+
+        Raises:
+            HarnessError: The settings do not fit the data or what runs are ranked by. Whatever
+                else its networks raise passes.
+        """
         self.check(config)
         cls = SYSTEMS[config.system]
         return cls(config, self.dataset.facts, self.device, self.precision)

@@ -33,17 +33,24 @@ class Definition(Config):
     """Name -> hash of every plugin that was loaded."""
     extractor: str = ""
     """What scores are measured with; early records have it in `metric` alone."""
+    extractor_back: str = ""
+    """What those of translations back are, where there are any."""
 
     def pin(self, study: StudyConfig) -> StudyConfig:
-        """Return a study with this one's feature extractor where its file names none.
+        """Return a study with this one's feature extractors where its file names none.
 
         A dataset's default may become another one; a study keeps what it was started with.
         """
-        name = self.extractor or self._early_extractor()
-        if study.evaluate.extractor is not None or name.startswith("inception"):
-            return study
-        evaluate = study.evaluate.model_copy(update={"extractor": name})
-        return study.model_copy(update={"evaluate": evaluate})
+        started = {
+            "extractor": self.extractor or self._early_extractor(),
+            "extractor_back": self.extractor_back,
+        }
+        kept = {
+            key: name
+            for key, name in started.items()
+            if name and not name.startswith("inception") and getattr(study.evaluate, key) is None
+        }
+        return study.model_copy(update={"evaluate": study.evaluate.model_copy(update=kept)})
 
     def _early_extractor(self) -> str:
         """Return it from the metric: records without it all ranked by `test/fid_NAME_SAMPLES`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.data import load_dataset
 from harness.evaluate import EvaluateConfig
 from harness.records.workspace import Workspace
 from harness.run.bench import Bench
@@ -37,31 +38,31 @@ def set_up_bench(
     study: StudyConfig, arms: Sequence[Arm], execution: Execution, workspace: Workspace
 ) -> Bench:
     """Load a study's data and metric, and check every arm against both."""
-    bench = Bench.set_up(
-        study.dataset,
-        study.fixed.get("image_size"),
-        study.evaluate,
-        execution=execution,
-        data_dir=workspace.data_dir,
-        cache_dir=workspace.cache,
-    )
-    for arm in arms:
-        for point in (*study.points(arm), *corner_points(arm.space)):
-            bench.check(arm.config(point or {}, seed=0))
-    return bench
+    points = [(arm, (*study.points(arm), *corner_points(arm.space))) for arm in arms]
+    configs = [arm.config(point or {}, seed=0) for arm, tried in points for point in tried]
+    image_size = study.fixed.get("image_size")
+    return _bench(study.dataset, image_size, configs, study.evaluate, execution, workspace)
 
 
 def set_up_lone_bench(
     config: TrainConfig, evaluate: EvaluateConfig, execution: Execution, workspace: Workspace
 ) -> Bench:
     """Load one run's data and metric, and check its config against both."""
-    bench = Bench.set_up(
-        config.dataset,
-        config.image_size,
-        evaluate,
-        execution=execution,
-        data_dir=workspace.data_dir,
-        cache_dir=workspace.cache,
-    )
-    bench.check(config)
+    return _bench(config.dataset, config.image_size, [config], evaluate, execution, workspace)
+
+
+def _bench(
+    dataset_name: str,
+    image_size: int | None,
+    configs: Sequence[TrainConfig],
+    evaluate: EvaluateConfig,
+    execution: Execution,
+    workspace: Workspace,
+) -> Bench:
+    dataset = load_dataset(dataset_name, workspace.data_dir, image_size)
+    for config in configs:
+        config.check(dataset.facts)  # before a metric is made, which may have to be trained
+    bench = Bench.set_up(dataset, evaluate, execution=execution, cache_dir=workspace.cache)
+    for config in configs:
+        bench.check(config)
     return bench

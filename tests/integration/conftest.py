@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import harness.records.tracking
 from harness.config import parse
-from harness.data import Facts
+from harness.data import Facts, load_dataset
 from harness.evaluate import EvaluateConfig
 from harness.launch import run_study
 from harness.records.tracking import Tracker
@@ -316,11 +316,9 @@ def small_config(tiny_settings: dict[str, Any]) -> Callable[..., GANConfig]:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """Return the digits, scored twice in a run by 64 samples."""
     return Bench.set_up(
-        "digits",
-        None,
+        load_dataset("digits", Path("unused")),
         EvaluateConfig(samples=64, times=2, kid_subsets=2),
         execution=Execution(device="cpu", threads=1),
-        data_dir=Path("unused"),
         cache_dir=tmp_path_factory.mktemp("cache"),
     )
 

@@ -32,6 +32,8 @@ from harness.run.execution import Execution
 from harness.run.runner import Stop, run
 from harness.study.study import StudyConfig
 from harness.systems import generate, load_generator, parse_config
+from harness.work.board import open_study
+from harness.work.plan import set_up_lone_bench
 
 PAIR = "pairs:coloured:digits|digits"  # the target has a shipped ruler
 SMALL: dict[str, Any] = {
@@ -104,6 +106,9 @@ def test_it_is_ranked_by_the_way_there_and_scored_both_ways(
         assert 0 < metrics[f"val/cycle_error_{MAIN}"] < 1
         assert recorded.data.params["evaluate.extractor"] == "digits_cnn_v2"
         assert recorded.data.params["evaluate.extractor_to_a"].startswith("coloured_digits_cnn_")
+        pinned = open_study("tiny", workspace).definition
+        pinned = pinned.pin(pinned.study).evaluate
+        assert recorded.data.params["evaluate.extractor_to_a"] == pinned.extractor_back
         sizes = {key for key in recorded.data.params if key.startswith("parameters.")}
         assert sizes == {f"parameters.{name}" for name in ("ab", "ba", "d_a", "d_b")}
         keys = {"samples", "neighbours", "classes", "there_and_back", "back_and_there"}
@@ -240,11 +245,9 @@ def test_a_generator_that_starts_from_noise_takes_no_images(
 def two_domains(studied: tuple[Workspace, StudySummary]) -> Bench:
     """Return the study's data and metrics."""
     return Bench.set_up(
-        PAIR,
-        None,
+        load_dataset(PAIR, Path("unused")),
         EvaluateConfig(samples=32, times=2),
         execution=Execution(device="cpu", threads=1),
-        data_dir=Path("unused"),
         cache_dir=studied[0].cache,
     )
 
@@ -255,8 +258,28 @@ def test_data_of_the_wrong_kind_are_refused(two_domains: Bench, bench: Bench) ->
         ({"system": "gan", "dataset": PAIR}, two_domains, "name one dataset, e.g. 'digits'"),
     ):
         with pytest.raises(HarnessError) as caught:
-            data.check(parse_config(settings, "test"))
+            parse_config(settings, "test").check(data.dataset.facts)
         assert words in str(caught.value)
+
+
+def test_settings_that_do_not_fit_are_refused_before_a_ruler_is_trained(
+    locate: Callable[[Path], Workspace], tmp_path: Path
+) -> None:
+    config = parse_config({"system": "gan", "dataset": "pairs:digits|inverted:digits"}, "test")
+    execution, workspace = Execution(device="cpu", threads=1), locate(tmp_path)
+    with pytest.raises(HarnessError, match="name one dataset"):
+        set_up_lone_bench(config, EvaluateConfig(), execution, workspace)
+    assert not workspace.cache.exists()
+
+
+def test_one_domain_has_no_extractor_of_a_way_back(bench: Bench) -> None:
+    with pytest.raises(HarnessError, match="extractor_back = 'x': digits has one domain"):
+        Bench.set_up(
+            bench.dataset,
+            EvaluateConfig(samples=64, extractor_back="x"),
+            execution=Execution(device="cpu", threads=1),
+            cache_dir=Path("unused"),
+        )
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(
