@@ -68,11 +68,14 @@ def sample(
     network: Annotated[
         str | None, typer.Option(help="The network that leads back, say [default: the scored one].")
     ] = None,
-    truncation: Annotated[
+    psi: Annotated[
         float | None,
         typer.Option(
             min=0, max=1, help="Share of the way from the mean style, where there is one."
         ),
+    ] = None,
+    truncation: Annotated[
+        float | None, typer.Option(help="Largest size of a part of normal latents.")
     ] = None,
     plugins: Plugins = None,
 ) -> None:
@@ -88,6 +91,7 @@ def sample(
         label=label,
         given=given,
         network=network,
+        psi=psi,
         truncation=truncation,
     )
     write_samples(samples, output, folder)

@@ -70,9 +70,9 @@ class Kind(abc.ABC):
 
     @abc.abstractmethod
     def picture_by_class(
-        self, samples: Tensor, classes: Tensor, density: Mixture | None
+        self, samples: Tensor, classes: Tensor, num_classes: int, density: Mixture | None
     ) -> Picture:
-        """Return a picture of stored samples (N, ...) that shows their classes (N,)."""
+        """Return a picture of stored samples (N, ...) that shows their classes (N,), of so many."""
 
     @abc.abstractmethod
     def picture_with_neighbours(self, samples: Tensor, neighbours: Tensor) -> Picture | None:
@@ -116,10 +116,10 @@ class Images(Kind):
         return image_grid(samples)
 
     def picture_by_class(
-        self, samples: Tensor, classes: Tensor, density: Mixture | None
+        self, samples: Tensor, classes: Tensor, num_classes: int, density: Mixture | None
     ) -> Picture:
         """Return a grid with a row per class."""
-        return class_grid(samples, classes)
+        return class_grid(samples, classes, num_classes)
 
     def picture_with_neighbours(self, samples: Tensor, neighbours: Tensor) -> Picture | None:
         """Return a grid of samples, each with its neighbour below it."""
@@ -166,7 +166,7 @@ class Points(Kind):
         return plot_points(samples, density)
 
     def picture_by_class(
-        self, samples: Tensor, classes: Tensor, density: Mixture | None
+        self, samples: Tensor, classes: Tensor, num_classes: int, density: Mixture | None
     ) -> Picture:
         """Return the same in a colour per class."""
         from harness.data.plots import plot_points

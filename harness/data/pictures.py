@@ -19,6 +19,7 @@ Picture: TypeAlias = npt.NDArray[np.uint8]
 MIN_GRID_PIXELS = 512
 REAL_FILE = "real.png"  # what real images look like, attached to a study's parent run
 MAX_CLASSES = 20  # rows of a class grid
+CLASS_COLUMNS = 10
 
 
 def with_channels(images: Tensor, channels: int) -> Tensor:
@@ -52,27 +53,30 @@ def stacked_grid(*kinds: Tensor) -> Picture:
     columns = math.ceil(math.sqrt(len(kinds) * len(kinds[0])))
     channels = max(each.shape[1] for each in kinds)
     rows = zip(*(with_channels(each, channels).split(columns) for each in kinds), strict=True)
-    return image_grid(torch.cat([_filled(each, columns) for row in rows for each in row]), columns)
+    filled = [_filled(each, columns, each) for row in rows for each in row]
+    return image_grid(torch.cat(filled), columns)
 
 
-def _filled(row: Tensor, columns: int) -> Tensor:
-    """Return a row of images with grey ones where it has too few."""
-    blank = torch.full_like(row[:1], 128).expand(columns - len(row), *row.shape[1:])
+def _filled(row: Tensor, columns: int, like: Tensor) -> Tensor:
+    """Return a row of images with grey ones, like others, where it has too few."""
+    blank = torch.full_like(like[:1], 128).expand(columns - len(row), *like.shape[1:])
     return torch.cat([row, blank])
 
 
-def class_grid(images: Tensor, classes: Tensor, columns: int = 10) -> Picture:
-    """Return a picture with a row per class that the images have, blank where they are too few.
+def class_grid(
+    images: Tensor, classes: Tensor, num_classes: int, columns: int = CLASS_COLUMNS
+) -> Picture:
+    """Return a picture with a row per class, in order, blank where images are too few.
 
     Args:
-        images: (N, C, H, W) uint8.
+        images: (N, C, H, W) uint8, N at least 1.
         classes: (N,) class indices.
+        num_classes: How many there are; of more than 20 the first 20 are shown.
         columns: Images per class, the first ones.
     """
-    rows = []
-    for label in classes.unique().tolist()[:MAX_CLASSES]:
-        rows.append(_filled(images[classes == label][:columns], columns))
-    return image_grid(torch.cat(rows), columns)
+    rows = range(min(max(num_classes, int(classes.max()) + 1), MAX_CLASSES))
+    shown = [_filled(images[classes == label][:columns], columns, images) for label in rows]
+    return image_grid(torch.cat(shown), columns)
 
 
 def png(picture: Picture) -> Image.Image:

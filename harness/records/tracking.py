@@ -22,7 +22,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from torch import nn
 
-from harness.config import flatten
 from harness.data import Dataset, Facts
 from harness.data.pictures import Picture, read_picture
 from harness.errors import HarnessError
@@ -151,7 +150,7 @@ class Tracker:
         if run is None:
             run = self._client.create_run(experiment_id, run_name=name, tags=run_tags)
         run_id = str(run.info.run_id)
-        settings = flatten(config.model_dump(mode="json")) | dict(params)
+        settings = config.recorded() | dict(params)
         self._client.log_batch(run_id, params=[Param(k, str(v)) for k, v in settings.items()])
         self._log_dataset(run_id, dataset)
         return RunRecorder(self._client, run_id)

@@ -123,6 +123,7 @@ def sample(
     label: int | None = None,
     given: Path | None = None,
     network: str | None = None,
+    psi: float | None = None,
     truncation: float | None = None,
 ) -> Tensor:
     """Return samples of an exported generator as they are stored, the same for one seed: images
@@ -136,7 +137,8 @@ def sample(
         label: The class that all are asked of; None: any.
         given: Images to translate: a folder, or `.npz` with (N, C, H, W) uint8 under `images`.
         network: Which of the generator's networks; None: the one that is scored.
-        truncation: Share psi in [0, 1] of the way from the mean style; None: as it was trained for.
+        psi: Share in [0, 1] of the way from the mean style; None: as it was trained for.
+        truncation: Largest size of a part of normal latents; None: as it was trained for.
 
     Raises:
         HarnessError: The folder is not an export or is damaged, makes no samples of this class or
@@ -144,8 +146,10 @@ def sample(
             given, or the other way round.
     """
     generator, spec = load_generator(folder, network)
+    if psi is not None:
+        truncate(generator, psi)
     if truncation is not None:
-        truncate(generator, truncation)
+        spec = spec.truncated(truncation)
     sources = None if given is None else _sources(folder, spec, given, network)
     if spec.translates and sources is None:
         raise HarnessError(
@@ -245,7 +249,7 @@ def _grid(generator: nn.Module, spec: GeneratorSpec) -> Picture:
         for label in range(num_rows)
     ]
     classes = torch.arange(num_rows).repeat_interleave(kind.num_per_class)
-    return kind.picture_by_class(torch.cat(rows), classes, density)
+    return kind.picture_by_class(torch.cat(rows), classes, num_rows, density)
 
 
 def _shown(spec: GeneratorSpec) -> tuple[str, str]:
@@ -327,7 +331,7 @@ any choice.
 
 _TRUNCATION = """
 
-`harness sample DIR --truncation 0.7` draws styles nearer to their mean: samples are surer and less
+`harness sample DIR --psi 0.7` draws styles nearer to their mean: samples are surer and less
 diverse. The scores above are with `g_psi` of the settings below."""
 
 

@@ -176,7 +176,9 @@ def run(
 
 def _ending(scores: Mapping[str, float], bench: Bench) -> tuple[Outcome, str | None]:
     """Return how a run that came to its end has ended."""
-    spread = scores[bench.evaluator.key("validation", "feature_spread")]
+    ways = filter(None, (bench.evaluator, bench.back))
+    keys = [way.key("validation", "feature_spread") for way in ways]
+    spread = min(scores[key] for key in keys if key in scores)
     if spread < COLLAPSED_BELOW:
         return "collapsed", f"samples' features spread {spread:.3g} of the real ones'"
     return "finished", None
@@ -291,7 +293,9 @@ def _evaluate(
                 if neighbours is not None:
                     recorder.log_grid(NEIGHBOURS_KEY, neighbours, step)
                 if classes is not None:
-                    sorted_ones = facts.kind.picture_by_class(more, classes, facts.density)
+                    sorted_ones = facts.kind.picture_by_class(
+                        more, classes, facts.num_classes, facts.density
+                    )
                     recorder.log_grid(CLASSES_KEY, sorted_ones, step)
                 recorder.log_metrics(floors, step)
                 recorder.log_generator(generator, config, facts, others)

@@ -170,6 +170,7 @@ def default_point(space: Space, settings: Mapping[str, Any]) -> Point:
                 )
             point[key] = int(default) if parameter.integer else float(default)
         else:
+            default = "none" if default is None else default
             point[key] = default if parameter.contains(default) else parameter.values[0]
     return point
 

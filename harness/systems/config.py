@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from harness.config import Config, Count, Positive
+from harness.config import Config, Count, Positive, flatten
 from harness.data import DOMAIN_SEPARATOR, Facts, check_dataset_name
 from harness.errors import HarnessError
 
@@ -108,6 +108,20 @@ class TrainConfig(Config):
                 f"budget.{self.budget.unit}: system = {self.system!r} counts {', '.join(allowed)}"
             )
         return self
+
+    def recorded(self) -> dict[str, Any]:
+        """Return all settings flat, as they are put on record: those that are off are left out.
+
+        Where silence would mean something else than off, they are there as "none".
+        """
+        given = self.model_dump(mode="json", exclude_none=True)
+        off = {key for key, value in self if value is None}
+        try:
+            again = type(self).model_validate(given)
+            off = {key for key in off if getattr(again, key) is not None}
+        except ValidationError:
+            pass  # what silence would mean is impossible
+        return flatten(given) | dict.fromkeys(sorted(off), "none")
 
     def check(self, facts: Facts) -> None:
         """Raise HarnessError if the system cannot be trained on such data."""

@@ -73,6 +73,20 @@ class GeneratorSpec(Config):
         """
         return draw_inputs(self._config, self.facts, num_samples, seed, label, sources)
 
+    def truncated(self, limit: float) -> GeneratorSpec:
+        """Return a description whose latents' parts are no larger than a limit.
+
+        Raises:
+            HarnessError: Its latents are not normal, or it has none.
+        """
+        if "truncation" not in self.config:
+            raise HarnessError(
+                f"truncation = {limit}: system = {self.config['system']!r} has no such setting"
+            )
+        config = self.config | {"truncation": limit}
+        parse_config(config, SPEC_FILE)
+        return self.model_copy(update={"config": config})
+
     @property
     def is_conditional(self) -> bool:
         """Whether its samples are asked of a class."""

@@ -121,8 +121,7 @@ def truncate(network: nn.Module, psi: float) -> None:
     styles = find_styles(network)
     if styles is None:
         raise HarnessError(
-            f"truncation {psi}: this generator has no styles, so there is no mean style to be "
-            "nearer to"
+            f"psi {psi}: this generator has no styles, so there is no mean style to be nearer to"
         )
     styles.psi = psi
 

@@ -56,6 +56,11 @@ class VAEConfig(_Networks):  # type: ignore[misc]
     def check(self, facts: Facts) -> None:
         """Raise HarnessError if such a pair cannot be trained on such data."""
         super().check(facts)
+        if self.d_settings.minibatch_std:
+            raise HarnessError(
+                "encoder_minibatch_std = True: what is inferred of an image would depend on "
+                "others, and the loss would be no bound; leave it out"
+            )
         if self.likelihood == "bernoulli" and not facts.kind.bounded:
             raise HarnessError(
                 f"likelihood = 'bernoulli': {self.dataset} has {facts.kind.noun}, whose values are "

@@ -85,8 +85,8 @@ def test_samples_nearer_to_a_mean_style(
     call: Any, best: Path, tmp_path: Path, refused: Any
 ) -> None:
     refused(
-        call("sample", best, "--truncation", 0.7, "-o", tmp_path / "a.npz"),
-        "truncation 0.7",
+        call("sample", best, "--psi", 0.7, "-o", tmp_path / "a.npz"),
+        "psi 0.7",
         "no styles",
     )
     assert not (tmp_path / "a.npz").exists()

@@ -92,9 +92,9 @@ def test_the_rows_of_the_picture_are_the_classes_asked_for(
 ) -> None:
     shown: list[list[int]] = []
 
-    def spy(images: Tensor, classes: Tensor) -> Any:
+    def spy(images: Tensor, classes: Tensor, num_classes: int) -> Any:
         shown.append(classes.tolist())
-        return class_grid(images, classes)
+        return class_grid(images, classes, num_classes)
 
     monkeypatch.setattr(harness.data.kinds, "class_grid", spy)
     config = ask(stamp, budget={"images": 80})  # after one step the ruler would not know them

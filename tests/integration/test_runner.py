@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from harness.data import Batch, Facts
 from harness.evaluate import METRICS
 from harness.run.bench import Bench
 from harness.run.loop import Progress
-from harness.run.runner import run
+from harness.run.runner import _ending, run
 from harness.systems import draw_inputs, generate
 from harness.systems.gan import GAN, GANConfig
 
@@ -156,6 +157,16 @@ def test_a_collapsed_run_is_flagged_and_keeps_its_scores(
     assert "spread" in (result.reason or "")
     assert result.scores[bench.objective] == recorder.series(bench.objective)[BUDGET]
     assert len(recorder.generators) == 1
+
+
+def test_a_way_back_that_collapsed_is_a_collapse(bench: Bench) -> None:
+    key = bench.evaluator.key("validation", "feature_spread")
+    back = SimpleNamespace(key=lambda split, name: f"{key}_to_a")
+    both: Any = SimpleNamespace(evaluator=bench.evaluator, back=back)
+    assert _ending({key: 0.9, f"{key}_to_a": 0.01}, both)[0] == "collapsed"
+    assert _ending({key: 0.01, f"{key}_to_a": 0.9}, both)[0] == "collapsed"
+    assert _ending({key: 0.9, f"{key}_to_a": 0.9}, both)[0] == "finished"
+    assert _ending({key: 0.9}, both)[0] == "finished"  # nothing leads back
 
 
 def test_a_run_that_raises_is_a_failed_result(

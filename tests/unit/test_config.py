@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from harness.config import parse
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig
+from harness.results.reproduce.record import rebuild_config
 from harness.systems import SYSTEMS, Budget, known_settings, parse_config, system_of
 from harness.systems.architectures import ARCHITECTURES
 from harness.systems.gan import GANConfig
@@ -364,9 +365,39 @@ def test_what_is_off_by_default_can_be_said_to_be_off() -> None:
     assert refusal(GANConfig, {"batch_size": "none"}).startswith("batch_size = 'none': ")
 
 
-def test_norm_in_d_yields_to_a_penalty_unless_it_is_named() -> None:
-    assert config().d_norm == "batch"
-    assert config(penalty="r1").d_norm == "none"
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"architecture": "dcgan32", "pad_to": "none", "d_depth": 2, "g_depth": 2},
+        {"architecture": "resnet", "pad_to": "none"},
+        {"g_kernel": "none"},
+        {"clip_grad": 1.0, "g_clip_grad": "none"},
+        {"penalty": "r1"},
+        {"system": "vae", "architecture": "dcgan32", "pad_to": "none"},
+    ],
+)
+def test_what_is_off_is_still_off_when_it_is_read_back(settings: dict[str, Any]) -> None:
+    made = parse_config(settings, "test")
+    assert parse_config(made.model_dump(mode="json"), "test") == made
+    recorded = {key: str(value) for key, value in made.recorded().items()}
+    assert rebuild_config(recorded, "test") == made
+
+
+def test_only_what_silence_would_turn_on_is_recorded_as_off() -> None:
+    assert "pad_to" not in config().recorded()
+    assert config(architecture="resnet", pad_to="none").recorded()["pad_to"] == "none"
+
+
+def test_a_penalty_needs_a_weight() -> None:
+    words = refusal(GANConfig, {"penalty": "r1", "penalty_weight": "none"})
+    assert words.startswith("penalty_weight = 'none' with penalty = 'r1': ")
+
+
+@pytest.mark.parametrize("architecture", ["dc", "infogan", "dcgan32"])
+def test_norm_in_d_yields_to_a_penalty_unless_it_is_named(architecture: str) -> None:
+    assert config(architecture=architecture).d_norm == "batch"
+    assert config(architecture=architecture, penalty="r1").d_norm == "none"
     assert "d_norm = 'batch'" in refusal(GANConfig, {"penalty": "r1", "d_norm": "batch"})
 
 

@@ -38,6 +38,10 @@ def chosen_runs(arm: ArmAnalysis) -> dict[str, RunRecord]:
     return {"best": runs[0], "median": runs[(len(runs) - 1) // 2], "worst": runs[-1]}
 
 
+INPUTS = ("system", "latent_dim", "prior", "truncation", "conditioning")
+"""Settings that decide which inputs a picture is made of."""
+
+
 def build_galleries(analysis: Analysis, grids: Grids, real: Picture | None) -> list[Drawing]:
     """Return what samples look like, as far as there are pictures.
 
@@ -65,7 +69,8 @@ def build_galleries(analysis: Analysis, grids: Grids, real: Picture | None) -> l
                 arms,
                 grids,
                 CLASSES_KEY,
-                "Samples of every arm's median confirm run by the class that the ruler gives them, "
+                "Samples of every arm's median confirm run by the class that they were asked for, "
+                "or, of arms that are asked for none, that the ruler gives them: "
                 f"{analysis.records.kind.by_class}, not selected otherwise.{left_out}",
             ),
             _over_training(analysis, arms, grids, left_out),
@@ -128,7 +133,7 @@ def _samples(
     if real is not None and arms:
         rows[f"real {kind.noun}"] = [("of the test split", real)]
     shown = [run for arm in arms for run in chosen_runs(arm).values()]
-    same = len({run.params.get("latent_dim") for run in shown}) == 1
+    same = len({tuple(map(run.params.get, INPUTS)) for run in shown}) == 1
     for arm in arms:
         row = []
         for which, run in chosen_runs(arm).items():
@@ -204,14 +209,13 @@ def _gallery(
     band, heading = 1 / len(rows), HEADING_INCHES / (len(rows) * row_inches)
     for index, (label, row) in enumerate(rows.items()):
         pictures = [_shrink(picture) for _, picture in row]
-        height, width = pictures[0].shape[:2]
+        height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
         canvas = np.full((height, columns * (width + GAP_PIXELS) - GAP_PIXELS, 3), WHITE, np.uint8)
         ax = figure.add_axes((0.005, 1 - (index + 1) * band, 0.99, band - heading))
         ax.axis("off")
         for column, ((title, _), picture) in enumerate(zip(row, pictures, strict=True)):
             left = column * (width + GAP_PIXELS)
-            part = picture[:height, :width]
-            canvas[: part.shape[0], left : left + part.shape[1]] = part
+            canvas[: picture.shape[0], left : left + picture.shape[1]] = picture
             ax.annotate(
                 title,
                 (left + width / 2, 0),

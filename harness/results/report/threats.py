@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -83,14 +83,14 @@ def _edges(analysis: Analysis) -> Iterator[str]:
     for arm in analysis.arms:
         for key, parameter in arm.state.arm.space.items():
             value = (arm.state.best or {}).get(key)
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            if not _is_number(value):
                 continue
             if isinstance(parameter, Range):
                 low, high = parameter.low, parameter.high
             else:
-                if len(parameter.values) < FEWEST_CHOICES:
+                listed = [float(each) for each in parameter.values if _is_number(each)]
+                if len(listed) < FEWEST_CHOICES or len(listed) < len(parameter.values):
                     continue
-                listed = [float(each) for each in parameter.values]
                 low, high = min(listed), max(listed)
             place = (
                 math.log(value / low) / math.log(high / low)
@@ -103,6 +103,10 @@ def _edges(analysis: Analysis) -> Iterator[str]:
                     f"Range: {arm.name}'s confirmed {key} = {value:.3g} lies at the {side} edge of "
                     f"[{low:g}, {high:g}]; better settings may lie beyond."
                 )
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _failure_rates(analysis: Analysis) -> Iterator[str]:

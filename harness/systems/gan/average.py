@@ -5,12 +5,15 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized
 
 RISE = 0.05  # the half-life is at most this share of all images so far, as in StyleGAN2-ADA
 
 
 class MovingAverage:
     """Follows a network: weights and batch norm's statistics are averaged, other buffers copied.
+
+    Spectral norm is that of the averaged weights: its vectors take a step of their own each time.
 
     Args:
         average: A copy of the network, which takes its weights now.
@@ -30,7 +33,9 @@ class MovingAverage:
         weights = {name for name, _ in network.named_parameters()}
         own, followed = average.state_dict(), network.state_dict()
         averaged = [name for name in own if name in weights | statistics]
-        copied = [name for name in own if name not in weights | statistics]
+        self._normed = [layer for layer in average.modules() if is_parametrized(layer, "weight")]
+        vectors = {name for name in own if name.endswith(("._u", "._v"))}
+        copied = [name for name in own if name not in weights | statistics | vectors]
         self._averaged = [own[name] for name in averaged], [followed[name] for name in averaged]
         self._copied = [own[name] for name in copied], [followed[name] for name in copied]
 
@@ -47,3 +52,6 @@ class MovingAverage:
         torch._foreach_lerp_(own, followed, 1 - 0.5 ** (num_images / half_life))
         for mine, theirs in zip(*self._copied, strict=True):
             mine.copy_(theirs)
+        for layer in self._normed:
+            layer.train()
+            _ = layer.weight  # computed anew, after one step of the power iteration

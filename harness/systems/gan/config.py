@@ -117,16 +117,15 @@ class GANConfig(_Networks):  # type: ignore[misc]
         if data.get("penalty", "none") != "none" and defaults.get("d_norm") == "batch":
             del defaults["d_norm"]  # under a penalty it would be refused
         data = {**defaults, **data}
-        if data.get("penalty", "none") != "none" and data.get("penalty_weight") is None:
-            data = {**data, "penalty_weight": DEFAULT_PENALTY_WEIGHT}
+        if data.get("penalty", "none") != "none":
+            data = {"penalty_weight": DEFAULT_PENALTY_WEIGHT, **data}
         shared = {key: data[key] for key in OptimizerSettings.model_fields if key in data}
         try:
             both = OptimizerSettings(**shared).model_dump()
         except ValidationError:  # each wrong value is complained of once, under its own name
             both = {}
         own = {f"{prefix}{key}": value for prefix in cls.prefixes for key, value in both.items()}
-        given = {key: value for key, value in data.items() if key not in own or value is not None}
-        return {**own, **given}
+        return {**own, **data}
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -136,6 +135,11 @@ class GANConfig(_Networks):  # type: ignore[misc]
             raise ValueError(
                 f"d_norm = 'batch' with penalty = {self.penalty!r}: batch norm mixes samples, so "
                 f"D has no per-sample gradients; use one of {others}"
+            )
+        if self.penalty != "none" and self.penalty_weight is None:
+            raise ValueError(
+                f"penalty_weight = 'none' with penalty = {self.penalty!r}: give it a weight, or "
+                "set penalty to 'none' too"
             )
         if self.penalty == "none" and self.penalty_weight is not None:
             raise ValueError(

@@ -152,6 +152,7 @@ class GAN(System[GANConfig]):
         own = ARCHITECTURES[config.architecture].pictures
         pictures = {key: picture.shows for key, picture in own.items()}
         alone = config.pack == 1 and config.conditioning == "none"
+        alone = alone and not config.d_settings.minibatch_std
         density = DENSITIES.get(config.dataset) if alone else None
         if density is not None and density.num_dims in CAPTIONS:
             pictures[KEY] = CAPTIONS[density.num_dims]
@@ -258,7 +259,8 @@ class GAN(System[GANConfig]):
                 fake_images,
                 self.random["penalty"],
             )
-            loss = loss + (self.config.penalty_weight or 0.0) * interval * penalty
+            assert self.config.penalty_weight is not None
+            loss = loss + self.config.penalty_weight * interval * penalty
         norm = self._learners["d"].update(loss)
         if (clip := self.config.weight_clip) is not None:
             with torch.no_grad():

@@ -85,7 +85,9 @@ def test_its_pictures_are_the_same_again_and_as_large_for_other_samples(dataset:
     assert not np.array_equal(other, picture)
     assert kind.part_of(picture).size <= picture.size
     if dataset.test.labels is not None:
-        sorted_ones = kind.picture_by_class(samples, dataset.test.labels[:num], dataset.density)
+        sorted_ones = kind.picture_by_class(
+            samples, dataset.test.labels[:num], dataset.facts.num_classes, dataset.density
+        )
         assert sorted_ones.dtype == np.uint8
 
 

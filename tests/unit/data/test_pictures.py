@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from harness.data.pictures import MIN_GRID_PIXELS, image_grid, png, stacked_grid
+from harness.data.pictures import MIN_GRID_PIXELS, class_grid, image_grid, png, stacked_grid
 
 PADDING = 2
 
@@ -99,6 +99,18 @@ def test_png_loses_nothing() -> None:
     png(grid).save(buffer, format="png")
     buffer.seek(0)
     assert np.array_equal(np.asarray(Image.open(buffer)), grid)
+
+
+def test_the_row_of_a_class_without_images_is_blank() -> None:
+    images = noise(3)
+    classes = torch.tensor([0, 2, 2])
+    cut, factor = cells(class_grid(images, classes, 4, 2), noise(8), columns=2)
+    shown = {0: images[0], 4: images[1], 5: images[2]}
+    for number, cell in enumerate(cut):
+        if number in shown:
+            assert torch.equal(cell[:1, ::factor, ::factor], shown[number])
+        else:
+            assert cell.unique().tolist() == [128]
 
 
 def test_what_belongs_to_an_image_lies_below_it() -> None:

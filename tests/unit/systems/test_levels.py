@@ -40,7 +40,13 @@ def test_what_is_declared_is_drawn_and_disturbs_nothing(dataset: str, loss: str)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"pack": 2}, {"conditioning": "projection"}, {"conditioning": "concatenation"}]
+    "changes",
+    [
+        {"pack": 2},
+        {"conditioning": "projection"},
+        {"conditioning": "concatenation"},
+        {"d_minibatch_std": True},
+    ],
 )
 def test_where_d_judges_more_than_a_point_there_is_no_such_picture(changes: dict[str, Any]) -> None:
     gan, real = game("ring", **changes)

@@ -287,10 +287,12 @@ def test_an_export_has_its_noise_and_its_mean_style(tmp_path: Path) -> None:
 def test_truncated_samples(tmp_path: Path) -> None:
     exported(tmp_path)
     plain = sample(tmp_path, 6, seed=1)
-    assert torch.equal(sample(tmp_path, 6, seed=1, truncation=1.0), plain)
-    same = sample(tmp_path, 6, seed=1, truncation=0.0)
+    assert torch.equal(sample(tmp_path, 6, seed=1, psi=1.0), plain)
+    same = sample(tmp_path, 6, seed=1, psi=0.0)
     assert torch.equal(same, same[:1].expand_as(same))
-    half = sample(tmp_path, 6, seed=1, truncation=0.5)
+    limited = sample(tmp_path, 6, seed=1, truncation=0.1)
+    assert not torch.equal(limited, plain)
+    half = sample(tmp_path, 6, seed=1, psi=0.5)
     assert not torch.equal(half, plain)
     assert half.float().std(dim=0).mean() < plain.float().std(dim=0).mean()
 

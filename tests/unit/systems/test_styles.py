@@ -182,7 +182,7 @@ def test_truncation_goes_a_share_of_the_way_from_the_mean(psi: float) -> None:
 
 
 def test_what_has_no_styles_cannot_be_truncated() -> None:
-    with pytest.raises(HarnessError, match=r"truncation 0\.7: this generator has no styles"):
+    with pytest.raises(HarnessError, match=r"psi 0\.7: this generator has no styles"):
         truncate(nn.Linear(2, 2), 0.7)
 
 

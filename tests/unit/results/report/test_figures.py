@@ -303,8 +303,14 @@ def test_a_run_with_a_smaller_grid_than_the_others(analysed: Any) -> None:
     assert names(build_galleries(analysed(TWO), Grids(minimax_confirm_4=34), None))
 
 
-def test_a_run_with_a_larger_grid_than_the_others(analysed: Any) -> None:
-    assert names(build_galleries(analysed(TWO), Grids(minimax_confirm_4=130), None))
+def test_a_run_with_a_larger_grid_than_the_others_is_shown_whole(analysed: Any) -> None:
+    for large in ("minimax_confirm_4", "hinge_confirm_4"):
+        drawings = build_galleries(analysed(TWO), Grids(**{large: 130}), None)
+        (axes,) = next(each for each in drawings if each.name == "classes").figure.axes
+        canvas = axes.images[0].get_array()
+        assert canvas.shape[0] == 130
+        assert sum(np.array_equal(canvas[:, left : left + 130], picture(130))
+                   for left in range(canvas.shape[1] - 129)) == 1  # fmt: skip
 
 
 def test_at_most_eight_arms_are_shown(analysed: Any, study: Any) -> None:

@@ -358,3 +358,11 @@ def test_a_study_under_way_answers_so_far(analysed: Any) -> None:
     assert answer(analysed(part)).startswith("So far, against the baseline minimax")
     nothing: dict[str, Results] = {"minimax": ["waiting"], "hinge": LOW}
     assert answer(analysed(nothing)).startswith("No arm has been compared with the baseline yet.")
+
+
+def test_a_list_with_none_among_its_numbers_has_no_edge(analysed: Any, study: Any) -> None:
+    listed = [0.5, 1.0, "none"]
+    definition = study(space={"clip_grad": listed})
+    found = analysed(definition=definition, best={"clip_grad": 1.0})
+    assert started(found, "Range") == []
+    assert definition.arms()[0].defaults == {"clip_grad": "none"}
