@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,16 +27,27 @@ from harness.run.runner import RunResult, run
 from harness.study.arm import Arm
 from harness.study.definition import Definition
 from harness.study.file import check_extension
+from harness.study.ledger import Entry
 from harness.study.space import corner_points
 from harness.study.study import StudyConfig
 from harness.systems import TrainConfig
-from harness.work.board import ArmState, Board, count_cells, is_complete
+from harness.work.board import (
+    ArmState,
+    Board,
+    count_cells,
+    is_complete,
+    note_display,
+    num_confirmed,
+)
 from harness.work.display import Display, Event, ended, show_lone_run, silent
 from harness.work.estimate import estimate_seconds
 from harness.work.plan import Plan, set_up_bench, set_up_lone_bench
 from harness.work.pool import check_workers, count_workers, work_side_by_side
 from harness.work.queue import Storage
 from harness.work.worker import Worker, ended_in_any_case
+
+
+SHOWN_BY = "harness run"
 
 
 def run_study(
@@ -74,8 +86,9 @@ def run_study(
     if known is not None:
         check_plugins(known.plugins, f"study {name!r}", exactly=True)
         check_extension(name, known.study, study)
-        states = Board(Storage(workspace), name, study).states()
+        states = Board(Storage(workspace), name, study, known.metric).states()
         if known.study == study and is_complete(states) and not retry_failed:
+            note_display(Storage(workspace), name, states, SHOWN_BY)
             return _summarise(name, known, states)
     check_workers(workers, execution)
     if known is not None:
@@ -125,7 +138,8 @@ def run_study(
         extractor_back=bench.back.describe()["extractor"] if bench.back else "",
     )
     storage.write_definition(name, definition, new=known is None)
-    board = Board(storage, name, study)
+    board = Board(storage, name, study, bench.metric)
+    _register(storage, name, study, board, source)
     states = board.prepare(retry_failed=retry_failed)
 
     # Work, and sum up whatever comes of it.
@@ -153,16 +167,40 @@ def run_study(
                             Worker(plan, bench, shown.show).work()
         except BaseException:
             with contextlib.suppress(Exception):  # what stopped the study is told, not what follows
-                _sum_up(name, definition, board, tracker, bench)
+                _sum_up(name, definition, storage, board, tracker, bench)
             raise
-        return _sum_up(name, definition, board, tracker, bench)
+        return _sum_up(name, definition, storage, board, tracker, bench)
+
+
+def _register(
+    storage: Storage, name: str, study: StudyConfig, board: Board, source: str | None
+) -> None:
+    """Put the plan down before anything of it runs, or that it has become longer."""
+    plan = storage.ledger(name).plan
+    if plan == study:
+        return
+    entry = Entry(
+        kind="registered" if plan is None else "extended",
+        time=time.time(),
+        confirmed=num_confirmed(board.states()),
+        study=study,
+        source_sha256=hashlib.sha256((source or "").encode()).hexdigest() if source else "",
+    )
+    storage.note(name, entry)
 
 
 def _sum_up(
-    name: str, definition: Definition, board: Board, tracker: Tracker, bench: Bench
+    name: str,
+    definition: Definition,
+    storage: Storage,
+    board: Board,
+    tracker: Tracker,
+    bench: Bench,
 ) -> StudySummary:
     """Note on the study's own run what has come of it so far."""
-    summary = _summarise(name, definition, board.states())
+    states = board.states()
+    note_display(storage, name, states, SHOWN_BY)
+    summary = _summarise(name, definition, states)
     parent = definition.parent_run_id
     tracker.log_file(parent, "summary.json", json.dumps(summary.to_json(), indent=2))
     tracker.close_parent(

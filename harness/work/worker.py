@@ -51,7 +51,7 @@ class Worker:
         self._index = index
         self._tracker = Tracker(plan.workspace)
         self._study = plan.definition.study
-        self._board = Board(Storage(plan.workspace), plan.name, self._study)
+        self._board = Board(Storage(plan.workspace), plan.name, self._study, plan.definition.metric)
 
     def work(self) -> None:
         """Run cells; where none is free but others still run, wait to take over or to confirm."""

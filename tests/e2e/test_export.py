@@ -26,7 +26,8 @@ def test_export_takes_the_lowest_validation_fid(
     from harness.work.queue import Storage
 
     workspace = Workspace.locate()
-    board = Board(Storage(workspace), "tiny", load_study(Path("tiny.toml")))
+    study = load_study(Path("tiny.toml"))
+    board = Board(Storage(workspace), "tiny", study, "test/fid_digits_cnn_v2_64")
     records = {
         (state.arm.name, *record.run_ids.values()): record
         for state in board.states()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def cells(name: str, study: Any, workspace: Workspace) -> dict[tuple[str, str, int], Any]:
-    states = Board(Storage(workspace), name, study).states()
+    states = Board(Storage(workspace), name, study, "test/fid_digits_cnn_v2_64").states()
     return {
         (state.arm.name, record.cell.key, record.cell.trial): (record.outcome, dict(record.scores))
         for state in states

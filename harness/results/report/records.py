@@ -16,6 +16,7 @@ from harness.records.tracking import Tracker, logged_dataset
 from harness.records.workspace import Workspace
 from harness.study.budget import is_by_preset
 from harness.study.definition import Definition
+from harness.study.ledger import Ledger
 from harness.study.study import StudyConfig
 from harness.systems import Budget
 from harness.work.board import ArmState, open_study
@@ -92,6 +93,7 @@ class StudyRecords:
         profile: Sizes of the dataset's parts.
         importances: Arm -> tuned parameter -> importance; empty where trials are too few.
         parts: The studies that were put together here, by name; one if it stands alone.
+        ledgers: What these remember of their plans, by name.
     """
 
     name: str
@@ -101,6 +103,7 @@ class StudyRecords:
     profile: Mapping[str, Any]
     importances: Mapping[str, Mapping[str, float]]
     parts: Mapping[str, StudyConfig]
+    ledgers: Mapping[str, Ledger]
 
     @property
     def study(self) -> StudyConfig:
@@ -150,6 +153,7 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
     """
     opened = open_study(name, workspace)
     definition, states = opened.definition, tuple(opened.board.states())
+    ledger = opened.note_display(states, "harness report")
     order = {state.arm.name: index for index, state in enumerate(states)}
     used = {
         run_id
@@ -203,6 +207,7 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
         profile=profile,
         importances=opened.board.importances(),
         parts={name: definition.study},
+        ledgers={name: ledger},
     )
 
 
@@ -284,6 +289,7 @@ def merge(studies: Sequence[StudyRecords]) -> StudyRecords:
         runs=runs,
         importances=importances,
         parts={records.name: records.study for records in studies},
+        ledgers={records.name: records.ledgers[records.name] for records in studies},
     )
 
 
