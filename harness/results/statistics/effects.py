@@ -55,7 +55,7 @@ def shift_interval(
     confidence intervals, Jennison and Turnbull 1989); were they disjoint, the gap between them.
 
     Where finite scores of A and B are equal, the interval breaks these ties least favourably. The
-    test without looks counts them exactly and may then reject with an end of the interval at 0.
+    test without looks counts them exactly and may then reject although the interval holds 0.
 
     Args:
         a: Scores of arm A in the order of their seeds, (n,), the smaller wins; `inf` for runs
