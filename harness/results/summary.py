@@ -9,14 +9,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.evaluate.metric import Figure, figure_of
-from harness.results.spelling import number, p_phrase, p_text, plus_minus
+from harness.results.spelling import p_phrase, p_text, plus_minus, with_interval
 from harness.results.statistics import (
     Interval,
     finite_or_none,
+    hodges_lehmann,
     holm,
+    holm_levels,
     mann_whitney,
     mean_and_sd,
     median,
+    shift_interval,
     superiority_interval,
 )
 from harness.study.budget import read_budget
@@ -74,7 +77,11 @@ class Comparison:
     Attributes:
         arm: The arm.
         baseline: The baseline arm.
-        difference: Mean score of the arm minus that of the baseline, None if either is undefined.
+        difference: Median of all differences of a run of the arm and one of the baseline (Hodges
+            and Lehmann), None where failures reach it.
+        difference_interval: All shifts that the test does not reject at `level`: it excludes 0
+            where the comparison is resolved. None with fewer than five runs a side.
+        level: The level of the comparison's step in Holm's procedure, 5 % for a single one.
         superiority: Chance that a run of the arm scores better than one of the baseline, ties half.
         interval: Its 95 % interval (Newcombe); None with fewer than five runs a side.
         p_value: Exact two-sided Mann-Whitney.
@@ -85,6 +92,8 @@ class Comparison:
     arm: str
     baseline: str
     difference: float | None
+    difference_interval: Interval | None
+    level: float
     superiority: float
     interval: Interval | None
     p_value: float
@@ -94,7 +103,7 @@ class Comparison:
     @property
     def is_resolved(self) -> bool:
         """Whether the difference is significant at 5 % after Holm's adjustment."""
-        return self.p_holm < SIGNIFICANCE
+        return self.p_holm <= SIGNIFICANCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +137,12 @@ class StudySummary:
         return next(arm for arm in self.arms if arm.name == name)
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON values."""
-        return asdict(self)
+        """Return everything as JSON values; infinite ends of intervals as None."""
+        values = asdict(self)
+        for comparison in values["comparisons"]:
+            if (interval := comparison["difference_interval"]) is not None:
+                comparison["difference_interval"] = [finite_or_none(end) for end in interval]
+        return values
 
     def answer(self) -> list[str]:
         """Return sentences whose strength is that of the evidence."""
@@ -167,11 +180,10 @@ class StudySummary:
             verdict = f"{arm.name} beats {baseline.name}"
         else:
             verdict = f"{arm.name} loses to {baseline.name}"
-        by = (
-            ""
-            if comparison.difference is None
-            else f", difference {number(comparison.difference, sign=True)}"
-        )
+        by = ""
+        if comparison.difference is not None:
+            interval = comparison.difference_interval
+            by = f", difference {with_interval(comparison.difference, interval, sign=True)}"
         adjusted = ""
         if len(self.comparisons) > 1:
             adjusted = f", {p_text(comparison.p_holm)} after Holm over {len(self.comparisons)}"
@@ -247,21 +259,35 @@ def compare(
     pairs: Sequence[tuple[ArmSummary, ArmSummary]], figure: Figure
 ) -> tuple[Comparison, ...]:
     """Test the first arm of every pair against the second, adjusted for testing all of them."""
-    tests = [mann_whitney(a.costs(figure), b.costs(figure)) for a, b in pairs]
-    adjusted = holm([test.p_value for test in tests])
+    costs = [(a.costs(figure), b.costs(figure)) for a, b in pairs]
+    tests = [mann_whitney(a, b) for a, b in costs]
+    p_values = [test.p_value for test in tests]
+    adjusted, levels = holm(p_values), holm_levels(p_values, SIGNIFICANCE)
     return tuple(
         Comparison(
             arm=a.name,
             baseline=b.name,
-            difference=None if a.mean is None or b.mean is None else a.mean - b.mean,
+            difference=finite_or_none(figure.sign * hodges_lehmann(*costs[index])),
+            difference_interval=_difference_interval(*costs[index], levels[index], figure),
+            level=levels[index],
             superiority=test.superiority,
             interval=_win_interval(test.superiority, len(a.scores), len(b.scores)),
             p_value=test.p_value,
-            p_holm=p_holm,
+            p_holm=adjusted[index],
             smallest_p=test.smallest_p,
         )
-        for (a, b), test, p_holm in zip(pairs, tests, adjusted, strict=True)
+        for index, ((a, b), test) in enumerate(zip(pairs, tests, strict=True))
     )
+
+
+def _difference_interval(
+    a: Sequence[float], b: Sequence[float], level: float, figure: Figure
+) -> Interval | None:
+    """Return the interval of the difference of scores, from costs."""
+    if min(len(a), len(b)) < FEWEST_FOR_INTERVALS:
+        return None
+    interval = shift_interval(a, b, alpha=level)
+    return interval and Interval(*sorted(figure.sign * end for end in interval))
 
 
 def _win_interval(superiority: float, num_a: int, num_b: int) -> Interval | None:

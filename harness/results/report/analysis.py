@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from harness.evaluate.metric import (
     COPY,
@@ -26,9 +25,8 @@ from harness.results.report.factors import (
     marginal_effects,
 )
 from harness.results.report.records import StudyRecords, ended_runs
-from harness.results.statistics import Interval, bootstrap_interval, finite_or_none, hedges_g
+from harness.results.statistics import finite_or_none, hedges_g
 from harness.results.summary import (
-    FEWEST_FOR_INTERVALS,
     Comparison,
     StudySummary,
     compare,
@@ -43,14 +41,11 @@ class Contrast:
     """Two arms compared.
 
     Attributes:
-        test: Rank test, P(A < B) and difference of means.
-        difference_interval: Percentile bootstrap interval of that difference; None below five
-            scored runs a side.
+        test: Rank test, P(A < B) and difference.
         effect_size: Hedges' g of the scored runs, None where undefined.
     """
 
     test: Comparison
-    difference_interval: Interval | None
     effect_size: float | None
 
 
@@ -166,17 +161,8 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
 
 
 def _contrast(test: Comparison, arm: ArmAnalysis, baseline: ArmAnalysis) -> Contrast:
-    a, b = arm.scores, baseline.scores
-    enough = min(len(a), len(b)) >= FEWEST_FOR_INTERVALS
-    return Contrast(
-        test=test,
-        difference_interval=bootstrap_interval(_difference, a, b) if enough else None,
-        effect_size=finite_or_none(hedges_g(a, b)),
-    )
-
-
-def _difference(a: Any, b: Any) -> Any:
-    return a.mean(axis=-1) - b.mean(axis=-1)
+    effect_size = finite_or_none(hedges_g(arm.scores, baseline.scores))
+    return Contrast(test=test, effect_size=effect_size)
 
 
 def _pairs(arms: Sequence[ArmAnalysis], figure: Figure) -> tuple[Comparison, ...]:

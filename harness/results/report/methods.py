@@ -147,16 +147,17 @@ def _statistics(analysis: Analysis) -> str:
         return (
             f"Statistics: {analysis.summary.unranked[0].lower()}{analysis.summary.unranked[1:]}, "
             "and nothing is tested. Intervals are at 95 %: Wilson's for shares, percentile "
-            "bootstrap (10,000 resamples of runs) for interquartile means."
+            "bootstrap over runs for interquartile means."
         )
     return (
         f"Statistics: arms are compared unpaired on test {label}; what equal seeds may share, "
         "such as the order of the data, the tests do not use. The primary test is the exact "
         "two-sided Mann–Whitney test of every arm against the baseline, runs without a score "
         f"ranking worst, Holm's adjustment over all of them, level 0.05, "
-        f"{analysis.records.chosen}. Intervals are at 95 %: Newcombe's for "
-        f"P(A {analysis.figure.beats} B), Wilson's for shares, percentile bootstrap (10,000 "
-        "resamples of runs) for interquartile means and differences. All else is exploratory."
+        f"{analysis.records.chosen}. Intervals of the Hodges–Lehmann difference hold the shifts "
+        "that this test does not reject at the level of its step. Other intervals are at 95 %, "
+        f"unadjusted: Newcombe's for P(A {analysis.figure.beats} B), Wilson's for shares, "
+        "percentile bootstrap over runs for interquartile means. All else is exploratory."
     )
 
 

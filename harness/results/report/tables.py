@@ -85,7 +85,7 @@ def _contrasts(analysis: Analysis) -> Table:
                 p_text(test.p_value),
                 p_text(test.p_holm),
                 p_text(test.smallest_p),
-                with_interval(test.difference, contrast.difference_interval, sign=True),
+                with_interval(test.difference, test.difference_interval, sign=True),
                 number(contrast.effect_size, sign=True),
                 runs=_confirm(analysis, test.arm, test.baseline),
             )
@@ -99,10 +99,12 @@ def _contrasts(analysis: Analysis) -> Table:
             "95 % interval; p is "
             f"the exact two-sided Mann–Whitney test, {analysis.records.chosen}, runs without a "
             f"score ranking worst; Holm's adjustment is over {count} test{'s' * (count != 1)}; "
-            "least p is the smallest that these numbers of runs can yield. Descriptive: difference "
-            "of the scored runs' means with a 95 % percentile bootstrap interval, and Hedges' g."
+            "least p is the smallest that these numbers of runs can yield. A − B is the "
+            "Hodges–Lehmann difference, the median over all pairs of runs, with all shifts that "
+            f"the test does not reject at {_levels(analysis.summary.comparisons)}: the interval "
+            "excludes 0 where the comparison is resolved. Descriptive: Hedges' g of scored runs."
         ),
-        columns=("arms A against B", wins, "p", "p (Holm)", "least p", "mean A − B", "g"),
+        columns=("arms A against B", wins, "p", "p (Holm)", "least p", "A − B", "g"),
         rows=tuple(rows),
     )
 
@@ -244,7 +246,7 @@ def _interactions(analysis: Analysis) -> Table:
         caption=(
             "Interactions: how much more the first step changes the mean test "
             f"{analysis.figure.label} where the second step is made too (difference of "
-            "differences, scored runs; 95 % percentile bootstrap interval). "
+            "differences, scored runs; 95 % interval, Welch's t, unadjusted). "
             "Descriptive; it depends on the scale, here that of the score itself."
         ),
         columns=("steps", "contrast"),
@@ -257,9 +259,11 @@ def _pairs(analysis: Analysis) -> Table:
         name="pairs",
         caption=(
             f"All pairs of arms, exploratory: {_wins(analysis)} with Newcombe's 95 % interval, "
-            f"exact two-sided Mann–Whitney p, Holm's adjustment over {len(analysis.pairs)}."
+            f"exact two-sided Mann–Whitney p, Holm's adjustment over {len(analysis.pairs)}; A − B "
+            "is the Hodges–Lehmann difference with all shifts that the test does not reject at "
+            f"{_levels(analysis.pairs)}."
         ),
-        columns=("arms A against B", _wins(analysis), "p", "p (Holm)", "mean A − B"),
+        columns=("arms A against B", _wins(analysis), "p", "p (Holm)", "A − B"),
         rows=tuple(_pair(analysis, pair) for pair in analysis.pairs),
     )
 
@@ -270,7 +274,7 @@ def _pair(analysis: Analysis, pair: Comparison) -> Row:
         with_interval(pair.superiority, pair.interval, places=2),
         p_text(pair.p_value),
         p_text(pair.p_holm),
-        number(pair.difference, sign=True),
+        with_interval(pair.difference, pair.difference_interval, sign=True),
         runs=_confirm(analysis, pair.arm, pair.baseline),
     )
 
@@ -301,6 +305,13 @@ def _runs(analysis: Analysis) -> Table:
 
 def _wins(analysis: Analysis) -> str:
     return f"P(A {analysis.figure.beats} B)"
+
+
+def _levels(comparisons: Sequence[Comparison]) -> str:
+    """Say at which level intervals of differences are."""
+    if len(comparisons) < 2:
+        return "level 0.05"
+    return f"the level of its step in Holm's procedure (0.05/{len(comparisons)} to 0.05)"
 
 
 def _confirm(analysis: Analysis, *arms: str) -> list[RunRecord]:

@@ -51,8 +51,8 @@ def _few_seeds(analysis: Analysis) -> Iterator[str]:
         p_value = smallest_p(least[0], least[-1])
         yield (
             f"Few seeds: {min(sizes)} runs in an arm. The smallest attainable p between two such "
-            f"arms is {p_text(p_value)}, and bootstrap intervals from so few runs are too "
-            "narrow: in simulations, nominal 95 % ones of five runs cover 88 to 90 %."
+            f"arms is {p_text(p_value)}, and the bootstrap intervals of interquartile means are "
+            "too narrow: in simulations, nominal 95 % ones of five runs cover 90 %."
         )
 
 

@@ -180,9 +180,9 @@ def test_an_arm_that_is_lower_beats_the_baseline(answer: Any) -> None:
     assert comparison.interval == superiority_interval(1.0, 5, 5)
     assert comparison.is_resolved
     assert only_sentence(summary) == (
-        "hinge beats minimax: test FID 3.0 ± 1.6 against 13.0 ± 1.6, difference −10.0; "
-        "P(hinge < minimax) = 1.00 [0.64, 1.00], exact Mann-Whitney p = 0.0079 "
-        "(least attainable 0.0079)"
+        "hinge beats minimax: test FID 3.0 ± 1.6 against 13.0 ± 1.6, "
+        "difference −10.0 [−13.0, −7.0]; P(hinge < minimax) = 1.00 [0.64, 1.00], "
+        "exact Mann-Whitney p = 0.0079 (least attainable 0.0079)"
     )
 
 
@@ -192,7 +192,7 @@ def test_an_arm_that_is_higher_loses_to_the_baseline(answer: Any) -> None:
     assert only_sentence(summary).startswith(
         "hinge loses to minimax: test FID 13.0 ± 1.6 against 3.0"
     )
-    assert "difference +10.0;" in only_sentence(summary)
+    assert "difference +10.0 [+7.0, +13.0];" in only_sentence(summary)
 
 
 def test_three_runs_a_side_resolve_nothing(answer: Any) -> None:
@@ -227,7 +227,9 @@ def test_failures_count_against_an_arm(answer: Any) -> None:
     expected = mann_whitney([9.0, *[math.inf] * 5], [10.0, 11.0, 12.0, 13.0, 14.0, 15.0])
     assert comparison.superiority == expected.superiority == pytest.approx(1 / 6)
     assert comparison.p_value == expected.p_value
-    assert comparison.difference == pytest.approx(9 - 12.5)
+    assert comparison.difference is None  # where most differences are infinite
+    assert comparison.difference_interval == (-1.0, math.inf)  # 9 - 10
+    assert summary.to_json()["comparisons"][0]["difference_interval"] == [-1.0, None]
     assert "test FID 9.00 (1/6 runs) against 12.5 ± 1.9" in only_sentence(summary)
 
 

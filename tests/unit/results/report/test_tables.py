@@ -268,7 +268,8 @@ def test_pairs_name_the_runs_of_both_arms(analysed: Any) -> None:
     three: dict[str, Results] = {"minimax": FIVE, "hinge": TEN_MORE, "wasserstein": FIVE}
     row = tables(analysed(three))["pairs"].rows[1]
     assert row.cells[0] == "minimax against wasserstein"
-    assert row.cells[2:] == ("1.0000", "1.0000", "+0")
+    assert row.cells[2:4] == ("1.0000", "1.0000")
+    assert row.cells[4].startswith("+0")
     assert row.run_ids == ids("minimax", "confirm", 5) + ids("wasserstein", "confirm", 5)
 
 
