@@ -18,16 +18,16 @@ from harness.plugins import check_plugins, plugin_hashes, plugin_sources
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
 from harness.results.continuing import check_defaults
-from harness.results.statistics import smallest_p
 from harness.results.summary import StudySummary, summarise
 from harness.run.bench import Bench, run_params
 from harness.run.execution import Execution, cpu_threads, resolve_device, resolve_threads
 from harness.run.precision import Asked, choose_precision, warning
 from harness.run.runner import RunResult, run
+from harness.statistics import smallest_p
 from harness.study.arm import Arm
 from harness.study.definition import Definition
 from harness.study.file import check_extension
-from harness.study.ledger import Entry
+from harness.study.ledger import Entry, Ledger
 from harness.study.space import corner_points
 from harness.study.study import StudyConfig
 from harness.systems import TrainConfig
@@ -45,7 +45,6 @@ from harness.work.plan import Plan, set_up_bench, set_up_lone_bench
 from harness.work.pool import check_workers, count_workers, work_side_by_side
 from harness.work.queue import Storage
 from harness.work.worker import Worker, ended_in_any_case
-
 
 SHOWN_BY = "harness run"
 
@@ -88,8 +87,9 @@ def run_study(
         check_extension(name, known.study, study)
         states = Board(Storage(workspace), name, study, known.metric).states()
         if known.study == study and is_complete(states) and not retry_failed:
-            note_display(Storage(workspace), name, states, SHOWN_BY)
-            return _summarise(name, known, states)
+            storage = Storage(workspace)
+            note_display(storage, name, states, SHOWN_BY)
+            return _summarise(name, known, states, storage.ledger(name))
     check_workers(workers, execution)
     if known is not None:
         check_unchanged(
@@ -199,8 +199,8 @@ def _sum_up(
 ) -> StudySummary:
     """Note on the study's own run what has come of it so far."""
     states = board.states()
-    note_display(storage, name, states, SHOWN_BY)
-    summary = _summarise(name, definition, states)
+    ledger = note_display(storage, name, states, SHOWN_BY)
+    summary = _summarise(name, definition, states, ledger)
     parent = definition.parent_run_id
     tracker.log_file(parent, "summary.json", json.dumps(summary.to_json(), indent=2))
     tracker.close_parent(
@@ -212,9 +212,11 @@ def _sum_up(
     return summary
 
 
-def _summarise(name: str, definition: Definition, states: Sequence[ArmState]) -> StudySummary:
+def _summarise(
+    name: str, definition: Definition, states: Sequence[ArmState], ledger: Ledger
+) -> StudySummary:
     metric, floor = definition.metric, definition.floor
-    return summarise(name, definition.study, states, metric=metric, floor=floor)
+    return summarise(name, definition.study, states, metric=metric, floor=floor, ledger=ledger)
 
 
 def _known_definition(name: str, workspace: Workspace) -> Definition | None:
@@ -390,7 +392,11 @@ def _summary_metrics(summary: StudySummary) -> dict[str, float]:
             if value is not None:
                 metrics[f"arm/{arm.name}/{key}"] = value
     for comparison in summary.comparisons:
-        metrics[f"compare/{comparison.arm}/p_value"] = comparison.p_value
-        metrics[f"compare/{comparison.arm}/p_holm"] = comparison.p_holm
-        metrics[f"compare/{comparison.arm}/superiority"] = comparison.superiority
+        place = f"compare/{comparison.arm}"
+        if comparison.contrast:
+            place += f" against {comparison.baseline}"
+        metrics[f"{place}/superiority"] = comparison.superiority
+        if comparison.p_value is not None and comparison.p_holm is not None:
+            metrics[f"{place}/p_value"] = comparison.p_value
+            metrics[f"{place}/p_holm"] = comparison.p_holm
     return metrics

@@ -59,9 +59,14 @@ def read_status(name: str, workspace: Workspace) -> StudyStatus:
     """
     opened = open_study(name, workspace)
     definition, states = opened.definition, opened.board.states()
-    opened.note_display(states, "harness status")
+    ledger = opened.note_display(states, "harness status")
     summary = summarise(
-        name, definition.study, states, metric=definition.metric, floor=definition.floor
+        name,
+        definition.study,
+        states,
+        metric=definition.metric,
+        floor=definition.floor,
+        ledger=ledger,
     )
     running = tuple(
         f"{state.arm.name} {phase} {record.cell.trial}"

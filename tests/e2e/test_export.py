@@ -168,7 +168,7 @@ def test_samples_of_an_export_score_what_was_logged(best: Path) -> None:
     from harness.data import load_dataset
     from harness.evaluate import EvaluateConfig, Evaluator
     from harness.results.export import sample
-    from harness.results.statistics import mean_and_sd
+    from harness.statistics import mean_and_sd
 
     evaluator = Evaluator(
         load_dataset("digits", Path("unused")),

@@ -16,8 +16,8 @@ import harness.run.runner
 import harness.work.worker
 from harness.errors import HarnessError
 from harness.records.workspace import Workspace
-from harness.results.statistics import mean_and_sd, median
 from harness.results.status import read_status
+from harness.statistics import mean_and_sd, median
 from harness.systems.gan import GAN, GANConfig
 from harness.work.queue import Storage
 

@@ -16,7 +16,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import binom, lognorm, norm
 
-from harness.results.statistics import (
+from harness.statistics import (
     CONFIDENCE,
     bootstrap_interval,
     interquartile_means,

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, rankdata
 
-from harness.results.statistics import holm, mann_whitney, stratified_test
+from harness.statistics import holm, mann_whitney, stratified_test
 
 LEVEL = 0.05
 ALARM = 1e-6

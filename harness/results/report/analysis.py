@@ -17,6 +17,7 @@ from harness.evaluate.metric import (
     is_floor,
     is_score,
 )
+from harness.results.comparison import Comparison, compare
 from harness.results.report.arm import ArmAnalysis
 from harness.results.report.factors import (
     Interaction,
@@ -25,13 +26,10 @@ from harness.results.report.factors import (
     marginal_effects,
 )
 from harness.results.report.records import StudyRecords, ended_runs
-from harness.results.statistics import finite_or_none, hedges_g
-from harness.results.summary import (
-    Comparison,
-    StudySummary,
-    compare,
-    summarise,
-)
+from harness.results.summary import StudySummary, summarise
+from harness.statistics import finite_or_none, hedges_g
+from harness.study.comparisons import Pair
+from harness.study.ledger import Ledger
 
 MOST_ARMS_FOR_PAIRS = 6
 
@@ -129,7 +127,13 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
     metric = records.definition.metric
     floor = records.definition.floor
     summary = summarise(
-        records.name, records.study, records.states, metric=metric, floor=floor, baseline=baseline
+        records.name,
+        records.study,
+        records.states,
+        metric=metric,
+        floor=floor,
+        baseline=baseline,
+        ledger=Ledger() if baseline else records.ledgers[records.name],
     )
     by_id = {run.run_id: run for run in records.runs}
 
@@ -154,7 +158,7 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
         summary=summary,
         arms=arms,
         contrasts=contrasts,
-        pairs=() if summary.unranked else _pairs(arms, summary.figure),
+        pairs=() if summary.unranked else _pairs(records, arms, summary),
         effects=marginal_effects(arms, crossed, records.study.baseline_levels),
         interactions=interactions(arms, crossed, records.study.baseline_levels),
     )
@@ -165,8 +169,24 @@ def _contrast(test: Comparison, arm: ArmAnalysis, baseline: ArmAnalysis) -> Cont
     return Contrast(test=test, effect_size=effect_size)
 
 
-def _pairs(arms: Sequence[ArmAnalysis], figure: Figure) -> tuple[Comparison, ...]:
-    scored = [arm for arm in arms if arm.costs]
+def _pairs(
+    records: StudyRecords, arms: Sequence[ArmAnalysis], summary: StudySummary
+) -> tuple[Comparison, ...]:
+    figure = summary.figure
+    scored = [arm.summary for arm in arms if arm.costs]
     if not 2 < len(scored) <= MOST_ARMS_FOR_PAIRS:
         return ()
-    return compare(list(itertools.combinations([arm.summary for arm in scored], 2)), figure)
+    found = [
+        Pair(arm=one.name, reference=other.name) for one, other in itertools.combinations(scored, 2)
+    ]
+    planned = {test.withheld for test in summary.comparisons}
+    return compare(
+        found,
+        {
+            arm.name: arm.costs(figure) if records.is_joint else arm.costs_in_order(figure)
+            for arm in scored
+        },
+        figure,
+        sizes=None if records.is_joint else records.study.confirm.sizes,
+        withheld=max(planned, default=""),
+    )

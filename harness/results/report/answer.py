@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from harness.results.comparison import Comparison
 from harness.results.report.analysis import Analysis
 from harness.results.report.records import SCORED
-from harness.results.spelling import p_phrase, span
+from harness.results.spelling import p_phrase, p_text, span
 from harness.results.summary import StudySummary, describe
 
 MOST_SPELT_OUT = 2
@@ -48,11 +51,7 @@ def answer(analysis: Analysis) -> str:
     summary = analysis.summary
     few = len(summary.comparisons) <= MOST_SPELT_OUT
     sentences = [_sentence(text) for text in summary.answer()] if few else [_verdicts(summary)]
-    if not all(test.is_resolved for test in summary.comparisons):
-        sentences.append(
-            "Not resolved means that these runs are compatible with no difference; it does not "
-            "mean that there is none."
-        )
+    sentences += _unresolved(summary)
     if not summary.comparisons:
         return " ".join(sentences)
     counts = [len(arm.state.search) for arm in analysis.arms]
@@ -65,25 +64,69 @@ def answer(analysis: Analysis) -> str:
     return " ".join(sentences)
 
 
+def _unresolved(summary: StudySummary) -> list[str]:
+    """Return what "not resolved" means here; never that arms are alike which are fully apart."""
+    tested = [test for test in summary.comparisons if test.p_value is not None]
+    left = [test for test in tested if not test.is_resolved]
+    found = []
+    if any(not test.is_separated for test in left):
+        found.append(
+            "Not resolved means that these runs are compatible with no difference; it does not "
+            "mean that there is none."
+        )
+    if apart := [test for test in left if test.is_separated]:
+        names = "; ".join(f"{test.arm} against {test.baseline}" for test in apart)
+        found.append(
+            f"Fully apart, and yet not resolved for want of runs: {names}. The least p that these "
+            f"numbers of runs can attain is {p_text(max(test.smallest_p for test in apart))} after "
+            "Holm's adjustment."
+        )
+    return found
+
+
 def _verdicts(summary: StudySummary) -> str:
     """Return all comparisons in one sentence, grouped by what came of them."""
-    groups: dict[str, list[str]] = {"better": [], "worse": [], "not resolved": []}
-    for test in summary.comparisons:
-        verdict = "better" if test.superiority > 0.5 else "worse"
-        arm = summary.arm(test.arm)
-        groups[verdict if test.is_resolved else "not resolved"].append(
-            f"{arm.name} ({describe(arm)}; P = {test.superiority:.2f}, {p_phrase(test.p_holm)})"
-        )
     baseline = summary.arm(summary.comparisons[0].baseline)
     runs = len(baseline.scores)
-    listed = "; ".join(f"{name}: {', '.join(arms)}" for name, arms in groups.items() if arms)
+    against = [test for test in summary.comparisons if not test.contrast]
     lost = "".join(f" {_sentence(text)}" for text in summary.lost_arms())
-    return (
-        f"{'Against' if summary.complete else 'So far, against'} the baseline"
-        f" {baseline.name} (test {summary.figure.label} {describe(baseline)}, {runs} runs), with p "
-        f"after Holm's adjustment over {len(summary.comparisons)} exact Mann–Whitney tests: "
-        f"{listed}.{lost}"
+    so_far = "Against" if summary.complete else "So far, against"
+    text = (
+        f"{so_far} the baseline {baseline.name} (test {summary.figure.label} {describe(baseline)}, "
+        f"{runs} runs), with p after Holm's adjustment over {summary.num_tests} exact Mann–Whitney "
+        f"tests: {_grouped(summary, against)}.{lost}"
     )
+    for contrast in dict.fromkeys(test.contrast for test in summary.comparisons if test.contrast):
+        tests = [test for test in summary.comparisons if test.contrast == contrast]
+        text += f" {contrast}: {_grouped(summary, tests)}."
+    return text
+
+
+def _grouped(summary: StudySummary, tests: Sequence[Comparison]) -> str:
+    """Return comparisons by what came of them."""
+    groups: dict[str, list[str]] = {}
+    for test in tests:
+        arm = summary.arm(test.arm)
+        against = f" against {test.baseline}" if test.contrast else ""
+        groups.setdefault(_group(test), []).append(
+            f"{arm.name}{against} ({describe(arm)}; P = {test.superiority:.2f}, "
+            f"{p_phrase(test.p_holm)})"
+        )
+    order = sorted(groups, key=GROUPS.index)
+    return "; ".join(f"{name}: {', '.join(groups[name])}" for name in order)
+
+
+GROUPS = ("better", "worse", "not resolved", "equivalent", "p withheld", "not tested yet")
+
+
+def _group(test: Comparison) -> str:
+    if test.due is not None:
+        return "not tested yet"
+    if test.withheld:
+        return "p withheld"
+    if test.is_resolved:
+        return "better" if test.superiority > 0.5 else "worse"
+    return "equivalent" if test.equivalent else "not resolved"
 
 
 def _sentence(text: str) -> str:

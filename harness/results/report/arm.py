@@ -10,8 +10,10 @@ from functools import cached_property
 import numpy as np
 
 from harness.evaluate.metric import Figure, figure_of, is_back, is_floor
+from harness.results.comparison import FEWEST_FOR_INTERVALS
 from harness.results.report.records import RunRecord
-from harness.results.statistics import (
+from harness.results.summary import ArmSummary
+from harness.statistics import (
     Interval,
     bootstrap_interval,
     expected_best,
@@ -20,7 +22,6 @@ from harness.results.statistics import (
     mean_and_sd,
     wilson_interval,
 )
-from harness.results.summary import FEWEST_FOR_INTERVALS, ArmSummary
 from harness.systems import TrainConfig
 from harness.work.board import ArmState
 

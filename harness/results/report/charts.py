@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from harness.results.comparison import FEWEST_FOR_INTERVALS
 from harness.results.report.analysis import Analysis
 from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import Curves
@@ -24,7 +25,6 @@ from harness.results.report.style import (
     score_axis,
 )
 from harness.results.spelling import number
-from harness.results.summary import FEWEST_FOR_INTERVALS
 from harness.systems import SYSTEMS, Panel
 
 WIDE = 10  # the ratio of largest to smallest score from which an axis is logarithmic

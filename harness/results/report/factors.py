@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.results.comparison import FEWEST_FOR_INTERVALS
 from harness.results.report.arm import ArmAnalysis
-from harness.results.statistics import Interval, holm, interaction, stratified_test
-from harness.results.summary import FEWEST_FOR_INTERVALS
+from harness.statistics import Interval, holm, interaction, stratified_test
 
 Levels = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from harness.evaluate.metric import Figure
 from harness.results.report.analysis import Analysis
 from harness.results.report.table import Table, row
 from harness.results.spelling import NONE, number, plus_minus
-from harness.results.statistics import finite_or_none
+from harness.statistics import finite_or_none
 
 
 def metrics(analysis: Analysis) -> Table:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.results.comparison import Comparison
 from harness.results.report.analysis import Analysis
 from harness.results.report.arm import Share
 from harness.results.report.metric_tables import metrics, metrics_of_the_way_back
 from harness.results.report.records import RunRecord
 from harness.results.report.table import Row, Table, row
 from harness.results.spelling import NONE, number, p_text, plus_minus, with_interval
-from harness.results.summary import Comparison
 from harness.study.space import Choice, Range
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from harness.results.report.analysis import Analysis
 from harness.results.report.records import Curves, RunRecord, budget_text
 from harness.results.spelling import assignments, number, p_text, span
-from harness.results.statistics import smallest_p
+from harness.statistics import smallest_p
 from harness.study.space import Range
 
 LATE = 0.8  # of a run's training: what the end is compared with

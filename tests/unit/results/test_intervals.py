@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import bootstrap, t
 
-from harness.results.statistics import (
+from harness.statistics import (
     Interval,
     bootstrap_interval,
     interaction,
@@ -19,7 +19,7 @@ from harness.results.statistics import (
     superiority_interval,
     wilson_interval,
 )
-from harness.results.statistics.arms import multisets
+from harness.statistics.arms import multisets
 
 Array = npt.NDArray[np.float64]
 

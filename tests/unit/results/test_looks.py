@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from harness.results.statistics import Looks, SequentialTest, mann_whitney, smallest_p
-from harness.results.statistics.looks import _counted, null_law
+from harness.statistics import Looks, SequentialTest, mann_whitney, smallest_p
+from harness.statistics.looks import _counted, null_law
 
 INF = math.inf
 TINY = [(2, 3), (3, 4), (1, 2, 3), (2, 4)]

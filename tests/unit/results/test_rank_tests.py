@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu, rankdata
 
-from harness.results.statistics import (
+from harness.statistics import (
     RankTest,
     holm,
     holm_levels,

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from harness.results.statistics import (
+from harness.statistics import (
     Interval,
     Looks,
     hodges_lehmann,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from harness.results.statistics import StratifiedTest, mann_whitney, stratified_test
+from harness.statistics import StratifiedTest, mann_whitney, stratified_test
 
 INF = math.inf
 SAMPLES: list[tuple[list[float], list[float]]] = [

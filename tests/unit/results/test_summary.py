@@ -12,8 +12,8 @@ import pytest
 
 from harness.evaluate.metric import figure_of
 from harness.results.report.records import RunRecord
-from harness.results.statistics import mann_whitney, superiority_interval
 from harness.results.summary import ArmSummary, StudySummary, describe, summarise
+from harness.statistics import mann_whitney, superiority_interval
 from harness.study.study import StudyConfig
 
 METRIC, OBJECTIVE = "test/fid_digits_cnn_v1_400", "val/fid_digits_cnn_v1_400"

@@ -13,7 +13,7 @@ from harness.results.report.analysis import Analysis, analyse
 from harness.results.report.records import RunRecord
 from harness.results.report.tables import Table, build_tables
 from harness.results.spelling import decimals, number, p_text, plus_minus, with_interval
-from harness.results.statistics import Interval
+from harness.statistics import Interval
 from harness.study.study import StudyConfig
 
 METRIC, OBJECTIVE = "test/fid_digits_cnn_v1_400", "val/fid_digits_cnn_v1_400"

@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-from harness.results.statistics.interval import CONFIDENCE, Array, Interval
+from harness.statistics.interval import CONFIDENCE, Array, Interval
 
 
 @dataclass(frozen=True, kw_only=True)

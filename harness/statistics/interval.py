@@ -11,6 +11,8 @@ Array = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
 """Confidence of intervals whose level is not an argument."""
+SIGNIFICANCE = 0.05
+"""Familywise level of a study's tests."""
 
 
 class Interval(NamedTuple):

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.results.statistics.interval import Array
-from harness.results.statistics.ranks import mann_whitney, p_by_lost_pairs, smallest_p
+from harness.statistics.interval import Array
+from harness.statistics.ranks import mann_whitney, p_by_lost_pairs, smallest_p
 
 Losses = npt.NDArray[np.int64]
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest, trim_mean
 
-from harness.results.statistics.interval import CONFIDENCE, Array, Interval
+from harness.statistics.interval import CONFIDENCE, Array, Interval
 
 MOST_ENUMERATED = 10
 """Scores up to which all resamples are counted: 92,378 multisets of 10."""

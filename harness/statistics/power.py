@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from harness.results.statistics.looks import Looks
-from harness.results.statistics.ranks import p_by_lost_pairs
+from harness.statistics.looks import Looks
+from harness.statistics.ranks import p_by_lost_pairs
 
 NUM_STUDIES = 4_000
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import gammaln
 
-from harness.results.statistics.interval import CONFIDENCE, Array, Interval
-from harness.results.statistics.looks import Looks, lost_doubled
-from harness.results.statistics.ranks import mann_whitney, p_by_lost_pairs
+from harness.statistics.interval import CONFIDENCE, Array, Interval
+from harness.statistics.looks import Looks, lost_doubled
+from harness.statistics.ranks import mann_whitney, p_by_lost_pairs
 
 
 def hodges_lehmann(a: Sequence[float], b: Sequence[float]) -> float:

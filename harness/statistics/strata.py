@@ -11,8 +11,8 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 from scipy.stats import rankdata
 
-from harness.results.statistics.interval import CONFIDENCE, Array, Interval
-from harness.results.statistics.ranks import subset_sums
+from harness.statistics.interval import CONFIDENCE, Array, Interval
+from harness.statistics.ranks import subset_sums
 
 Pair = tuple[Sequence[float], Sequence[float]]
 

@@ -4,7 +4,7 @@ A run without a score (it diverged or failed) is `inf`. `docs/statistics.md` say
 means and how well it keeps its promise.
 """
 
-from harness.results.statistics.arms import (
+from harness.statistics.arms import (
     bootstrap_interval,
     expected_best,
     finite_or_none,
@@ -14,16 +14,16 @@ from harness.results.statistics.arms import (
     median,
     wilson_interval,
 )
-from harness.results.statistics.effects import (
+from harness.statistics.effects import (
     hedges_g,
     hodges_lehmann,
     is_equivalent,
     shift_interval,
 )
-from harness.results.statistics.interval import CONFIDENCE, Interval
-from harness.results.statistics.looks import Looks, SequentialTest
-from harness.results.statistics.power import smallest_holm_p, smallest_shift
-from harness.results.statistics.ranks import (
+from harness.statistics.interval import CONFIDENCE, SIGNIFICANCE, Interval
+from harness.statistics.looks import Looks, SequentialTest
+from harness.statistics.power import smallest_holm_p, smallest_shift
+from harness.statistics.ranks import (
     RankTest,
     holm,
     holm_levels,
@@ -32,10 +32,11 @@ from harness.results.statistics.ranks import (
     smallest_p,
     superiority_interval,
 )
-from harness.results.statistics.strata import StratifiedTest, interaction, stratified_test
+from harness.statistics.strata import StratifiedTest, interaction, stratified_test
 
 __all__ = [
     "CONFIDENCE",
+    "SIGNIFICANCE",
     "Interval",
     "Looks",
     "RankTest",

@@ -1,0 +1,189 @@
+"""Arms compared with each other: what a plan lets one say of their scores so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.evaluate.metric import Figure
+from harness.statistics import (
+    SIGNIFICANCE,
+    Interval,
+    Looks,
+    finite_or_none,
+    hodges_lehmann,
+    holm,
+    holm_levels,
+    is_equivalent,
+    mann_whitney,
+    shift_interval,
+    superiority_interval,
+)
+from harness.study.comparisons import Pair
+from harness.work.decisions import Costs
+
+FEWEST_FOR_INTERVALS = 5
+"""Runs a side below which no interval is stated: points and range say all that there is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """An arm against another, mostly the baseline.
+
+    Attributes:
+        arm: The arm.
+        baseline: What it is compared with.
+        contrast: The contrast of the plan that asks for it; empty against the baseline.
+        num_runs: Runs of either that are compared: those up to the look that both have reached.
+        difference: Median of all differences of a run of the arm and one of the baseline (Hodges
+            and Lehmann), None where failures reach it.
+        difference_interval: All shifts that the test does not reject at `level`: it excludes 0
+            where the comparison is resolved. None with fewer than five runs a side.
+        level: The level of the comparison's step in Holm's procedure, 5 % for a single one.
+        superiority: Chance that a run of the arm scores better than one of the baseline, ties half.
+        interval: Its 95 % interval (Newcombe); None with fewer than five runs a side.
+        p_value: Two-sided p of the exact rank test, sequential where the plan has several looks;
+            None where it is not due, or withheld.
+        p_holm: Adjusted for all comparisons of the study; None likewise.
+        smallest_p: The least that `p_holm` can be by this look, given ties such as these.
+        due: Seeds per arm from which on there is a test; None where both have reached them.
+        withheld: Why there is no p although there are runs enough; empty if there is one.
+        futile: Whether no outcome of the runs that are left in the plan could resolve it.
+        equivalent: Whether the interval lies within the smallest effect that matters; None where
+            the plan names none, or there is no interval.
+    """
+
+    arm: str
+    baseline: str
+    contrast: str = ""
+    num_runs: tuple[int, int]
+    difference: float | None
+    difference_interval: Interval | None
+    level: float
+    superiority: float
+    interval: Interval | None
+    p_value: float | None
+    p_holm: float | None
+    smallest_p: float
+    due: int | None = None
+    withheld: str = ""
+    futile: bool = False
+    equivalent: bool | None = None
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether the difference is significant at 5 % after Holm's adjustment."""
+        return self.p_holm is not None and self.p_holm <= SIGNIFICANCE
+
+    @property
+    def is_separated(self) -> bool:
+        """Whether one arm won every pair of runs."""
+        return self.superiority in (0, 1)
+
+
+def compare(
+    pairs: Sequence[Pair],
+    costs: Costs,
+    figure: Figure,
+    *,
+    sizes: tuple[int, ...] | None = None,
+    withheld: str = "",
+    smallest_effect: float | None = None,
+) -> tuple[Comparison, ...]:
+    """Test the arms of every pair against each other, adjusted for testing all of them.
+
+    Args:
+        pairs: All that are to be tested; left out are those of which an arm has no run yet.
+        costs: Arm -> scores of its ended runs as costs, in the order of their seeds.
+        figure: What these are scores of.
+        sizes: Seeds per arm at the looks of the plan; None: all runs that there are, at once.
+        withheld: Why no p is to be shown; empty: it is.
+        smallest_effect: Smallest difference that matters, in units of the figure.
+    """
+    looks = None if sizes is None else Looks(sizes)
+    sides = [(costs.get(pair.arm, ()), costs.get(pair.reference, ())) for pair in pairs]
+    tests = [_tested(a, b, looks) for a, b in sides]
+    p_values = [1.0 if test is None else test.p_value for test in tests]
+    adjusted, levels = holm(p_values), holm_levels(p_values, SIGNIFICANCE)
+    found = []
+    for index, (pair, (all_a, all_b), test) in enumerate(zip(pairs, sides, tests, strict=True)):
+        if not all_a or not all_b:
+            continue
+        num_a, num_b = test.num_runs if test else (None, None)
+        a, b = all_a[:num_a], all_b[:num_b]
+        interval = None
+        if test is not None and not withheld:
+            interval = _shifts(a, b, levels[index], looks, figure)
+        has_p = test is not None and not withheld
+        equivalent = None
+        if interval is not None and smallest_effect is not None:
+            equivalent = is_equivalent(interval, smallest_effect)
+        superiority = mann_whitney(a, b).superiority
+        enough = min(len(a), len(b)) >= FEWEST_FOR_INTERVALS
+        found.append(
+            Comparison(
+                arm=pair.arm,
+                baseline=pair.reference,
+                contrast=pair.contrast,
+                num_runs=(len(a), len(b)),
+                difference=finite_or_none(figure.sign * hodges_lehmann(a, b)),
+                difference_interval=interval,
+                level=levels[index],
+                superiority=superiority,
+                interval=superiority_interval(superiority, len(a), len(b)) if enough else None,
+                p_value=p_values[index] if has_p else None,
+                p_holm=adjusted[index] if has_p else None,
+                smallest_p=min(1.0, len(pairs) * (test.smallest_p if test else _least(looks))),
+                due=None if test is not None or sizes is None else sizes[0],
+                withheld=withheld if test is not None else "",
+                futile=has_p
+                and looks is not None
+                and len(a) < looks.sizes[-1]
+                and looks.futile(a, b, SIGNIFICANCE),
+                equivalent=equivalent,
+            )
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tested:
+    """A test of two arms: its p, the least it could be, and how many runs it is of."""
+
+    p_value: float
+    smallest_p: float
+    num_runs: tuple[int, int]
+
+
+def _tested(a: Sequence[float], b: Sequence[float], looks: Looks | None) -> _Tested | None:
+    """Test two arms as the plan has it; None before that is due."""
+    if looks is None:
+        if not a or not b:
+            return None
+        whole = mann_whitney(a, b)
+        return _Tested(
+            p_value=whole.p_value, smallest_p=whole.smallest_p, num_runs=(len(a), len(b))
+        )
+    test = looks.p_value(a, b)
+    if test is None:
+        return None
+    size = looks.sizes[test.look - 1]
+    least = test.smallest_p
+    if len(looks.sizes) == 1:  # failures that tie make it larger
+        least = mann_whitney(a[:size], b[:size]).smallest_p
+    return _Tested(p_value=test.p_value, smallest_p=least, num_runs=(size, size))
+
+
+def _least(looks: Looks | None) -> float:
+    return 1.0 if looks is None else looks.smallest_p(len(looks.sizes))
+
+
+def _shifts(
+    a: Sequence[float], b: Sequence[float], level: float, looks: Looks | None, figure: Figure
+) -> Interval | None:
+    """Return the interval of the difference of scores, from costs."""
+    if min(len(a), len(b)) < FEWEST_FOR_INTERVALS or not any(map(math.isfinite, (*a, *b))):
+        return None
+    interval = shift_interval(a, b, alpha=level, looks=looks)
+    return interval and Interval(*sorted(figure.sign * end for end in interval))
