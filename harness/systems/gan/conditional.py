@@ -14,6 +14,12 @@ from harness.registry import Registry
 from harness.systems.architectures.pair import SampleShape
 
 LABEL_DIM = 50  # size of G's vector of a class
+LABEL_STD = 0.1
+"""Of its numbers at the start: vectors about as long as a one-hot code, and short beside latents.
+
+Of classes that are further apart than latents are, batch norm leaves latents no say: G makes one
+image of each class.
+"""
 
 CONDITIONINGS: Registry[str] = Registry("conditioning")
 CONDITIONINGS.add("none", "none", "Classes are not used")
@@ -42,6 +48,7 @@ class OfClass(nn.Module):
     def __init__(self, images: nn.Module, num_classes: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(num_classes, LABEL_DIM)
+        nn.init.normal_(self.embedding.weight, 0, LABEL_STD)
         self.images = images
 
     def forward(self, latents: Tensor, classes: Tensor) -> Tensor:
