@@ -71,7 +71,7 @@ class StudyConfig(Config):
     ]
     """Factors with their levels (arms are their product), or a list of changes to the baseline."""
     primary: Literal["baseline", "marginal"] = "baseline"
-    """What is tested: every arm against the baseline, or each level of a factor over the others'."""
+    """What is tested: every arm against the baseline, or each level of a factor over others'."""
     contrasts: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Further comparisons, as `d_steps within variant`: the factor's steps at each level of it."""
     space: dict[str, Parameter] = {}

@@ -13,7 +13,8 @@ import pytest
 from harness.evaluate.metric import figure_of
 from harness.results.report.records import RunRecord
 from harness.results.summary import ArmSummary, StudySummary, describe, summarise
-from harness.statistics import mann_whitney, superiority_interval
+from harness.statistics import Looks, mann_whitney, superiority_interval
+from harness.study.ledger import Entry, Ledger
 from harness.study.study import StudyConfig
 
 METRIC, OBJECTIVE = "test/fid_digits_cnn_v1_400", "val/fid_digits_cnn_v1_400"
@@ -46,7 +47,9 @@ def answer(study: Any, make_records: Any) -> Callable[..., StudySummary]:
         floor: float | None = 0.5,
     ) -> StudySummary:
         trials = {arm: ["diverged"] * 2 if arm in lost else search for arm in scores}
-        made = make_records(scores, trials, study(*scores), best={"d_steps": 2}, edit=opposed)
+        seeds = max(1, *(len(runs) for runs in scores.values()))
+        definition = study(*scores, confirm={"seeds": seeds})
+        made = make_records(scores, trials, definition, best={"d_steps": 2}, edit=opposed)
         states = [
             replace(state, best=None) if state.arm.name in lost else state for state in made.states
         ]
@@ -199,7 +202,9 @@ def test_three_runs_a_side_resolve_nothing(answer: Any) -> None:
     summary = answer({"minimax": WORSE[:3], "hinge": BETTER[:3]})
     assert not summary.comparisons[0].is_resolved
     sentence = only_sentence(summary)
-    assert sentence.startswith("hinge against minimax is not resolved with 3 and 3 runs: ")
+    assert sentence.startswith(
+        "hinge against minimax is not resolved with 3 and 3 runs, although one won every pair: "
+    )
     assert "p = 0.1000 (least attainable 0.1000)" in sentence
     assert "beats" not in sentence
 
@@ -207,8 +212,15 @@ def test_three_runs_a_side_resolve_nothing(answer: Any) -> None:
 @pytest.mark.parametrize(("hinge", "minimax"), [(4, 5), (5, 4)])
 def test_four_runs_on_a_side_give_no_interval(hinge: int, minimax: int, answer: Any) -> None:
     summary = answer({"minimax": WORSE[:minimax], "hinge": BETTER[:hinge]})
-    assert summary.comparisons[0].interval is None
-    assert "P(hinge < minimax) = 1.00, exact" in only_sentence(summary)
+    (comparison,) = summary.comparisons
+    assert comparison.interval is comparison.p_value is comparison.difference_interval is None
+    assert comparison.due == 5
+    sentence = only_sentence(summary)
+    assert sentence.startswith(
+        "hinge against minimax is not tested before 5 seeds of either, of which "
+        f"{hinge} and {minimax} have ended: test FID"
+    )
+    assert sentence.endswith("P(hinge < minimax) = 1.00")
 
 
 def test_overlapping_arms_are_not_resolved(answer: Any) -> None:
@@ -300,8 +312,10 @@ def test_without_the_baselines_runs_nothing_is_compared(answer: Any) -> None:
 def test_a_study_under_way_says_how_many_runs_it_rests_on(answer: Any) -> None:
     summary = answer({"minimax": WORSE, "hinge": [*BETTER[:3], "running", "waiting"]})
     assert not summary.complete
-    assert summary.comparisons[0].smallest_p == pytest.approx(2 / 56)
-    assert only_sentence(summary).startswith("So far, hinge beats minimax: ")
+    assert summary.comparisons[0].smallest_p == pytest.approx(2 / 252)
+    assert only_sentence(summary).startswith(
+        "So far, hinge against minimax is not tested before 5 seeds of either, of which 3 and 5 "
+    )
     whole = answer({"minimax": WORSE, "hinge": BETTER})
     assert whole.complete
     assert only_sentence(whole).startswith("hinge beats minimax: ")
@@ -333,7 +347,7 @@ def test_json_is_complete_and_finite(answer: Any) -> None:
     tree: Any = json.loads(json.dumps(summary.to_json(), allow_nan=False))
     assert set(tree) == {
         "name", "question", "metric", "figure", "floor", "complete", "unranked", "arms",
-            "comparisons",
+            "comparisons", "num_tests",
     }  # fmt: skip
     assert (tree["name"], tree["question"], tree["metric"]) == ("mine", "Which loss?", METRIC)
     assert tree["floor"] is None
@@ -341,3 +355,110 @@ def test_json_is_complete_and_finite(answer: Any) -> None:
     assert tree["arms"][1]["mean"] is None
     assert tree["comparisons"][0]["difference"] is None
     assert set(tree["arms"][0]) == set(ArmSummary.__dataclass_fields__)
+
+
+# Looks, contrasts, and plans that were changed.
+
+
+def planned(make_study: Any, make_records: Any, scores: Any, **plan: Any) -> StudySummary:
+    """Summarise two or more losses under a plan."""
+    ledger = plan.pop("ledger", Ledger())
+    definition = make_study(compare={"loss": list(scores)}, space={}, confirm=plan)
+    made = make_records(scores, study=definition)
+    return summarise("mine", definition, made.states, metric=METRIC, ledger=ledger)
+
+
+def test_an_arm_may_be_decided_at_a_look(make_study: Any, make_records: Any) -> None:
+    scores = {"minimax": WORSE, "hinge": BETTER}
+    summary = planned(make_study, make_records, scores, looks=[5, 8, 12])
+    (comparison,) = summary.comparisons
+    looks = Looks((5, 8, 12))
+    assert comparison.num_runs == (5, 5)
+    assert comparison.p_value == looks.p_value(BETTER, WORSE).p_value  # type: ignore[union-attr]
+    assert comparison.p_value > 2 / 252  # three looks have a price
+    assert comparison.is_resolved
+    assert comparison.difference_interval is not None
+    assert comparison.difference_interval.high < 0
+    assert "hinge beats minimax" in only_sentence(summary)
+
+
+def test_runs_beyond_a_look_wait_for_the_next(make_study: Any, make_records: Any) -> None:
+    scores = {"minimax": [*WORSE, 0.0, 0.0], "hinge": [*BETTER, 99.0]}
+    summary = planned(make_study, make_records, scores, looks=[5, 8])
+    assert summary.comparisons[0].num_runs == (5, 5)
+    assert summary.comparisons[0].superiority == 1
+
+
+def test_runs_count_in_the_order_of_their_seeds(make_study: Any, make_records: Any) -> None:
+    scores = {"minimax": WORSE, "hinge": [1.0, "running", *BETTER[:3]]}
+    summary = planned(make_study, make_records, scores, looks=[3, 5])
+    assert summary.comparisons[0].due == 3
+
+
+def test_what_is_futile_is_said_to_have_been_stopped(make_study: Any, make_records: Any) -> None:
+    scores = {"minimax": [1.0, 4.0, 5.0, 8.0, 9.0], "hinge": [2.0, 3.0, 6.0, 7.0, 10.0]}
+    summary = planned(make_study, make_records, scores, looks=[5, 6])
+    assert summary.comparisons[0].futile
+    assert "it was stopped (futility)" in only_sentence(summary)
+
+
+@pytest.mark.parametrize(
+    ("seen", "change", "spoilt"),
+    [
+        (True, {"confirm": {"seeds": 5}}, True),
+        (False, {"confirm": {"seeds": 5}}, False),
+        (True, {"search": {"trials_per_arm": 9}}, True),
+        (True, {"compare": {"loss": ["minimax", "hinge", "wasserstein"]}}, False),
+    ],
+)
+def test_p_is_withheld_where_the_plan_grew_after_a_look(
+    seen: bool, change: Any, spoilt: bool, make_study: Any, make_records: Any
+) -> None:
+    before = {"compare": {"loss": ["minimax", "hinge"]}, "confirm": {"seeds": 4}}
+    old, new = make_study(**before), make_study(**before | change)
+    display = Entry(kind="displayed", time=1, confirmed={"minimax": 4}, shown_by="harness status")
+    ledger = Ledger(
+        entries=(
+            Entry(kind="registered", time=0, study=old),
+            *([display] if seen else []),
+            Entry(kind="extended", time=2, study=new),
+        )
+    )
+    scores = {"minimax": WORSE, "hinge": BETTER}
+    summary = planned(make_study, make_records, scores, seeds=5, ledger=ledger)
+    (comparison,) = summary.comparisons
+    assert (comparison.p_value is None) == spoilt
+    assert ("the study was extended after a look" in only_sentence(summary)) == spoilt
+    assert comparison.superiority == 1
+
+
+def test_equivalence_needs_the_whole_interval(make_study: Any, make_records: Any) -> None:
+    scores = {"minimax": [1.0, 1.1, 1.2, 1.3, 1.4], "hinge": [1.05, 1.15, 1.22, 1.33, 1.38]}
+    for margin, same in ((0.5, True), (0.05, False)):
+        summary = planned(make_study, make_records, scores, seeds=5, smallest_effect=margin)
+        assert summary.comparisons[0].equivalent is same
+        assert ("the same within the smallest effect" in only_sentence(summary)) is same
+
+
+def test_contrasts_are_of_the_same_family(make_study: Any, make_records: Any) -> None:
+    """k has opposite effects within the losses: the mean over both is none."""
+    definition = make_study(
+        compare={"d_steps": [1, 5], "loss": ["minimax", "hinge"]},
+        contrasts=["d_steps within loss"],
+        space={},
+    )
+    low, high = BETTER, WORSE
+    scores = {
+        "d_steps=1,minimax": high, "d_steps=1,hinge": low,
+        "d_steps=5,minimax": low, "d_steps=5,hinge": high,
+    }  # fmt: skip
+    summary = summarise(
+        "mine", definition, make_records(scores, study=definition).states, metric=METRIC
+    )
+    found = {(c.arm, c.baseline): c for c in summary.comparisons}
+    assert len(found) == summary.num_tests == 4
+    simple = found["d_steps=5,hinge", "d_steps=1,hinge"]
+    assert simple.contrast == "d_steps within loss"
+    assert simple.superiority == 0
+    assert simple.is_resolved
+    assert found["d_steps=5,minimax", "d_steps=1,minimax"].is_resolved

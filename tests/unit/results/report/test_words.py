@@ -329,9 +329,19 @@ def test_an_answer_that_is_resolved(analysed: Any, study: Any) -> None:
 
 
 def test_an_answer_that_is_not_resolved_says_what_that_means(analysed: Any) -> None:
-    text = answer(analysed({"minimax": HIGH[:3], "hinge": LOW[:3]}))
-    assert "hinge against minimax is not resolved with 3 and 3 runs" in text
+    text = answer(analysed({"minimax": HIGH, "hinge": [each + 0.5 for each in HIGH]}))
+    assert "hinge against minimax is not resolved with 10 and 10 runs" in text
     assert "Not resolved means that these runs are compatible with no difference" in text
+
+
+def test_arms_that_are_fully_apart_are_never_called_alike(analysed: Any, study: Any) -> None:
+    scores: dict[str, Results] = {"minimax": HIGH[:3], "hinge": LOW[:3]}
+    definition = study(compare={"loss": list(scores)}, confirm={"seeds": 3})
+    text = answer(analysed(scores, definition=definition))
+    assert "is not resolved with 3 and 3 runs, although one won every pair" in text
+    assert "compatible" not in text
+    assert "Fully apart, and yet not resolved for want of runs: hinge against minimax." in text
+    assert "can attain is 0.1000 after" in text
 
 
 def test_many_arms_are_answered_in_groups(analysed: Any) -> None:
@@ -353,7 +363,9 @@ def test_many_arms_are_answered_in_groups(analysed: Any) -> None:
 
 def test_a_study_under_way_answers_so_far(analysed: Any) -> None:
     part: dict[str, Results] = {"minimax": HIGH, "hinge": [*LOW[:9], "waiting"]}
-    assert answer(analysed(part)).startswith("So far, hinge beats minimax")
+    assert answer(analysed(part)).startswith(
+        "So far, hinge against minimax is not tested before 10 seeds of either, of which 9 and 10"
+    )
     part |= {"wasserstein": HIGH, "non_saturating": HIGH}
     assert answer(analysed(part)).startswith("So far, against the baseline minimax")
     nothing: dict[str, Results] = {"minimax": ["waiting"], "hinge": LOW}
