@@ -18,12 +18,12 @@ from harness.plugins import check_plugins, plugin_hashes, plugin_sources
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
 from harness.results.continuing import check_defaults
+from harness.results.power import check_power, power_of
 from harness.results.summary import StudySummary, summarise
 from harness.run.bench import Bench, run_params
 from harness.run.execution import Execution, cpu_threads, resolve_device, resolve_threads
 from harness.run.precision import Asked, choose_precision, warning
 from harness.run.runner import RunResult, run
-from harness.statistics import smallest_p
 from harness.study.arm import Arm
 from harness.study.definition import Definition
 from harness.study.file import check_extension
@@ -58,6 +58,7 @@ def run_study(
     threads: int | None = None,
     workers: int | None = 1,
     retry_failed: bool = False,
+    underpowered: bool = False,
     source: str | None = None,
     display: Callable[[str], Display] = silent,
 ) -> StudySummary:
@@ -72,6 +73,7 @@ def run_study(
         workers: Processes that train side by side; None: as many as cores and memory allow, of one
             thread each.
         retry_failed: Whether to run cells again that failed with an error.
+        underpowered: Whether to start a study that no result could ever resolve.
         source: The study file's text, for the record.
         display: Given the validation metric's key, makes what shows the progress.
 
@@ -91,6 +93,8 @@ def run_study(
             note_display(storage, name, states, SHOWN_BY)
             return _summarise(name, known, states, storage.ledger(name))
     check_workers(workers, execution)
+    if not underpowered and (known is None or known.study != study):
+        check_power(study, arms)
     if known is not None:
         check_unchanged(
             study.dataset,
@@ -323,9 +327,7 @@ def preview(
         **execution.model_dump(),
         "precision_reason": reason,
         "metric": bench.metric,
-        "smallest_p": None
-        if study.descriptive
-        else smallest_p(study.confirm.seeds, study.confirm.seeds),
+        **power_of(study, arms),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.evaluate.metric import Figure, figure_of
 from harness.results.comparison import Comparison, compare
+from harness.results.factors import FactorArm, MarginalEffect, marginal_effects
 from harness.results.spelling import p_phrase, p_text, plus_minus, with_interval
 from harness.statistics import Interval, finite_or_none, mean_and_sd, median
 from harness.study.budget import read_budget
@@ -35,6 +36,7 @@ class ArmSummary:
         confirm_outcomes: Confirm runs by outcome, likewise.
         best_validation: Best validation score of the search: it was selected on, so no result.
         scores: One entry per ended confirm run, None where it has no score.
+        levels: Factor -> level.
         num_in_order: How many of these come before the first seed whose run has not ended.
         mean: Mean over runs with a score, None if there are none.
         sd: Their standard deviation, None below two.
@@ -48,6 +50,7 @@ class ArmSummary:
     confirm_outcomes: Mapping[str, int]
     best_validation: float | None
     scores: tuple[float | None, ...]
+    levels: Mapping[str, Any]
     num_in_order: int
     mean: float | None
     sd: float | None
@@ -82,6 +85,8 @@ class StudySummary:
         arms: In the file's order.
         comparisons: Of every other arm with the baseline, then the plan's contrasts.
         num_tests: How many comparisons the plan has, those included that have no runs yet.
+        effects: Marginal effects of factors; empty for a single factor.
+        primary: Whether these are what the plan tests, instead of comparisons.
     """
 
     name: str
@@ -94,6 +99,8 @@ class StudySummary:
     arms: tuple[ArmSummary, ...]
     comparisons: tuple[Comparison, ...]
     num_tests: int
+    effects: tuple[MarginalEffect, ...]
+    primary: bool
 
     def arm(self, name: str) -> ArmSummary:
         """Return the arm of this name."""
@@ -112,6 +119,9 @@ class StudySummary:
         so_far = "" if self.complete else "So far, "
         if self.unranked:
             return [self.unranked, self._listed(so_far), *self.lost_arms()]
+        if self.primary:
+            sentences = [so_far + self._effect(effect) for effect in self.effects]
+            return sentences + self.lost_arms() or ["No factor's levels have been compared yet"]
         sentences = [so_far + self._sentence(comparison) for comparison in self.comparisons]
         return sentences + self.lost_arms() or ["No arm has been compared with the baseline yet"]
 
@@ -144,6 +154,25 @@ class StudySummary:
         return (
             f"{verdict}; P({arm.name} {self.figure.beats} {baseline.name}) = "
             f"{comparison.superiority:.2f}{_bracket(comparison.interval)}{self._p(comparison)}"
+        )
+
+    def _effect(self, effect: MarginalEffect) -> str:
+        """Return what came of a factor's level."""
+        step = f"{effect.factor} = {effect.level}"
+        against = f"{effect.reference} over {effect.num_strata} of {effect.all_strata} strata"
+        if effect.p_holm is None or effect.p_value is None:
+            verdict = f"{step} against {against} is not tested before the study is complete"
+        elif not effect.is_resolved:
+            verdict = f"{step} against {against} is not resolved"
+        else:
+            verdict = f"{step} {'beats' if effect.superiority > 0.5 else 'loses to'} {against}"
+        text = f"{verdict}: mean P({effect.level} {self.figure.beats} {effect.reference}) = "
+        text += f"{effect.superiority:.2f}"
+        if effect.p_value is None:
+            return text
+        return (
+            f"{text}, exact stratified {p_phrase(effect.p_value)}, {p_text(effect.p_holm)} after "
+            f"Holm over {len(self.effects)} (least attainable {p_text(effect.smallest_p)})"
         )
 
     def verdict(self, comparison: Comparison) -> str:
@@ -212,13 +241,16 @@ def summarise(
         pairs = tuple(Pair(arm=other, reference=baseline) for other in others)
     pairs = () if unranked else pairs
     joint = baseline is not None
+    complete = all(state.is_done for state in states)
+    withheld = _why_withheld(ledger)
+    crossed = {} if joint or unranked else study.factors
     return StudySummary(
         name=name,
         question=study.question,
         metric=metric,
         figure=figure,
         floor=floor,
-        complete=all(state.is_done for state in states),
+        complete=complete,
         unranked=unranked,
         arms=arms,
         comparisons=compare(
@@ -226,11 +258,24 @@ def summarise(
             {arm.name: arm.costs(figure) if joint else arm.costs_in_order(figure) for arm in arms},
             figure,
             sizes=None if joint else study.confirm.sizes,
-            withheld=_why_withheld(ledger),
+            withheld=withheld,
             smallest_effect=study.confirm.smallest_effect,
         ),
         num_tests=len(pairs),
+        effects=marginal_effects(
+            [factor_arm(arm, figure) for arm in arms],
+            crossed,
+            study.baseline_levels,
+            tested=complete and not withheld,
+        ),
+        primary=study.primary == "marginal" and not joint and not unranked,
     )
+
+
+def factor_arm(arm: ArmSummary, figure: Figure) -> FactorArm:
+    """Return what factors need of an arm."""
+    scores = [score for score in arm.scores if score is not None]
+    return FactorArm(name=arm.name, levels=arm.levels, costs=arm.costs(figure), scores=scores)
 
 
 def _why_withheld(ledger: Ledger) -> str:
@@ -280,6 +325,7 @@ def _summarise_arm(state: ArmState, metric: str, figure: Figure) -> ArmSummary:
         confirm_outcomes=_outcomes(state.confirm),
         best_validation=figure.value(min(searched, default=math.inf)),
         scores=scores,
+        levels=dict(state.arm.levels),
         num_in_order=len(list(itertools.takewhile(lambda record: record.is_done, state.confirm))),
         mean=finite_or_none(mean),
         sd=finite_or_none(sd),

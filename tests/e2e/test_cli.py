@@ -171,7 +171,16 @@ def start(
     """Return a function that starts a longer study as a process; none outlives the test."""
     # In the store of the finished study: creating one takes longer than this study.
     (study / "long.toml").write_text(tiny_study.replace("images = 320", "images = 16_000"))
-    command = [sys.executable, "-m", "harness.cli", "run", "long.toml", "--device", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "harness.cli",
+        "run",
+        "long.toml",
+        "--device",
+        "cpu",
+        "--underpowered",
+    ]
     with ExitStack() as stack:
 
         def start() -> subprocess.Popen[str]:

@@ -62,7 +62,7 @@ def test_the_new_loss_trains_in_a_study(plugin: Path) -> None:
         evaluate = {{ times = 1, samples = 64, kid_subsets = 2 }}
         """
     )
-    options = ("--quiet", "--workers", "2", "--plugin", plugin.name)
+    options = ("--quiet", "--workers", "2", "--underpowered", "--plugin", plugin.name)
     said = call(plugin.parent, "run", "new.toml", *options)
     assert "The study is complete." in said
     assert plugin.stem in said

@@ -18,15 +18,10 @@ from harness.evaluate.metric import (
     is_score,
 )
 from harness.results.comparison import Comparison, compare
+from harness.results.factors import Interaction, MarginalEffect, interactions
 from harness.results.report.arm import ArmAnalysis
-from harness.results.report.factors import (
-    Interaction,
-    MarginalEffect,
-    interactions,
-    marginal_effects,
-)
 from harness.results.report.records import StudyRecords, ended_runs
-from harness.results.summary import StudySummary, summarise
+from harness.results.summary import StudySummary, factor_arm, summarise
 from harness.statistics import finite_or_none, hedges_g
 from harness.study.comparisons import Pair
 from harness.study.ledger import Ledger
@@ -58,8 +53,7 @@ class Analysis:
         contrasts: Every other arm against the baseline: the primary tests; empty, as all below, of
             a descriptive study.
         pairs: All pairs, exploratory; empty for two arms or more than six.
-        effects: Marginal effects; empty for a single factor.
-        interactions: Likewise.
+        interactions: Of steps of two factors; empty for a single factor.
     """
 
     records: StudyRecords
@@ -67,13 +61,17 @@ class Analysis:
     arms: tuple[ArmAnalysis, ...]
     contrasts: tuple[Contrast, ...]
     pairs: tuple[Comparison, ...]
-    effects: tuple[MarginalEffect, ...]
     interactions: tuple[Interaction, ...]
 
     @property
     def metric(self) -> str:
         """The key of what arms are compared by, on test images."""
         return self.summary.metric
+
+    @property
+    def effects(self) -> tuple[MarginalEffect, ...]:
+        """Marginal effects; empty for a single factor."""
+        return self.summary.effects
 
     @property
     def figure(self) -> Figure:
@@ -159,8 +157,11 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
         arms=arms,
         contrasts=contrasts,
         pairs=() if summary.unranked else _pairs(records, arms, summary),
-        effects=marginal_effects(arms, crossed, records.study.baseline_levels),
-        interactions=interactions(arms, crossed, records.study.baseline_levels),
+        interactions=interactions(
+            [factor_arm(arm.summary, summary.figure) for arm in arms],
+            crossed,
+            records.study.baseline_levels,
+        ),
     )
 
 

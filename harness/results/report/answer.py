@@ -52,7 +52,7 @@ def answer(analysis: Analysis) -> str:
     few = len(summary.comparisons) <= MOST_SPELT_OUT
     sentences = [_sentence(text) for text in summary.answer()] if few else [_verdicts(summary)]
     sentences += _unresolved(summary)
-    if not summary.comparisons:
+    if not summary.comparisons and not summary.primary:
         return " ".join(sentences)
     counts = [len(arm.state.search) for arm in analysis.arms]
     settings = (

@@ -215,7 +215,7 @@ def _effects(analysis: Analysis) -> Table:
             number(effect.superiority, places=2),
             p_text(effect.p_value),
             p_text(effect.p_holm),
-            runs=effect.run_ids,
+            runs=_confirm(analysis, *effect.arms),
         )
         for effect in analysis.effects
     ]
@@ -224,8 +224,9 @@ def _effects(analysis: Analysis) -> Table:
         caption=(
             "Marginal effects: a factor's level A against the baseline's level B within every "
             f"combination of the other factors (a stratum) where both have runs. {wins} is the "
-            "mean over strata; p is a two-sided permutation test that deals runs anew within "
-            f"strata only, Holm's adjustment over {len(rows)}. Exploratory."
+            "mean over strata; p is the exact two-sided test that deals runs anew within strata "
+            f"only, Holm's adjustment over {len(rows)}. "
+            + ("What the plan tests." if analysis.summary.primary else "Exploratory.")
         ),
         columns=("level A against B", "strata", wins, "p", "p (Holm)"),
         rows=tuple(rows),
@@ -237,7 +238,7 @@ def _interactions(analysis: Analysis) -> Table:
         row(
             f"{each.first} and {each.second}",
             with_interval(each.contrast, each.interval, sign=True),
-            runs=each.run_ids,
+            runs=_confirm(analysis, *each.arms),
         )
         for each in analysis.interactions
     ]

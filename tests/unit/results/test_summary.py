@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from harness.errors import HarnessError
 from harness.evaluate.metric import figure_of
+from harness.results.power import check_power, power_of
 from harness.results.report.records import RunRecord
 from harness.results.summary import ArmSummary, StudySummary, describe, summarise
 from harness.statistics import Looks, mann_whitney, superiority_interval
@@ -347,7 +349,7 @@ def test_json_is_complete_and_finite(answer: Any) -> None:
     tree: Any = json.loads(json.dumps(summary.to_json(), allow_nan=False))
     assert set(tree) == {
         "name", "question", "metric", "figure", "floor", "complete", "unranked", "arms",
-            "comparisons", "num_tests",
+            "comparisons", "num_tests", "effects", "primary",
     }  # fmt: skip
     assert (tree["name"], tree["question"], tree["metric"]) == ("mine", "Which loss?", METRIC)
     assert tree["floor"] is None
@@ -462,3 +464,69 @@ def test_contrasts_are_of_the_same_family(make_study: Any, make_records: Any) ->
     assert simple.superiority == 0
     assert simple.is_resolved
     assert found["d_steps=5,minimax", "d_steps=1,minimax"].is_resolved
+
+
+def test_marginal_effects_may_be_what_is_tested(make_study: Any, make_records: Any) -> None:
+    """Three seeds of nine arms could resolve no arm, and do resolve every factor's levels."""
+    levels = {"d_steps": [1, 2, 5], "loss": ["minimax", "hinge", "wasserstein"]}
+    definition = make_study(compare=levels, primary="marginal", space={}, confirm={"seeds": 3})
+    scores = {
+        f"d_steps={steps},{loss}": [100.0 * place + steps + 0.01 * seed for seed in range(3)]
+        for steps in levels["d_steps"]
+        for place, loss in enumerate(levels["loss"])
+    }
+    made = make_records(scores, study=definition)
+    summary = summarise("mine", definition, made.states, metric=METRIC)
+    assert summary.comparisons == ()
+    assert len(summary.effects) == 4
+    assert all(effect.is_resolved for effect in summary.effects)
+    least = 4 * 2 / 20**3
+    assert summary.effects[0].p_holm == pytest.approx(least)
+    assert power_of(definition, definition.arms())["smallest_p"] == pytest.approx(least)
+    first = summary.answer()[0]
+    assert first.startswith("d_steps = 2 loses to 1 over 3 of 3 strata: mean P(2 < 1) = 0.00, ")
+    assert first.endswith("after Holm over 4 (least attainable 0.0010)")
+    scores["d_steps=5,hinge"][2] = "waiting"
+    states = make_records(scores, study=definition).states
+    waiting = summarise("mine", definition, states, metric=METRIC)
+    assert all(effect.p_value is None for effect in waiting.effects)
+    assert "is not tested before the study is complete" in waiting.answer()[0]
+
+
+@pytest.mark.parametrize(
+    ("plan", "num_tests", "enough"),
+    [
+        ({"confirm": {"seeds": 3}}, 1, False),
+        ({"confirm": {"seeds": 4}}, 1, True),
+        ({"confirm": {"looks": [4, 5]}}, 1, True),
+        (
+            {"compare": {"loss": ["minimax", "hinge", "wasserstein"]}, "confirm": {"seeds": 4}},
+            2,
+            False,
+        ),
+        ({"compare": {"d_steps": [1, 2, 5], "g_lr": [1e-4, 2e-4, 4e-4]}}, 8, False),
+        (
+            {"compare": {"d_steps": [1, 2, 5], "g_lr": [1e-4, 2e-4, 4e-4]}, "primary": "marginal"},
+            4,
+            True,
+        ),
+    ],
+)
+def test_a_plan_that_nothing_could_resolve_is_refused(
+    plan: Any, num_tests: int, enough: bool, make_study: Any
+) -> None:
+    study = make_study(**{"compare": {"loss": ["minimax", "hinge"]}, "space": {}} | plan)
+    facts = power_of(study, study.arms())
+    assert facts["num_tests"] == num_tests
+    assert (facts["smallest_p"] < 0.05) == enough
+    if enough:
+        check_power(study, study.arms())
+        return
+    words = rf"confirm\.seeds = {study.confirm.seeds} with {num_tests} tests: the least p .*--under"
+    with pytest.raises(HarnessError, match=words):
+        check_power(study, study.arms())
+
+
+def test_what_is_not_ranked_needs_no_power(make_study: Any) -> None:
+    study = make_study(compare={"loss": ["minimax"]}, descriptive=True, confirm={"seeds": 1})
+    check_power(study, study.arms())
