@@ -268,7 +268,7 @@ def designs() -> Table:
         looks = Looks(sizes)
         found = [smallest_shift(looks, alpha=0.05 / count) for count in (1, 2, 3, 5)]
         cells = ["none" if shift == math.inf else f"{shift:.1f}" for shift in found]
-        rows.append([", ".join(map(str, sizes)), f"{looks.smallest_p(1):.4f}", *cells])
+        rows.append([", ".join(map(str, sizes)), f"{looks.smallest_p(1):.2g}", *cells])
     header = ["runs per arm", "least p at the first look", "1 comparison", "2", "3", "5"]
     return "Smallest difference in sd found with 80 % power at 0.05 / comparisons", header, rows
 

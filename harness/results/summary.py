@@ -183,7 +183,7 @@ class StudySummary:
         by = ""
         if comparison.difference is not None:
             interval = comparison.difference_interval
-            by = f", difference {with_interval(comparison.difference, interval, sign=True)}"
+            by = f", median difference {with_interval(comparison.difference, interval, sign=True)}"
         adjusted = ""
         if len(self.comparisons) > 1:
             adjusted = f", {p_text(comparison.p_holm)} after Holm over {len(self.comparisons)}"
