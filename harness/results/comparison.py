@@ -41,6 +41,8 @@ class Comparison:
         difference_interval: All shifts that the test does not reject at `level`: it excludes 0
             where the comparison is resolved. None with fewer than five runs a side.
         level: The level of the comparison's step in Holm's procedure, 5 % for a single one.
+        wins: Whether the arm is the better one, by where the interval of the shift lies: what is
+            resolved was so at the look that resolved it.
         superiority: Chance that a run of the arm scores better than one of the baseline, ties half.
         interval: Its 95 % interval (Newcombe); None with fewer than five runs a side.
         p_value: Two-sided p of the exact rank test, sequential where the plan has several looks;
@@ -61,6 +63,7 @@ class Comparison:
     difference: float | None
     difference_interval: Interval | None
     level: float
+    wins: bool
     superiority: float
     interval: Interval | None
     p_value: float | None
@@ -112,15 +115,15 @@ def compare(
             continue
         num_a, num_b = test.num_runs if test else (None, None)
         a, b = all_a[:num_a], all_b[:num_b]
-        interval = None
-        if test is not None and not withheld:
-            interval = _shifts(a, b, levels[index], looks, figure)
+        shifts = shift_interval(a, b, alpha=levels[index], looks=looks) if test else None
         has_p = test is not None and not withheld
+        superiority = mann_whitney(a, b).superiority
+        below, above = (shifts.high < 0, shifts.low > 0) if shifts else (False, False)
+        enough = min(len(a), len(b)) >= FEWEST_FOR_INTERVALS
+        interval = _of_scores(shifts, figure) if has_p and enough else None
         equivalent = None
         if interval is not None and smallest_effect is not None:
             equivalent = is_equivalent(interval, smallest_effect)
-        superiority = mann_whitney(a, b).superiority
-        enough = min(len(a), len(b)) >= FEWEST_FOR_INTERVALS
         found.append(
             Comparison(
                 arm=pair.arm,
@@ -130,6 +133,7 @@ def compare(
                 difference=finite_or_none(figure.sign * hodges_lehmann(a, b)),
                 difference_interval=interval,
                 level=levels[index],
+                wins=below or (not above and superiority > 0.5),
                 superiority=superiority,
                 interval=superiority_interval(superiority, len(a), len(b)) if enough else None,
                 p_value=p_values[index] if has_p else None,
@@ -179,11 +183,8 @@ def _least(looks: Looks | None) -> float:
     return 1.0 if looks is None else looks.smallest_p(len(looks.sizes))
 
 
-def _shifts(
-    a: Sequence[float], b: Sequence[float], level: float, looks: Looks | None, figure: Figure
-) -> Interval | None:
-    """Return the interval of the difference of scores, from costs."""
-    if min(len(a), len(b)) < FEWEST_FOR_INTERVALS or not any(map(math.isfinite, (*a, *b))):
-        return None
-    interval = shift_interval(a, b, alpha=level, looks=looks)
-    return interval and Interval(*sorted(figure.sign * end for end in interval))
+def _of_scores(shifts: Interval | None, figure: Figure) -> Interval | None:
+    """Return the interval of a difference of scores from that of costs."""
+    if shifts is None or shifts == (-math.inf, math.inf):
+        return shifts
+    return Interval(*sorted(figure.sign * end for end in shifts))

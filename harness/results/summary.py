@@ -150,7 +150,8 @@ class StudySummary:
         verdict += describe(baseline)
         if comparison.difference is not None:
             interval = comparison.difference_interval
-            verdict += f", difference {with_interval(comparison.difference, interval, sign=True)}"
+            difference = with_interval(comparison.difference, interval, sign=True)
+            verdict += f", median difference {difference}"
         return (
             f"{verdict}; P({arm.name} {self.figure.beats} {baseline.name}) = "
             f"{comparison.superiority:.2f}{_bracket(comparison.interval)}{self._p(comparison)}"
@@ -187,7 +188,7 @@ class StudySummary:
         if comparison.withheld:
             return f"{arm} against {baseline} has no p, since {comparison.withheld}"
         if comparison.is_resolved:
-            return f"{arm} {'beats' if comparison.superiority > 0.5 else 'loses to'} {baseline}"
+            return f"{arm} {'beats' if comparison.wins else 'loses to'} {baseline}"
         text = f"{arm} against {baseline} is not resolved with {sizes} runs"
         if comparison.is_separated:
             text += ", although one won every pair: fewer runs than it takes"

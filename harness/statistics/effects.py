@@ -24,8 +24,7 @@ def hodges_lehmann(a: Sequence[float], b: Sequence[float]) -> float:
         b: Scores of arm B, (m,).
 
     Returns:
-        The shift; infinite where failures reach the middle, NaN where no pair has a difference or
-        the middle lies between the two infinities.
+        The shift; infinite where failures reach the middle, NaN where no pair has a difference.
 
     Raises:
         ValueError: A sample is empty or holds NaN.
@@ -33,10 +32,8 @@ def hodges_lehmann(a: Sequence[float], b: Sequence[float]) -> float:
     differences = _differences(a, b)
     if not differences.size:
         return math.nan
-    low = differences[(len(differences) - 1) // 2]
-    high = differences[len(differences) // 2]
-    with np.errstate(invalid="ignore"):  # from minus to plus infinity
-        return float(low if low == high else (low + high) / 2)
+    middle = differences[(len(differences) - 1) // 2] + differences[len(differences) // 2]
+    return float(middle / 2)
 
 
 def shift_interval(

@@ -18,7 +18,7 @@ from harness.statistics.ranks import mann_whitney, p_by_lost_pairs, smallest_p
 
 Losses = npt.NDArray[np.int64]
 
-NUM_SIMULATED = 200_000
+NUM_SIMULATED = 400_000
 MOST_STATES = 1_500_000
 """Bound on the states of the exact count; larger designs are simulated."""
 
@@ -54,7 +54,8 @@ class Looks:
 
     Where both arms have one distribution and no scores tie, every order of the 2 n_K runs is
     equally likely, so P0 is a fixed law of the design: counted exactly for small designs, otherwise
-    from 200,000 orders with a fixed seed as (1 + count) / (1 + N) (Phipson and Smyth 2010).
+    from 400,000 orders with a fixed seed as (1 + count) / (1 + N), which is a valid p over the
+    draw of these orders (Phipson and Smyth 2010); its standard error at 0.05 is 0.0003.
 
     Why it holds. q rises with t, and t_k >= t_K, so q(t_k) >= q(t_K) at every look; q(t_K) is an
     ordinary p-value, P0(q(t_K) <= α) <= α. Hence q is valid at any stopping time, also one that

@@ -125,7 +125,7 @@ def _group(test: Comparison) -> str:
     if test.withheld:
         return "p withheld"
     if test.is_resolved:
-        return "better" if test.superiority > 0.5 else "worse"
+        return "better" if test.wins else "worse"
     return "equivalent" if test.equivalent else "not resolved"
 
 

@@ -186,7 +186,7 @@ def test_an_arm_that_is_lower_beats_the_baseline(answer: Any) -> None:
     assert comparison.is_resolved
     assert only_sentence(summary) == (
         "hinge beats minimax: test FID 3.0 ± 1.6 against 13.0 ± 1.6, "
-        "difference −10.0 [−13.0, −7.0]; P(hinge < minimax) = 1.00 [0.64, 1.00], "
+        "median difference −10.0 [−13.0, −7.0]; P(hinge < minimax) = 1.00 [0.64, 1.00], "
         "exact Mann-Whitney p = 0.0079 (least attainable 0.0079)"
     )
 

@@ -317,7 +317,7 @@ def test_no_run_is_expected_of_an_arm_lost_in_the_search(analysed: Any) -> None:
 def test_an_answer_that_is_resolved(analysed: Any, study: Any) -> None:
     text = answer(analysed())
     assert text.startswith(
-        "hinge beats minimax: test FID 5.5 ± 3.0 against 105.5 ± 3.0, difference −100"
+        "hinge beats minimax: test FID 5.5 ± 3.0 against 105.5 ± 3.0, median difference −100"
     )
     assert "resolved" not in text
     assert text.endswith(
