@@ -137,14 +137,15 @@ def run_study(
                         line += f" (when the study started){warning(execution.precision, bench)}"
                     shown.show(Event(kind="note", reason=line))
                 if not is_complete(states):
+                    left = sum(total - done for done, total in count_cells(study, states).values())
+                    number = count_workers(workers, execution, left)
                     plan = Plan(
                         name=name,
                         definition=definition,
                         workspace=workspace,
                         plugins=plugin_sources(),
+                        workers=number,
                     )
-                    left = sum(total - done for done, total in count_cells(study, states).values())
-                    number = count_workers(workers, execution, left)
                     if number > 1:
                         work_side_by_side(plan, number, shown)
                     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,13 +137,14 @@ def _floors(evaluator: Evaluator, *, conditional: bool) -> dict[str, float]:
 
 
 def run_params(config: TrainConfig, execution: Execution, bench: Bench) -> dict[str, Any]:
-    """Return what is recorded of a run beside its config: size, device, threads and protocol."""
+    """Return what is recorded of a run beside its config: size, device, threads, cores and
+    protocol."""
     protocol = {f"evaluate.{key}": value for key, value in bench.protocol.items()}
     try:
         sizes = SYSTEMS[config.system].num_parameters(config, bench.dataset.facts)
     except Exception:  # networks that cannot be built are the run's own result
         sizes = {}
-    facts = execution.facts()
+    facts = execution.facts() | {"machine.cores": os.cpu_count()}
     facts |= {f"parameters.{network}": number for network, number in sizes.items()}
     sources = SYSTEMS[config.system].sources(config)
     facts |= {f"sha256.{key}": digest for key, digest in sources.items()}
