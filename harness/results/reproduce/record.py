@@ -164,8 +164,8 @@ def rebuild_config(params: Mapping[str, str], where: str) -> TrainConfig:
     """Return the config whose flattened settings are `params`, as strings, among other facts.
 
     Args:
-        params: A run's params; `level.*`, `parameters.*`, `evaluate.*`, `machine.*` and the execution's are not
-            of the config, and any other key must be.
+        params: A run's params; `level.*`, `parameters.*`, `evaluate.*`, `machine.*` and the
+            execution's are not of the config, and any other key must be.
         where: What the params are called in messages.
 
     Raises:
