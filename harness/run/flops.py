@@ -26,8 +26,8 @@ class ProductCounter(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total: int = 0
 
     def __torch_dispatch__(
         self,
@@ -65,4 +65,4 @@ def flops_per_iteration(config: TrainConfig, bench: Bench) -> float | None:
                 system.step(batches.take, 0.0)
     except Exception:
         return None
-    return counter.total / period
+    return float(counter.total) / period

@@ -247,7 +247,7 @@ def milestone_share(index: int, milestones: int) -> float:
     Shares grow by one factor up to 1 at the last: by 1.75 for up to eight milestones, of which the
     first of eight lies at 0.02; by a smaller one, from 0.02 on, for more.
     """
-    return FIRST_SHARE ** ((milestones - index) / max(milestones - 1, FEWEST_GAPS))
+    return math.pow(FIRST_SHARE, (milestones - index) / max(milestones - 1, FEWEST_GAPS))
 
 
 def num_iterations(progress: Progress, budget: Budget) -> int:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.results.report.analysis import Analysis
 from harness.results.report.records import SCORED
+from harness.results.report.view_tables import turned
+from harness.results.report.views import View
 from harness.results.spelling import p_phrase, span
 from harness.results.summary import StudySummary, describe
 
@@ -43,11 +47,12 @@ def notices(analysis: Analysis) -> list[str]:
     return found
 
 
-def answer(analysis: Analysis) -> str:
-    """Return the answer, one paragraph."""
+def answer(analysis: Analysis, views: Sequence[View] = ()) -> str:
+    """Return the answer, one paragraph, with what other views of it turn round."""
     summary = analysis.summary
     few = len(summary.comparisons) <= MOST_SPELT_OUT
     sentences = [_sentence(text) for text in summary.answer()] if few else [_verdicts(summary)]
+    sentences += turned(analysis, views)
     if not all(test.is_resolved for test in summary.comparisons):
         sentences.append(
             "Not resolved means that these runs are compatible with no difference; it does not "
