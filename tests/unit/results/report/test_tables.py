@@ -209,7 +209,11 @@ def test_costs_as_runs_record_them(analysed: Any) -> None:
         params = {"machine.workers": "2", "threads": "1"}
         return replace(run, metrics={**run.metrics, **more}, params={**run.params, **params})
 
-    row = tables(analysed(WHOLE, edit=recorded))["cost"].rows[0]
+    analysis: Analysis = analysed(WHOLE)
+    arms = tuple(
+        replace(arm, confirm=tuple(recorded(run) for run in arm.confirm)) for arm in analysis.arms
+    )
+    row = tables(replace(analysis, arms=arms))["cost"].rows[0]
     assert row.cells[3:7] == ("1.2e13", "4.0 ± 1.6", "0.700", "2 × 1")
 
 
