@@ -70,7 +70,7 @@ def _still_improving(analysis: Analysis, curves: Curves) -> Iterator[str]:
                 continue
             last, value = curve[-1]
             late, earlier = min(curve[:-1], key=lambda point: abs(point[0] - LATE * last))
-            if earlier != 0:
+            if earlier != 0 and late > 0:
                 changes.append(analysis.figure.sign * (value - earlier) / abs(earlier))
                 share = late / last
                 paces.append(changes[-1] * math.log(LATE) / math.log(share))
