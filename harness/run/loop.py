@@ -89,6 +89,7 @@ def train(
     part: Part,
     *,
     milestones: int,
+    evenly: bool = False,
     resume: dict[str, Any] | None = None,
 ) -> Generator[Measured | Milestone, None, None]:
     """Train to the end of the config's budget.
@@ -99,6 +100,7 @@ def train(
         milestones: Number of milestones, at the shares of the budget that `milestone_share` says.
             A further one, with index 0, comes before the first step. Those that fall on the same
             iteration are one, under the last of their indices.
+        evenly: Whether milestones are evenly spaced instead, as those of early records were.
         resume: An earlier `snapshot()` of the same config; continues bit for bit.
 
     Yields:
@@ -130,7 +132,7 @@ def train(
         progress = Progress(**resume["progress"])
         reached = resume["milestones_reached"]
 
-    schedule = _Schedule(config.budget, milestones)
+    schedule = _Schedule(config.budget, milestones, evenly)
     sums = _Sums(progress)
     clock = _Clock(progress.train_seconds)
     while reached < milestones:
@@ -209,14 +211,15 @@ class _Sums:
 class _Schedule:
     """When to measure and when a milestone is due."""
 
-    def __init__(self, budget: Budget, milestones: int) -> None:
+    def __init__(self, budget: Budget, milestones: int, evenly: bool) -> None:
         self._budget = budget
+        self._share = _even_share if evenly else milestone_share
         self._milestones = milestones
         self._last_measured = 0.0
 
     def milestone_due(self, progress: Progress, reached: int) -> bool:
         """Return whether milestone `reached` + 1 lies at or before this point."""
-        share = milestone_share(reached + 1, self._milestones)
+        share = self._share(reached + 1, self._milestones)
         if self._budget.seconds is not None:
             return progress.train_seconds >= share * self._budget.seconds
         iterations = num_iterations(progress, self._budget)
@@ -248,6 +251,10 @@ def milestone_share(index: int, milestones: int) -> float:
     first of eight lies at 0.02; by a smaller one, from 0.02 on, for more.
     """
     return math.pow(FIRST_SHARE, (milestones - index) / max(milestones - 1, FEWEST_GAPS))
+
+
+def _even_share(index: int, milestones: int) -> float:
+    return index / milestones
 
 
 def num_iterations(progress: Progress, budget: Budget) -> int:

@@ -125,7 +125,7 @@ def run(
     saved_at = time.monotonic()
     resume = saved["train"] if saved else None
 
-    events = train(system, bench.part, milestones=bench.times, resume=resume)
+    events = train(system, bench.part, milestones=bench.times, evenly=bench.evenly, resume=resume)
     outcome: Outcome = "finished"
     reason: str | None = None
     try:

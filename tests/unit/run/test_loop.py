@@ -130,6 +130,12 @@ def test_milestones_grow_by_one_factor(
     assert [each.is_last for each in got] == [False] * len(expected) + [True]
 
 
+def test_early_records_milestones_are_evenly_spaced(make: Make, part: Part) -> None:
+    events = train(make(budget={"g_steps": 10}), part, milestones=4, evenly=True)
+    got = {each.index: each.progress.iterations for each in events if isinstance(each, Milestone)}
+    assert got == {0: 0, 1: 3, 2: 5, 3: 8, 4: 10}  # 2.5, 5, 7.5, 10, rounded up
+
+
 @pytest.mark.parametrize("milestones", [1, 2, 5, 8, 9, 20, 1000])
 def test_shares_start_early_and_end_at_the_budget(milestones: int) -> None:
     shares = [milestone_share(index, milestones) for index in range(1, milestones + 1)]
