@@ -29,7 +29,7 @@ from harness.data import Dataset, load_dataset, to_unit_range
 from harness.evaluate import Compared, EvaluateConfig, Evaluator
 from harness.evaluate.metrics.neighbourhoods import neighbourhoods
 from harness.randomness import seeded
-from harness.run.loop import Milestone, train
+from harness.run.loop import Measured, train
 from harness.systems import SYSTEMS, draw_inputs, generate, parse_config
 
 Rows = dict[str, dict[str, float]]
@@ -46,7 +46,7 @@ TO_TRAIN: dict[str, tuple[dict[str, Any], int, int, set[int]]] = {
     "mlp_tuned": (MLP | TUNED | {"g_lr": 1.04e-3, "d_lr": 1.45e-4}, 600_000, 2, {1, 2}),
     "dc_tuned": (DC | TUNED | {"g_lr": 1.18e-3, "d_lr": 1.05e-3}, 600_000, 4, {2}),
 }
-"""Name -> settings, images, evenly spaced milestones, those at which samples are kept."""
+"""Name -> settings, images, their equal parts, after which of these samples are kept."""
 
 
 def drawn(images: Tensor, seed: int) -> Tensor:
@@ -120,19 +120,21 @@ def faults(dataset: Dataset, evaluator: Evaluator) -> Iterator[tuple[str, list[T
 def make_generators(dataset: Dataset, folder: Path) -> None:
     """Train default generators and keep NUM samples of each."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, (settings, images, milestones, kept) in TO_TRAIN.items():
+    for name, (settings, images, parts, kept) in TO_TRAIN.items():
         given = {"dataset": dataset.name, **settings, "budget": {"images": images}}
         config = parse_config(given, name)
         system = SYSTEMS["gan"](config, dataset.facts, torch.device("cpu"))
-        for event in train(system, dataset.train, milestones=milestones):
-            if isinstance(event, Milestone) and event.index in kept:
+        places = [part * images // parts for part in sorted(kept)]
+        for event in train(system, dataset.train, milestones=1):
+            # Measurements come after every hundredth or so.
+            if isinstance(event, Measured) and event.progress.images_seen >= places[0]:
                 generator = system.networks["generator"].eval()
                 inputs = draw_inputs(config, system.facts, NUM, 1000 + config.seed)
                 samples = generate(generator, inputs).numpy()
                 generator.train()
                 file = folder / f"{name}_{event.progress.images_seen}.npz"
                 np.savez_compressed(file, images=samples)
-                if event.index == max(kept):
+                if not (places := places[1:]):
                     break
 
 

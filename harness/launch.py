@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ from harness.run.runner import RunResult, run
 from harness.study.arm import Arm
 from harness.study.definition import Definition
 from harness.study.file import check_extension
-from harness.study.ledger import Entry, Ledger
+from harness.study.ledger import Ledger
 from harness.study.space import corner_points
 from harness.study.study import StudyConfig
 from harness.systems import TrainConfig
@@ -37,7 +36,7 @@ from harness.work.board import (
     count_cells,
     is_complete,
     note_display,
-    num_confirmed,
+    register,
 )
 from harness.work.display import Display, Event, ended, show_lone_run, silent
 from harness.work.estimate import estimate_seconds
@@ -143,7 +142,7 @@ def run_study(
     )
     storage.write_definition(name, definition, new=known is None)
     board = Board(storage, name, study, bench.metric)
-    _register(storage, name, study, board, source)
+    register(storage, name, study, board.states(), source)
     states = board.prepare(retry_failed=retry_failed)
 
     # Work, and sum up whatever comes of it.
@@ -156,14 +155,15 @@ def run_study(
                         line += f" (when the study started){warning(execution.precision, bench)}"
                     shown.show(Event(kind="note", reason=line))
                 if not is_complete(states):
+                    left = sum(total - done for done, total in count_cells(study, states).values())
+                    number = count_workers(workers, execution, left)
                     plan = Plan(
                         name=name,
                         definition=definition,
                         workspace=workspace,
                         plugins=plugin_sources(),
+                        workers=number,
                     )
-                    left = sum(total - done for done, total in count_cells(study, states).values())
-                    number = count_workers(workers, execution, left)
                     if number > 1:
                         work_side_by_side(plan, number, shown)
                     else:
@@ -174,23 +174,6 @@ def run_study(
                 _sum_up(name, definition, storage, board, tracker, bench)
             raise
         return _sum_up(name, definition, storage, board, tracker, bench)
-
-
-def _register(
-    storage: Storage, name: str, study: StudyConfig, board: Board, source: str | None
-) -> None:
-    """Put the plan down before anything of it runs, or that it has become longer."""
-    plan = storage.ledger(name).plan
-    if plan == study:
-        return
-    entry = Entry(
-        kind="registered" if plan is None else "extended",
-        time=time.time(),
-        confirmed=num_confirmed(board.states()),
-        study=study,
-        source_sha256=hashlib.sha256((source or "").encode()).hexdigest() if source else "",
-    )
-    storage.note(name, entry)
 
 
 def _sum_up(

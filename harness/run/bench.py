@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from harness.evaluate.metric import BACK, FLOOR
 from harness.run.execution import Execution
 from harness.systems import SYSTEMS, Precision, System, TrainConfig, is_conditional
 
+SPACING = "by one factor"  # of evaluations, for the record; early ones say nothing of it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
@@ -26,6 +29,7 @@ class Bench:
         evaluator: Scores samples by the study's one protocol.
         back: Where the data have two domains, scores translations back to the first one.
         times: Evaluations per run.
+        evenly: Whether they are evenly spaced, as those of early records were.
         device: Where runs train.
         precision: Of training's matrix products.
         floors: Real-vs-real scores, by protocol key, as `floors_of` returns them of most runs.
@@ -39,6 +43,7 @@ class Bench:
     device: torch.device
     precision: Precision
     floors: Mapping[str, float]
+    evenly: bool = False
 
     @classmethod
     def set_up(
@@ -142,14 +147,15 @@ def _floors(evaluator: Evaluator, *, conditional: bool) -> dict[str, float]:
 
 
 def run_params(config: TrainConfig, execution: Execution, bench: Bench) -> dict[str, Any]:
-    """Return what is recorded of a run beside its config: size, device, threads and protocol."""
+    """Return what is recorded of a run beside its config: size, device, threads, cores and
+    protocol."""
     protocol = {f"evaluate.{key}": value for key, value in bench.protocol.items()}
     try:
         sizes = SYSTEMS[config.system].num_parameters(config, bench.dataset.facts)
     except Exception:  # networks that cannot be built are the run's own result
         sizes = {}
-    facts = execution.facts()
+    facts = execution.facts() | {"machine.cores": os.cpu_count()}
     facts |= {f"parameters.{network}": number for network, number in sizes.items()}
     sources = SYSTEMS[config.system].sources(config)
     facts |= {f"sha256.{key}": digest for key, digest in sources.items()}
-    return facts | {"evaluate.times": bench.times} | protocol
+    return facts | {"evaluate.times": bench.times, "evaluate.spacing": SPACING} | protocol

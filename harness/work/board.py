@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -229,6 +230,31 @@ def note_display(storage: Storage, name: str, states: Sequence[ArmState], shown_
     entry = Entry(kind="displayed", time=time.time(), confirmed=confirmed, shown_by=shown_by)
     storage.note(name, entry)
     return Ledger(entries=(*ledger.entries, entry))
+
+
+def register(
+    storage: Storage, name: str, study: StudyConfig, states: Sequence[ArmState], source: str | None
+) -> None:
+    """Put a study's plan down before anything of it runs, or that it has become longer.
+
+    Args:
+        storage: Where its cells are kept.
+        name: Its name.
+        study: Its file.
+        states: Where every arm stands.
+        source: The file's text.
+    """
+    plan = storage.ledger(name).plan
+    if plan == study:
+        return
+    entry = Entry(
+        kind="registered" if plan is None else "extended",
+        time=time.time(),
+        confirmed=num_confirmed(states),
+        study=study,
+        source_sha256=hashlib.sha256(source.encode()).hexdigest() if source else "",
+    )
+    storage.note(name, entry)
 
 
 def num_confirmed(states: Sequence[ArmState]) -> dict[str, int]:

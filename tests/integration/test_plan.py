@@ -27,17 +27,17 @@ def test_a_decided_arm_stops_and_the_others_go_on(
         # The baseline, an arm that hardly learns, and one that is almost the baseline.
         "compare": {"g_lr": [1e-3, 1e-9, 1.001e-3]},
         "space": {},
-        "confirm": {"looks": [5, 6]},
+        "confirm": {"looks": [5, 8]},
         "budget": {"images": 640},
     }
     summary = launch(workspace, parse(StudyConfig, raw, "test"))
     assert summary.complete
     runs = {arm.name: len(arm.scores) for arm in summary.arms}
-    assert runs == {"g_lr=0.001": 6, "g_lr=1e-09": 5, "g_lr=0.001001": 6}
+    assert runs == {"g_lr=0.001": 8, "g_lr=1e-09": 5, "g_lr=0.001001": 8}
     found = {test.arm: test for test in summary.comparisons}
     assert found["g_lr=1e-09"].is_resolved
     assert found["g_lr=1e-09"].num_runs == (5, 5)
-    assert found["g_lr=0.001001"].num_runs == (6, 6)
+    assert found["g_lr=0.001001"].num_runs == (8, 8)
     assert not found["g_lr=0.001001"].is_resolved
 
 

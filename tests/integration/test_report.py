@@ -33,6 +33,7 @@ FIGURES = {
     "neighbours",
     "classes",
     "score_curves",
+    "costs",
     "training",
     "over_training",
     "tuned",
@@ -119,6 +120,36 @@ def test_all_files_are_there(written: Written) -> None:
     assert written.report.num_runs == 14
     assert written.report.notices == ()
     assert written.report.answer in text(written.folder, "report.md")
+
+
+def test_every_view_of_the_comparison_is_there(written: Written) -> None:
+    rows = table(text(written.folder, "report.md"), "arms A against B: view")
+    ways = [f"equal {each}" for each in ("images", "seconds", "FLOPs")]
+    ways += [f"{each} to a score" for each in ("images", "seconds", "FLOPs")]
+    assert list(rows) == [
+        f"hinge against non_saturating: {way}" for way in (*ways, "mean over the curve")
+    ]
+    with (written.folder / "runs.csv").open(newline="") as file:
+        runs = [row for row in csv.DictReader(file) if row["phase"] == "confirm"]
+    finals: dict[str, list[float]] = {}
+    for run in runs:
+        scores, seconds, flops = (
+            [part.split(":") for part in run[f"curve.{key}"].split()]
+            for key in ("val/fid_digits_cnn_v2_64", "progress/train_seconds", "progress/flops")
+        )
+        steps = [step for step, _ in scores]
+        assert steps == ["192", "320"] == [step for step, _ in seconds]
+        per_image = {float(value) / int(step) for step, value in flops}
+        assert len(per_image) == 1
+        assert float(run["metric.progress/load"]) > 0
+        assert run["param.machine.workers"] == "1"
+        finals.setdefault(run["arm"], []).append(float(scores[-1][1]))
+    mean = np.mean(finals["hinge"])
+    cells = rows["hinge against non_saturating: equal images"]
+    assert cells[0] == "320"
+    assert numbers(cells[1])[0] == pytest.approx(mean, rel=6e-3)
+    # Both arms make the same updates.
+    assert cells[1:] == rows["hinge against non_saturating: equal FLOPs"][1:]
 
 
 def test_numbers_follow_from_the_csv_alone(written: Written) -> None:

@@ -25,6 +25,7 @@ from harness.systems import draw_inputs, generate
 from harness.systems.gan import GAN, GANConfig
 
 BUDGET = 320
+MIDDLE = 192  # of two milestones the first: 12 of 20 iterations of 16 images
 EXPLODING = {"loss": "wasserstein", "optimizer": "sgd", "d_lr": 30.0, "g_lr": 30.0}
 
 
@@ -54,8 +55,8 @@ def test_the_scores_are_those_of_the_generator_at_the_full_budget(
     at_end = bench.evaluator.key("validation", "coverage")
     assert list(recorder.series(at_end)) == [BUDGET]
     curve = recorder.series(bench.objective)
-    assert list(curve) == [BUDGET // 2, BUDGET]
-    assert result.scores[bench.objective] == curve[BUDGET] != curve[BUDGET // 2]
+    assert list(curve) == [MIDDLE, BUDGET]
+    assert result.scores[bench.objective] == curve[BUDGET] != curve[MIDDLE]
 
     facts = bench.dataset.facts
     gan = GAN(config, facts, bench.device)
@@ -73,7 +74,7 @@ def test_a_run_records_curves_grids_and_floors(
     run(small_config(), bench, recorder, checkpoint=checkpoint)
     assert [(key, step) for key, step, _ in recorder.grids] == [
         ("samples", 0),
-        ("samples", BUDGET // 2),
+        ("samples", MIDDLE),
         ("samples", BUDGET),
         ("neighbours", BUDGET),
         ("classes", BUDGET),
@@ -175,7 +176,7 @@ def test_a_run_that_raises_is_a_failed_result(
     step = GAN.step
 
     def broken(self: GAN, take: Callable[[], Batch], done: float) -> dict[str, Tensor]:
-        if self.counts["g_steps"] == 12:
+        if self.counts["g_steps"] == 13:
             raise RuntimeError("out of memory\nand a long story")
         return step(self, take, done)
 
@@ -185,8 +186,8 @@ def test_a_run_that_raises_is_a_failed_result(
     assert result.outcome == "failed"
     assert result.reason == "RuntimeError: out of memory"
     assert result.scores == {}
-    assert result.last_scores[bench.objective] == recorder.series(bench.objective)[BUDGET // 2]
-    assert result.progress.images_seen == 12 * 16
+    assert result.last_scores[bench.objective] == recorder.series(bench.objective)[MIDDLE]
+    assert result.progress.images_seen == 13 * 16
 
 
 def test_pruning_ends_a_run_early(
@@ -202,12 +203,12 @@ def test_pruning_ends_a_run_early(
     four = times(bench, 4)
     result = run(small_config(), four, recorder, checkpoint=checkpoint, on_evaluation=on_evaluation)
     assert result.outcome == "pruned"
-    assert result.progress.images_seen == BUDGET // 2
+    assert result.progress.images_seen == 7 * 16
     assert "validation FID" in (result.reason or "")
     assert result.scores == {}
     assert told == list(enumerate(recorder.series(bench.objective).values(), start=1))
     assert result.last_scores[bench.objective] == told[-1][1]
-    assert max(step for _, step, _ in recorder.scalars) == BUDGET // 2
+    assert max(step for _, step, _ in recorder.scalars) == 7 * 16
     assert recorder.generators == []
     assert not checkpoint.exists()
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from harness.results.comparison import Comparison
 from harness.results.report.analysis import Analysis
 from harness.results.report.records import SCORED
+from harness.results.report.view_tables import turned
+from harness.results.report.views import View
 from harness.results.spelling import p_phrase, p_text, span
 from harness.results.summary import StudySummary, describe
 
@@ -46,11 +48,12 @@ def notices(analysis: Analysis) -> list[str]:
     return found
 
 
-def answer(analysis: Analysis) -> str:
-    """Return the answer, one paragraph."""
+def answer(analysis: Analysis, views: Sequence[View] = ()) -> str:
+    """Return the answer, one paragraph, with what other views of it turn round."""
     summary = analysis.summary
     few = len(summary.comparisons) <= MOST_SPELT_OUT
     sentences = [_sentence(text) for text in summary.answer()] if few else [_verdicts(summary)]
+    sentences += turned(analysis, views)
     sentences += _unresolved(summary)
     if not summary.comparisons and not summary.primary:
         return " ".join(sentences)

@@ -105,9 +105,10 @@ def _evaluation(analysis: Analysis) -> str:
         if (own := _own_facts(figure, facts))
     ]
     return (
-        f"Evaluation: {times} times per run, evenly spaced, on validation {kind.noun}; at the end "
-        f"of a confirm run on test {kind.noun} too. {_and(labels)} between {samples:,} "
-        f"generated and {samples:,} real {kind.noun}, {kind.precision}, on "
+        f"Evaluation: {times} times per run, at shares of the budget that grow by one factor up to "
+        f"1, on validation {kind.noun}; at the end of a confirm run on test {kind.noun} too. "
+        f"{_and(labels)} between {samples:,} generated and {samples:,} real {kind.noun}, "
+        f"{kind.precision}, on "
         f"{facts['evaluate.num_features']} features of {facts['evaluate.extractor']} "
         f"(SHA-256 {facts['evaluate.extractor_sha256']}…"
         + (f", accuracy {accuracy}" if accuracy else "")

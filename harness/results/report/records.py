@@ -23,6 +23,7 @@ from harness.work.board import ArmState, open_study
 from harness.work.cell import CellRecord
 
 SCORED = ("finished", "collapsed")
+SECONDS, FLOPS, LOAD = "progress/train_seconds", "progress/flops", "progress/load"
 Curves = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
 """Run id -> metric -> (images seen, value) in order."""
 
@@ -72,7 +73,7 @@ class RunRecord:
     @property
     def train_seconds(self) -> float:
         """Seconds of training, evaluation excluded."""
-        return self.metrics.get("progress/train_seconds", 0.0)
+        return self.metrics.get(SECONDS, 0.0)
 
     @property
     def plugins(self) -> str:
@@ -313,7 +314,8 @@ def runs_csv(runs: Sequence[RunRecord], curves: Curves, objective: str) -> str:
     """Return every run with every setting and final metric as CSV, one line per run.
 
     Settings are named `param.KEY`, metrics `metric.KEY`; numbers have all their digits. The last
-    column has a confirm run's validation scores as `images:value`, separated by spaces.
+    columns, `curve.KEY`, have a confirm run's validation scores as `images:value`, separated by
+    spaces, and likewise what it had spent by then.
     """
     facts = ["run_id", "study", "arm", "phase", "trial", "seed", "outcome", "reason", "used"]
     params = list(dict.fromkeys(key for run in runs for key in run.params))
@@ -325,14 +327,19 @@ def runs_csv(runs: Sequence[RunRecord], curves: Curves, objective: str) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = [f"param.{key}" for key in params] + [f"metric.{key}" for key in metrics]
-    writer.writerow(facts + columns + tags + [f"curve.{objective}"])
+    kept = [objective, SECONDS, FLOPS]
+    writer.writerow(facts + columns + tags + [f"curve.{key}" for key in kept])
     for run in runs:
-        curve = curves.get(run.run_id, {}).get(objective, ())
+        own = curves.get(run.run_id, {})
+        scored = {step for step, _ in own.get(objective, ())}
         writer.writerow(
             [getattr(run, fact) for fact in facts]
             + [run.params.get(key, "") for key in params]
             + [run.metrics.get(key, "") for key in metrics]
             + [run.tags.get(key, "") for key in tags]
-            + [" ".join(f"{step}:{value!r}" for step, value in curve)]
+            + [
+                " ".join(f"{step}:{value!r}" for step, value in own.get(key, ()) if step in scored)
+                for key in kept
+            ]
         )
     return text.getvalue()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness.results.comparison import Comparison
 from harness.results.report.analysis import Analysis
 from harness.results.report.arm import Share
+from harness.results.report.cost_table import cost
 from harness.results.report.metric_tables import metrics, metrics_of_the_way_back
 from harness.results.report.records import RunRecord
 from harness.results.report.table import Row, Table, row
@@ -20,7 +21,7 @@ def build_tables(analysis: Analysis) -> list[Table]:
         _results(analysis),
         _contrasts(analysis),
         _failures(analysis),
-        _cost(analysis),
+        cost(analysis),
         _settings(analysis),
         _effects(analysis),
         _interactions(analysis),
@@ -140,42 +141,6 @@ def _lost(runs: Sequence[RunRecord]) -> str:
     counts = {kind: sum(run.outcome == kind for run in runs) for kind in kinds}
     named = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
     return (named or "0") + f" of {len(runs)}"
-
-
-def _cost(analysis: Analysis) -> Table:
-    rows = []
-    for arm in analysis.arms:
-        sizes = arm.num_parameters
-        rows.append(
-            row(
-                arm.name,
-                _count(sum(sizes.values()) or None),
-                ", ".join(f"{name} {size:,}" for name, size in sizes.items()) or NONE,
-                number(arm.seconds_per_run),
-                str(len(arm.search)) if arm.search else NONE,
-                _count(arm.search_images) if arm.search else NONE,
-                number(arm.search_seconds) if arm.search else NONE,
-                runs=(*arm.confirm, *arm.search),
-            )
-        )
-    return Table(
-        name="cost",
-        caption=(
-            "What every arm costs: trainable parameters, seconds of training per confirm run "
-            "(mean; evaluation excluded), and what its search took. Equal numbers of images are "
-            "not equal compute. Seconds depend on what else the machine did."
-        ),
-        columns=(
-            "arm",
-            "parameters",
-            "by network",
-            "s per run",
-            "search runs",
-            "search images",
-            "search s",
-        ),
-        rows=tuple(rows),
-    )
 
 
 def _settings(analysis: Analysis) -> Table:
@@ -343,7 +308,3 @@ def _value(value: object) -> str:
     except ValueError:
         return str(value)
     return f"{amount:.0f}" if amount.is_integer() and abs(amount) < 1e6 else f"{amount:.3g}"
-
-
-def _count(value: int | None) -> str:
-    return NONE if value is None else f"{value:,}"

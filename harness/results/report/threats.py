@@ -15,7 +15,7 @@ from harness.statistics import smallest_p
 from harness.study.space import Range
 
 LATE = 0.8  # of a run's training: what the end is compared with
-STILL_IMPROVING = 0.05  # of the score, from there to the end
+STILL_IMPROVING = 0.05  # of the score, from there to the end, evenly over the logarithm of images
 FEWEST_CHOICES = 3  # listed numbers that have an edge to speak of
 EDGE_SHARE = 0.05  # of a range, on its own scale, that counts as its edge
 UNEQUAL = 1.5  # ratio of costs from which arms differ in compute
@@ -61,17 +61,21 @@ def _still_improving(analysis: Analysis, curves: Curves) -> Iterator[str]:
     if analysis.summary.unranked:
         may = "may better it"
     for arm in analysis.arms:
-        changes, share = [], LATE
+        changes: list[float] = []
+        paces: list[float] = []  # the same, brought to the training's last part
+        share = LATE
         for run in arm.scored:
             curve = curves.get(run.run_id, {}).get(analysis.objective, ())
             if len(curve) < 2:
                 continue
             last, value = curve[-1]
             late, earlier = min(curve[:-1], key=lambda point: abs(point[0] - LATE * last))
-            if earlier != 0:
+            if earlier != 0 and late > 0:
                 changes.append(analysis.figure.sign * (value - earlier) / abs(earlier))
                 share = late / last
-        if changes and (change := float(np.median(changes))) < -STILL_IMPROVING:
+                paces.append(changes[-1] * math.log(LATE) / math.log(share))
+        if changes and float(np.median(paces)) < -STILL_IMPROVING:
+            change = float(np.median(changes))
             yield (
                 f"Budget: the validation {arm.figure.label} of {arm.name} was still improving, by "
                 f"{-100 * change:.0f} % (median) after {100 * share:.0f} % of the training; a "

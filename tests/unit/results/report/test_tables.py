@@ -195,11 +195,26 @@ def test_failures(analysed: Any) -> None:
 def test_costs(analysed: Any) -> None:
     row = tables(analysed(WHOLE, search=[3.0, 2.0]))["cost"].rows[0]
     images = 2 * 40 * 16
-    shown = int(row.cells[5].replace(",", ""))
-    assert row.cells[:5] == ("minimax", "–", "–", "4.00", "2")
+    shown = int(row.cells[8].replace(",", ""))
+    # Five runs of 2 to 6 seconds; early records know no operations, load or workers.
+    assert row.cells[:8] == ("minimax", "–", "–", "–", "4.0 ± 1.6", "–", "–", "2")
     assert shown >= images  # the second trial's batch size is drawn
-    assert row.cells[6] == "5.00"
-    assert tables(analysed(WHOLE))["cost"].rows[0].cells[4:] == ("–", "–", "–")
+    assert row.cells[9] == "5.00"
+    assert tables(analysed(WHOLE))["cost"].rows[0].cells[7:] == ("–", "–", "–")
+
+
+def test_costs_as_runs_record_them(analysed: Any) -> None:
+    def recorded(run: RunRecord) -> RunRecord:
+        more = {"progress/flops": 1.2e13 + run.trial, "progress/load": 0.5 + run.trial / 10}
+        params = {"machine.workers": "2", "threads": "1"}
+        return replace(run, metrics={**run.metrics, **more}, params={**run.params, **params})
+
+    analysis: Analysis = analysed(WHOLE)
+    arms = tuple(
+        replace(arm, confirm=tuple(recorded(run) for run in arm.confirm)) for arm in analysis.arms
+    )
+    row = tables(replace(analysis, arms=arms))["cost"].rows[0]
+    assert row.cells[3:7] == ("1.2e13", "4.0 ± 1.6", "0.700", "2 × 1")
 
 
 def test_settings(analysed: Any) -> None:

@@ -96,7 +96,7 @@ def test_few_seeds(count: int, smallest: str, analysed: Any) -> None:
 
 
 def curve(*values: float) -> dict[str, list[tuple[int, float]]]:
-    return {OBJECTIVE: list(enumerate(values))}
+    return {OBJECTIVE: list(zip((400, 800, 1000)[-len(values) :], values, strict=True))}
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,15 @@ def test_fid_that_was_still_falling(last: float, percent: str | None, analysed: 
     found = started(analysed(), "Budget", falls | flat)
     assert len(found) == (percent is not None)
     assert all("hinge" in text and f"by {percent} (median)" in text for text in found)
+
+
+@pytest.mark.parametrize(("last", "told"), [(94.0, False), (86.0, True)])
+def test_a_fall_since_long_before_the_end_counts_by_its_pace(
+    last: float, told: bool, analysed: Any
+) -> None:
+    # From 0.57 to 1 is 2.5 times as far, on a logarithmic scale, as from 0.8 to 1.
+    falls = {f"hinge-confirm-{i}": {OBJECTIVE: [(572, 100.0), (1000, last)]} for i in range(10)}
+    assert len(started(analysed(), "Budget", falls)) == told
 
 
 def test_one_falling_run_of_three_is_not_the_median(analysed: Any) -> None:
