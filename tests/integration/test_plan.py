@@ -23,22 +23,24 @@ from harness.work.queue import Storage
 def test_a_decided_arm_stops_and_the_others_go_on(
     tiny_study: str, workspace: Workspace, launch: Callable[..., Any]
 ) -> None:
-    raw = tomllib.loads(tiny_study) | {
-        # The baseline, an arm that hardly learns, and one that is almost the baseline.
-        "compare": {"g_lr": [1e-3, 1e-9, 1.001e-3]},
+    raw = tomllib.loads(tiny_study)
+    raw["fixed"]["average"] = 0
+    raw |= {
+        # A baseline that learns nothing, an arm that breaks, and one that hardly learns.
+        "compare": {"g_lr": [1e-9, 2e-2, 2e-3]},
         "space": {},
-        "confirm": {"looks": [5, 8]},
-        "budget": {"images": 640},
+        "confirm": {"looks": [5, 10]},
+        "budget": {"images": 1280},
     }
     summary = launch(workspace, parse(StudyConfig, raw, "test"))
     assert summary.complete
     runs = {arm.name: len(arm.scores) for arm in summary.arms}
-    assert runs == {"g_lr=0.001": 8, "g_lr=1e-09": 5, "g_lr=0.001001": 8}
+    assert runs == {"g_lr=1e-09": 10, "g_lr=0.02": 5, "g_lr=0.002": 10}
     found = {test.arm: test for test in summary.comparisons}
-    assert found["g_lr=1e-09"].is_resolved
-    assert found["g_lr=1e-09"].num_runs == (5, 5)
-    assert found["g_lr=0.001001"].num_runs == (8, 8)
-    assert not found["g_lr=0.001001"].is_resolved
+    assert found["g_lr=0.02"].is_resolved
+    assert found["g_lr=0.02"].num_runs == (5, 5)
+    assert found["g_lr=0.002"].num_runs == (10, 10)
+    assert not found["g_lr=0.002"].is_resolved
 
 
 def test_the_ledger_knows_the_plan_before_the_first_run_and_every_look(

@@ -32,11 +32,14 @@ def spent(curve: Curve, per_image: float) -> Curve:
 
 
 @pytest.fixture
-def study(make_records: Any) -> Callable[..., Analysis]:
+def study(make_records: Any, make_study: Any) -> Callable[..., Analysis]:
     """Return a function that analyses an arm `hinge` against `minimax`, by their test scores."""
 
     def study(minimax: Results, hinge: Results, **more: Any) -> Analysis:
-        return analyse(make_records({"minimax": minimax, "hinge": hinge}, **more))
+        arms = {"minimax": minimax, "hinge": hinge}
+        seeds = max(len(minimax), len(hinge))
+        definition = make_study(compare={"loss": list(arms)}, confirm={"seeds": seeds})
+        return analyse(make_records(arms, **{"study": definition} | more))
 
     return study
 
