@@ -22,6 +22,7 @@ from harness.work.board import ArmState, open_study
 from harness.work.cell import CellRecord
 
 SCORED = ("finished", "collapsed")
+JUDGE = "evaluate.judge"  # the second ruler, in a run's params
 Curves = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
 """Run id -> metric -> (images seen, value) in order."""
 
