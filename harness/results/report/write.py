@@ -41,7 +41,7 @@ FILES = {HTML_FILE, "report.md", "tables.tex", "runs.csv", "figures"}
 
 OWN_PICTURES = "own"  # stands for those that systems declare
 SECTIONS = (
-    ("Result", ("scores", "samples"), ("results", "comparison", "metrics", "back")),
+    ("Result", ("scores", "samples"), ("results", "comparison", "metrics", "judge", "back")),
     ("Training", ("score_curves", "training", "over_training"), ("failures", "cost")),
     ("Samples", (NEIGHBOURS_KEY, CLASSES_KEY, OWN_PICTURES), ()),
     ("Search", ("tuned", "search_budget", "parallel", "importance"), ("settings",)),
