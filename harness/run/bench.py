@@ -13,6 +13,7 @@ import torch
 from harness.data import Dataset, Part
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig, Evaluator
+from harness.evaluate.judge import check_is_none, facts_of, judge_of
 from harness.evaluate.metric import BACK, FLOOR
 from harness.run.execution import Execution
 from harness.systems import SYSTEMS, Precision, System, TrainConfig, is_conditional
@@ -28,6 +29,7 @@ class Bench:
         dataset: The data; `part` is its training part on the device.
         evaluator: Scores samples by the study's one protocol.
         back: Where the data have two domains, scores translations back to the first one.
+        judge: Scores what ends on test images a second time; None where the data have none.
         times: Evaluations per run.
         evenly: Whether they are evenly spaced, as those of early records were.
         device: Where runs train.
@@ -39,6 +41,7 @@ class Bench:
     part: Part
     evaluator: Evaluator
     back: Evaluator | None = None
+    judge: Evaluator | None = None
     times: int
     device: torch.device
     precision: Precision
@@ -62,7 +65,11 @@ class Bench:
                 f"evaluate.extractor_back = {evaluate.extractor_back!r}: {dataset.name} has one "
                 "domain, so nothing is translated back; leave it out"
             )
+        check_is_none(evaluate)
         evaluator = Evaluator(
+            dataset.target, evaluate, cache_dir=cache_dir, device=device, source=source
+        )
+        judge = judge_of(
             dataset.target, evaluate, cache_dir=cache_dir, device=device, source=source
         )
         if source is not None:
@@ -77,11 +84,13 @@ class Bench:
             part=dataset.train.to(device),
             evaluator=evaluator,
             back=back,
+            judge=judge,
             times=evaluate.times,
             device=device,
             precision=execution.precision,
             floors=_floors(evaluator, conditional=evaluator.ranks_by_asked_classes)
-            | (_floors(back, conditional=False) if back else {}),
+            | (_floors(back, conditional=False) if back else {})
+            | (_floors(judge, conditional=False) if judge else {}),
         )
 
     def floors_of(self, *, conditional: bool) -> Mapping[str, float]:
@@ -92,7 +101,7 @@ class Bench:
         """
         if not conditional or self.evaluator.ranks_by_asked_classes:
             return self.floors
-        return _floors(self.evaluator, conditional=True)
+        return {**self.floors, **_floors(self.evaluator, conditional=True)}
 
     def check(self, config: TrainConfig) -> None:
         """Raise HarnessError for settings that do not fit what runs are ranked by."""
@@ -116,11 +125,11 @@ class Bench:
 
     @property
     def protocol(self) -> dict[str, str]:
-        """Facts for the record: of the evaluator, and how the way back differs."""
+        """Facts for the record: of the evaluator, how the way back differs, and of the judge."""
         facts = self.evaluator.describe()
         own = self.back.describe() if self.back else {}
         back = {f"{key}_{BACK}": own[key] for key in own if own[key] != facts.get(key)}
-        return facts | back
+        return facts | back | (facts_of(self.judge) if self.judge else {})
 
     @property
     def objective(self) -> str:

@@ -200,6 +200,18 @@ def test_all_forms_state_the_same_numbers(written: Written) -> None:
     assert mean.replace("±", r"$\pm$") in text(written.folder, "tables.tex")
 
 
+def test_a_second_ruler_has_a_table_of_its_own_and_saw_no_search(written: Written) -> None:
+    page = text(written.folder, "report.md")
+    assert "measured by a second ruler, digits_judge_v1," in page
+    assert "Confirm runs end with a second measurement, by digits_judge_v1 (SHA-256" in page
+    with (written.folder / "runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        assert row["param.evaluate.judge"] == "digits_judge_v1"
+        judged = row["metric.test/fid_digits_judge_v1_64"]
+        assert bool(judged) is (row["phase"] == "confirm")
+
+
 def test_every_link_to_a_run_has_its_target(written: Written) -> None:
     html = text(written.folder, "report.html")
     targets = set(re.findall(r'id="run-(\w+)"', html))

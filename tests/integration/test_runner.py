@@ -18,6 +18,7 @@ import harness.run.runner
 import harness.run.scoring
 from harness.data import Batch, Facts
 from harness.evaluate import METRICS
+from harness.evaluate.metric import is_judged
 from harness.run.bench import Bench
 from harness.run.loop import Progress
 from harness.run.runner import _ending, run
@@ -234,10 +235,11 @@ def test_the_test_split_is_scored_once_at_the_end_and_only_if_asked(
     memory: Any,
 ) -> None:
     scored: list[str] = []
+    judged: list[str] = []
     score = type(bench.evaluator).score
 
     def spy(self: Any, fakes: Tensor, *splits: Any, **options: Any) -> dict[str, float]:
-        scored.extend(splits)
+        (judged if self is bench.judge else scored).extend(splits)
         return score(self, fakes, *splits, **options)
 
     monkeypatch.setattr(type(bench.evaluator), "score", spy)
@@ -246,9 +248,38 @@ def test_the_test_split_is_scored_once_at_the_end_and_only_if_asked(
     result = run(small_config(), times(bench, 3), recorder, checkpoint=checkpoint, **options)
 
     assert scored == ["validation"] * 3 + ["test"] * asked
+    assert judged == ["validation", "test"] * asked
     key = bench.evaluator.key("test", "fid")
     assert (key in result.scores) is asked
     assert list(recorder.series(key)) == [BUDGET] * asked
+
+
+def test_what_ends_on_test_images_is_judged_by_a_second_ruler(
+    bench: Bench, checkpoint: Path, small_config: Any, memory: Any
+) -> None:
+    recorder, both = memory(), ("validation", "test")
+    result = run(small_config(), bench, recorder, checkpoint=checkpoint, final_splits=both)
+    judged = {key for key in result.scores if is_judged(key)}
+    names = ("fid", "precision", "recall", "density", "coverage")
+    assert bench.judge is not None
+    assert judged == {bench.judge.key(split, name) for split in both for name in names}
+    assert all(list(recorder.series(key)) == [BUDGET] for key in judged)
+    assert bench.metric not in judged
+    for split in both:
+        own, other = (
+            result.scores[each.key(split, "fid")] for each in (bench.evaluator, bench.judge)
+        )
+        assert own != other
+        floor = recorder.series(bench.judge.key(split, "fid_floor"))[BUDGET]
+        assert 0 < floor < other
+    assert bench.protocol["judge"] == "digits_judge_v1"
+    assert bench.protocol["extractor"] == "digits_cnn_v2"
+
+    checkpoint.unlink()
+    unjudged = dataclasses.replace(bench, judge=None)
+    without = run(small_config(), unjudged, memory(), checkpoint=checkpoint, final_splits=both)
+    assert without.scores == {key: result.scores[key] for key in result.scores.keys() - judged}
+    assert "judge" not in unjudged.protocol
 
 
 def test_what_the_watcher_raises_is_not_the_runs_failure(

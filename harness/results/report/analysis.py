@@ -15,6 +15,7 @@ from harness.evaluate.metric import (
     figure_of,
     is_back,
     is_floor,
+    is_judged,
     is_score,
 )
 from harness.results.comparison import Comparison, compare
@@ -81,8 +82,17 @@ class Analysis:
     @cached_property
     def figures(self) -> tuple[Figure, ...]:
         """All that runs were scored by, without what real images score."""
+        return self._figures(judged=False)
+
+    @cached_property
+    def judged(self) -> tuple[Figure, ...]:
+        """Those that a second ruler has measured too; none of early records."""
+        return self._figures(judged=True)
+
+    def _figures(self, *, judged: bool) -> tuple[Figure, ...]:
         keys = {key for run in self.records.runs for key in run.metrics if is_score(key)}
-        found = {figure_of(key).name for key in keys if not is_floor(key)}
+        own = [key for key in keys if not is_floor(key) and is_judged(key) == judged]
+        found = {figure_of(key).name for key in own}
         return tuple(figure for figure in all_figures() if figure.name in found)
 
     @cached_property
@@ -90,17 +100,22 @@ class Analysis:
         """Whether runs were scored by translations back too."""
         return any(is_back(key) for run in self.records.runs for key in run.metrics)
 
-    def floor(self, figure: Figure, *, back: bool = False) -> tuple[float | None, float | None]:
+    def floor(
+        self, figure: Figure, *, back: bool = False, judged: bool = False
+    ) -> tuple[float | None, float | None]:
         """Return what real images score against the test split, mean and sd over draws."""
-        return self._beside(figure, FLOOR, back), self._beside(figure, f"{FLOOR}_sd", back)
+        mean, sd = (
+            self._beside(figure, kind, back=back, judged=judged) for kind in (FLOOR, f"{FLOOR}_sd")
+        )
+        return mean, sd
 
-    def copies(self, figure: Figure, *, back: bool = False) -> float | None:
+    def copies(self, figure: Figure, *, back: bool = False, judged: bool = False) -> float | None:
         """Return what images score that are translated, left as they are; None without any."""
-        return self._beside(figure, COPY, back)
+        return self._beside(figure, COPY, back=back, judged=judged)
 
-    def _beside(self, figure: Figure, kind: str, back: bool) -> float | None:
+    def _beside(self, figure: Figure, kind: str, **whose: bool) -> float | None:
         """Return what was recorded beside a figure of test images under a longer name."""
-        key = next(filter(None, (arm.key(figure, back=back) for arm in self.arms)), "")
+        key = next(filter(None, (arm.key(figure, **whose) for arm in self.arms)), "")
         name = key.replace(f"/{figure.name}_", f"/{figure.name}{kind}_", 1)
         values = (run.metrics.get(name) for arm in self.arms for run in arm.scored)
         return next((value for value in values if value is not None), None)

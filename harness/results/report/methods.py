@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.evaluate.metric import BACK, Figure, figure_of
 from harness.results.report.analysis import Analysis
-from harness.results.report.records import RunRecord, StudyRecords, budget_text
+from harness.results.report.records import JUDGE, RunRecord, StudyRecords, budget_text
 from harness.results.spelling import assignments, number
 from harness.study.arm import Arm
 from harness.study.presets import load_preset
@@ -112,8 +112,20 @@ def _evaluation(analysis: Analysis) -> str:
         f"{facts['evaluate.num_features']} features of {facts['evaluate.extractor']} "
         f"(SHA-256 {facts['evaluate.extractor_sha256']}…"
         + (f", accuracy {accuracy}" if accuracy else "")
-        + f"){''.join(f'; {each}' for each in details)}.{real}{_ways(analysis, facts)} Evaluation "
-        "changes nothing in training."
+        + f"){''.join(f'; {each}' for each in details)}.{real}{_ways(analysis, facts)}"
+        f"{_judge(analysis.records)} Evaluation changes nothing in training."
+    )
+
+
+def _judge(records: StudyRecords) -> str:
+    """Return by what confirm runs are measured a second time, or nothing."""
+    facts = next((run.params for run in records.runs if JUDGE in run.params), None)
+    if facts is None:
+        return ""
+    return (
+        f" Confirm runs end with a second measurement, by {facts[JUDGE]} "
+        f"(SHA-256 {facts['evaluate.judge_sha256']}…, accuracy {facts['evaluate.judge_accuracy']}),"
+        " which chose nothing."
     )
 
 

@@ -24,6 +24,7 @@ from harness.work.cell import CellRecord
 
 SCORED = ("finished", "collapsed")
 SECONDS, FLOPS, LOAD = "progress/train_seconds", "progress/flops", "progress/load"
+JUDGE = "evaluate.judge"  # the second ruler, in a run's params
 Curves = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
 """Run id -> metric -> (images seen, value) in order."""
 

@@ -8,7 +8,11 @@ from harness.results.comparison import Comparison
 from harness.results.report.analysis import Analysis
 from harness.results.report.arm import Share
 from harness.results.report.cost_table import cost
-from harness.results.report.metric_tables import metrics, metrics_of_the_way_back
+from harness.results.report.metric_tables import (
+    metrics,
+    metrics_by_the_judge,
+    metrics_of_the_way_back,
+)
 from harness.results.report.records import RunRecord
 from harness.results.report.table import Row, Table, row
 from harness.results.spelling import NONE, number, p_text, plus_minus, with_interval
@@ -27,6 +31,7 @@ def build_tables(analysis: Analysis) -> list[Table]:
         _interactions(analysis),
         _pairs(analysis),
         metrics(analysis),
+        metrics_by_the_judge(analysis),
         metrics_of_the_way_back(analysis),
         _runs(analysis),
     ]

@@ -46,7 +46,11 @@ FILES = {HTML_FILE, "report.md", "tables.tex", "runs.csv", "figures"}
 
 OWN_PICTURES = "own"  # stands for those that systems declare
 SECTIONS = (
-    ("Result", ("scores", "samples"), ("results", "comparison", "views", "metrics", "back")),
+    (
+        "Result",
+        ("scores", "samples"),
+        ("results", "comparison", "axes", "views", "metrics", "judge", "back"),
+    ),
     ("Training", ("score_curves", "costs", "training", "over_training"), ("failures", "cost")),
     ("Samples", (NEIGHBOURS_KEY, CLASSES_KEY, OWN_PICTURES), ()),
     ("Search", ("tuned", "search_budget", "parallel", "importance"), ("settings",)),

@@ -150,6 +150,8 @@ class Record:
         now: dict[str, str] = {k: v for k, v in environment().items() if k.startswith(kept)}
         facts: dict[str, Any] = execution.facts()
         facts |= {f"evaluate.{key}": value for key, value in bench.protocol.items()}
+        if "evaluate.judge" not in self.params:  # it came later, and changes nothing else
+            facts = {key: facts[key] for key in facts if not key.startswith("evaluate.judge")}
         now |= {key: str(value) for key, value in facts.items()}
         then |= {key: self.params[key] for key in facts if key in self.params}
         return tuple(

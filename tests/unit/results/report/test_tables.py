@@ -246,6 +246,50 @@ def test_other_metrics(analysed: Any) -> None:
     assert [row.cells[0] for row in tables(analysed(lost))["metrics"].rows] == ["minimax"]
 
 
+JUDGED = "test/fid_digits_judge_v1_400"
+
+
+def judged(run: RunRecord) -> RunRecord:
+    """Add what a second ruler says of the later runs, as of a study that went on with one."""
+    run = told_apart(run)
+    if METRIC not in run.metrics or run.trial == 0:
+        return run
+    floors = {"test/fid_floor_digits_judge_v1_400": 0.25, METRIC.replace("fid", "fid_floor"): 0.5}
+    own = {JUDGED: 10 * run.metrics[METRIC], JUDGED.replace("fid", "coverage"): 0.75}
+    params = {**run.params, "evaluate.judge": "digits_judge_v1"}
+    return replace(run, metrics={**own, **run.metrics, **floors}, params=params)
+
+
+def test_a_second_ruler_has_a_table_of_its_own(study: Any, make_records: Any) -> None:
+    definition = study(compare={"loss": list(WHOLE)})
+    best = {"g_lr": 0.001, "batch_size": 16}
+    plain, both = (
+        analyse(make_records(WHOLE, {}, definition, best=best, edit=edit))
+        for edit in (told_apart, judged)
+    )
+    assert "judge" not in tables(plain)
+    assert plain.judged == ()
+    found = tables(both)
+    assert found["judge"].columns == ("arm", "FID", "coverage")
+    assert found["judge"].rows[0].cells == ("real images", "0.250", "–")
+    assert found["judge"].rows[2].cells[0] == "hinge"
+    means = both.arm("hinge").metric_mean(JUDGED)
+    assert found["judge"].rows[2].cells[1:] == (plus_minus(*means), "0.750 ± 0.000")
+    assert "digits_judge_v1" in found["judge"].caption
+
+    # Nothing else is touched by it.
+    assert both.figures == plain.figures
+    assert both.floor(both.figure) == (0.5, None)
+    assert both.floor(both.figure, judged=True) == (0.25, None)
+    for arm in both.arms:
+        assert arm.key(both.figure) == METRIC
+        assert arm.key(both.figure, judged=True) == JUDGED
+    for name in ("results", "comparison", "runs"):
+        assert [row.cells for row in found[name].rows] == [
+            row.cells for row in tables(plain)[name].rows
+        ]
+
+
 def test_every_run_has_a_row_of_its_own(analysed: Any) -> None:
     lost: dict[str, Results] = {"minimax": [4.0, "diverged"], "hinge": [3.0]}
     table = tables(analysed(lost, search=[2.0, "failed"]))["runs"]
