@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.evaluate.metric import Figure
+from harness.results.axes import Axes, Scores, axes_of
 from harness.statistics import (
     SIGNIFICANCE,
     Interval,
@@ -52,6 +53,7 @@ class Comparison:
         due: Seeds per arm from which on there is a test; None where both have reached them.
         withheld: Why there is no p although there are runs enough; empty if there is one.
         futile: Whether no outcome of the runs that are left in the plan could resolve it.
+        axes: What the better score has cost; None before the test is due.
         equivalent: Whether the interval lies within the smallest effect that matters; None where
             the plan names none, or there is no interval.
     """
@@ -73,11 +75,17 @@ class Comparison:
     withheld: str = ""
     futile: bool = False
     equivalent: bool | None = None
+    axes: Axes | None = None
 
     @property
     def is_resolved(self) -> bool:
         """Whether the difference is significant at 5 % after Holm's adjustment."""
         return self.p_holm is not None and self.p_holm <= SIGNIFICANCE
+
+    @property
+    def is_beaten(self) -> bool:
+        """Whether one arm beats the other: it is resolved, and no axis objects."""
+        return self.is_resolved and not (self.axes and self.axes.objections)
 
     @property
     def is_separated(self) -> bool:
@@ -93,6 +101,8 @@ def compare(
     sizes: tuple[int, ...] | None = None,
     withheld: str = "",
     smallest_effect: float | None = None,
+    scores: Mapping[str, Sequence[Scores]] | None = None,
+    margin: float = 0.0,
 ) -> tuple[Comparison, ...]:
     """Test the arms of every pair against each other, adjusted for testing all of them.
 
@@ -103,6 +113,8 @@ def compare(
         sizes: Seeds per arm at the looks of the plan; None: all runs that there are, at once.
         withheld: Why no p is to be shown; empty: it is.
         smallest_effect: Smallest difference that matters, in units of the figure.
+        scores: Arm -> all final scores of the same runs; None: only these costs are compared.
+        margin: How much less coverage the better arm may have.
     """
     looks = None if sizes is None else Looks(sizes)
     sides = [(costs.get(pair.arm, ()), costs.get(pair.reference, ())) for pair in pairs]
@@ -124,6 +136,11 @@ def compare(
         equivalent = None
         if interval is not None and smallest_effect is not None:
             equivalent = is_equivalent(interval, smallest_effect)
+        wins = below or (not above and superiority > 0.5)
+        axes = None
+        if scores is not None and test is not None:
+            runs = scores[pair.arm][:num_a], scores[pair.reference][:num_b]
+            axes = axes_of(*runs, figure, wins=wins, margin=margin)
         found.append(
             Comparison(
                 arm=pair.arm,
@@ -133,7 +150,7 @@ def compare(
                 difference=finite_or_none(figure.sign * hodges_lehmann(a, b)),
                 difference_interval=interval,
                 level=levels[index],
-                wins=below or (not above and superiority > 0.5),
+                wins=wins,
                 superiority=superiority,
                 interval=superiority_interval(superiority, len(a), len(b)) if enough else None,
                 p_value=p_values[index] if has_p else None,
@@ -146,6 +163,7 @@ def compare(
                 and len(a) < looks.sizes[-1]
                 and looks.futile(a, b, SIGNIFICANCE),
                 equivalent=equivalent,
+                axes=axes,
             )
         )
     return tuple(found)

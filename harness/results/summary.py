@@ -38,6 +38,7 @@ class ArmSummary:
         scores: One entry per ended confirm run, None where it has no score.
         levels: Factor -> level.
         num_in_order: How many of these come before the first seed whose run has not ended.
+        figures: All final scores of the same runs by protocol key, none of one without a score.
         mean: Mean over runs with a score, None if there are none.
         sd: Their standard deviation, None below two.
         median: Over all ended runs, those without a score ranking worst; None if it is such a run.
@@ -52,6 +53,7 @@ class ArmSummary:
     scores: tuple[float | None, ...]
     levels: Mapping[str, Any]
     num_in_order: int
+    figures: tuple[Mapping[str, float], ...]
     mean: float | None
     sd: float | None
     median: float | None
@@ -188,6 +190,13 @@ class StudySummary:
         if comparison.withheld:
             return f"{arm} against {baseline} has no p, since {comparison.withheld}"
         if comparison.is_resolved:
+            axes = comparison.axes
+            if axes and axes.objections:
+                better, other = (arm, baseline) if comparison.wins else (baseline, arm)
+                return (
+                    f"{better} has the better {self.figure.label} than {other}, which is resolved, "
+                    f"but does not beat it: {'; '.join(axes.objections)}"
+                )
             return f"{arm} {'beats' if comparison.wins else 'loses to'} {baseline}"
         text = f"{arm} against {baseline} is not resolved with {sizes} runs"
         if comparison.is_separated:
@@ -261,6 +270,8 @@ def summarise(
             sizes=None if joint else study.confirm.sizes,
             withheld=withheld,
             smallest_effect=study.confirm.smallest_effect,
+            scores={arm.name: arm.figures for arm in arms},
+            margin=study.confirm.coverage_margin,
         ),
         num_tests=len(pairs),
         effects=marginal_effects(
@@ -327,11 +338,16 @@ def _summarise_arm(state: ArmState, metric: str, figure: Figure) -> ArmSummary:
         best_validation=figure.value(min(searched, default=math.inf)),
         scores=scores,
         levels=dict(state.arm.levels),
+        figures=tuple(_finite(record.scores) for record in state.confirm if record.is_done),
         num_in_order=len(list(itertools.takewhile(lambda record: record.is_done, state.confirm))),
         mean=finite_or_none(mean),
         sd=finite_or_none(sd),
         median=figure.value(median(costs)) if costs else None,
     )
+
+
+def _finite(scores: Mapping[str, float]) -> dict[str, float]:
+    return {key: value for key, value in scores.items() if math.isfinite(value)}
 
 
 def _outcomes(records: Sequence[CellRecord]) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.results.axes import Axis
 from harness.results.comparison import Comparison
 from harness.results.report.analysis import Analysis
 from harness.results.report.records import SCORED
@@ -53,6 +54,7 @@ def answer(analysis: Analysis, views: Sequence[View] = ()) -> str:
     summary = analysis.summary
     few = len(summary.comparisons) <= MOST_SPELT_OUT
     sentences = [_sentence(text) for text in summary.answer()] if few else [_verdicts(summary)]
+    sentences += _on_axes(summary)
     sentences += turned(analysis, views)
     sentences += _unresolved(summary)
     if not summary.comparisons and not summary.primary:
@@ -65,6 +67,26 @@ def answer(analysis: Analysis, views: Sequence[View] = ()) -> str:
     )
     sentences.append(f"The answer holds for {settings}, for this budget and this data set.")
     return " ".join(sentences)
+
+
+def _on_axes(summary: StudySummary) -> list[str]:
+    """Return on which axes a resolved comparison holds, and on which it does not."""
+    found = []
+    for test in summary.comparisons:
+        if not test.is_beaten or test.axes is None or not test.axes.found:
+            continue
+        better, other = (test.arm, test.baseline) if test.wins else (test.baseline, test.arm)
+        holding = [axis for axis in test.axes.found if axis not in test.axes.contradictions]
+        text = f"{better} is no worse than {other} on {_listed(holding)}" if holding else ""
+        if test.axes.contradictions:
+            against = f"{other} is ahead on {_listed(test.axes.contradictions)}"
+            text = f"The axes disagree: {text}, but {against}" if text else against
+        found.append(f"{text} ({test.arm} against {test.baseline}).")
+    return found
+
+
+def _listed(axes: Sequence[Axis]) -> str:
+    return ", ".join(f"{axis.name} ({axis.spell()})" for axis in axes)
 
 
 def _unresolved(summary: StudySummary) -> list[str]:
@@ -119,7 +141,16 @@ def _grouped(summary: StudySummary, tests: Sequence[Comparison]) -> str:
     return "; ".join(f"{name}: {', '.join(groups[name])}" for name in order)
 
 
-GROUPS = ("better", "worse", "not resolved", "equivalent", "p withheld", "not tested yet")
+GROUPS = (
+    "better",
+    "better on the score alone",
+    "worse",
+    "worse on the score alone",
+    "not resolved",
+    "equivalent",
+    "p withheld",
+    "not tested yet",
+)
 
 
 def _group(test: Comparison) -> str:
@@ -127,8 +158,10 @@ def _group(test: Comparison) -> str:
         return "not tested yet"
     if test.withheld:
         return "p withheld"
-    if test.is_resolved:
+    if test.is_beaten:
         return "better" if test.wins else "worse"
+    if test.is_resolved:
+        return f"{'better' if test.wins else 'worse'} on the score alone"
     return "equivalent" if test.equivalent else "not resolved"
 
 

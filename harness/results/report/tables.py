@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.results.axes import ALARM
 from harness.results.comparison import Comparison
 from harness.results.report.analysis import Analysis
 from harness.results.report.arm import Share
@@ -24,6 +25,7 @@ def build_tables(analysis: Analysis) -> list[Table]:
     tables = [
         _results(analysis),
         _contrasts(analysis),
+        _axes(analysis),
         _failures(analysis),
         cost(analysis),
         _settings(analysis),
@@ -111,6 +113,39 @@ def _contrasts(analysis: Analysis) -> Table:
             "excludes 0 where the comparison is resolved. Descriptive: Hedges' g of scored runs."
         ),
         columns=("arms A against B", wins, "p", "p (Holm)", "least p", "A − B", "g"),
+        rows=tuple(rows),
+    )
+
+
+def _axes(analysis: Analysis) -> Table:
+    """Return a row per comparison and axis."""
+    rows = []
+    for test in analysis.summary.comparisons:
+        for axis in test.axes.found if test.axes else ():
+            said = "" if axis.noninferior_p is None else p_text(axis.noninferior_p)
+            rows.append(
+                row(
+                    f"{test.arm} against {test.baseline}: {axis.name}",
+                    f"{axis.figure.label}, {axis.figure.direction()}",
+                    *(number(value) for value in axis.values),
+                    number(axis.superiority, places=2),
+                    said or NONE,
+                    runs=_confirm(analysis, test.arm, test.baseline),
+                )
+            )
+    margin = analysis.records.study.confirm.coverage_margin
+    return Table(
+        name="axes",
+        caption=(
+            "The other axes of every comparison: means over confirm runs, and P that a run of A "
+            "has the better value. An arm beats another only where its score is better, its "
+            f"coverage is shown to be no worse by {margin:g} (last column: the exact one-sided p "
+            "of the arm with the better score), and it is not nearer to training than to held-out "
+            f"images in more than {100 * ALARM:.0f} % of its samples. Failed runs rank worst on "
+            "all; how many they are, and the spread over seeds, stand in the tables of results and "
+            "failures. The second ruler tuned and chose nothing."
+        ),
+        columns=("arms A against B: axis", "figure", "A", "B", "P(A better)", "p (no worse)"),
         rows=tuple(rows),
     )
 
