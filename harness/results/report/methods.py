@@ -164,14 +164,41 @@ def _statistics(analysis: Analysis) -> str:
         )
     return (
         f"Statistics: arms are compared unpaired on test {label}; what equal seeds may share, "
-        "such as the order of the data, the tests do not use. The primary test is the exact "
-        "two-sided Mann–Whitney test of every arm against the baseline, runs without a score "
-        f"ranking worst, Holm's adjustment over all of them, level 0.05, "
-        f"{analysis.records.chosen}. Intervals of the Hodges–Lehmann difference hold the shifts "
+        f"such as the order of the data, the tests do not use. {_primary(analysis)}, runs without "
+        f"a score ranking worst, Holm's adjustment over all of them, level 0.05, "
+        f"{analysis.records.chosen}. The test assumes independent runs, and its null is that both "
+        "arms have one distribution: rejecting it says that they differ. An arm beats another "
+        "only where, besides, its coverage is shown to be no worse by "
+        f"{analysis.records.study.confirm.coverage_margin:g} (exact one-sided test, level 0.05), "
+        "and it raises no alarm of copying. Intervals of the Hodges–Lehmann difference hold the shifts "
         "that this test does not reject at the level of its step. Other intervals are at 95 %, "
         f"unadjusted: Newcombe's for P(A {analysis.figure.beats} B), Wilson's for shares, "
         "percentile bootstrap over runs for interquartile means. All else is exploratory."
     )
+
+
+def _primary(analysis: Analysis) -> str:
+    """Return what is tested, as the start of a sentence."""
+    study = analysis.records.study
+    if analysis.summary.primary:
+        return (
+            "The primary tests are exact two-sided stratified rank tests of every level of a "
+            "factor against the baseline's, within combinations of the other factors"
+        )
+    if analysis.records.is_joint or len(study.confirm.sizes) == 1:
+        text = "The primary test is the exact two-sided Mann–Whitney test of every arm against the "
+        text += "baseline"
+    else:
+        looks = ", ".join(map(str, study.confirm.sizes))
+        text = (
+            "The primary test is a group-sequential exact two-sided Mann–Whitney test of every arm "
+            f"against the baseline, at {looks} seeds an arm: its p is the chance that some look "
+            "gives as small a fixed-sample p, so it holds wherever one stops. Arms that are "
+            "resolved, or whom no outcome of the runs left could resolve, get no further seeds"
+        )
+    if study.contrasts and not analysis.records.is_joint:
+        text += f"; contrasts of the plan are tested likewise ({'; '.join(study.contrasts)})"
+    return text
 
 
 def _software(runs: Sequence[RunRecord]) -> str:

@@ -21,6 +21,7 @@ from harness.results.report.answer import answer, notices
 from harness.results.report.charts import build_charts, curve_keys
 from harness.results.report.galleries import build_galleries, own_pictures
 from harness.results.report.methods import methods, reproduction
+from harness.results.report.plan_tables import checklist, plan_table
 from harness.results.report.records import (
     FLOPS,
     SECONDS,
@@ -55,6 +56,7 @@ SECTIONS = (
     ("Samples", (NEIGHBOURS_KEY, CLASSES_KEY, OWN_PICTURES), ()),
     ("Search", ("tuned", "search_budget", "parallel", "importance"), ("settings",)),
     ("Factors and pairs", (), ("effects", "interactions", "pairs")),
+    ("Plan", (), ("plan", "checklist")),
 )
 
 
@@ -124,6 +126,9 @@ def write_report(
     tables = {table.name: table for table in build_tables(analysis)}
     if views:
         tables["views"] = view_table(analysis, views)
+    for extra in (plan_table(studies), checklist(analysis, studies)):
+        if extra.rows:
+            tables[extra.name] = extra
     content: dict[str, Any] = {
         "title": title,
         "question": merged.study.question,
@@ -219,7 +224,9 @@ def _markdown(content: Mapping[str, Any]) -> str:
                 for row in table.rows
                 if row.run_ids
             )
-            blocks += [*_markdown_table(table), f"Runs: {'; '.join(runs)}."]
+            blocks += _markdown_table(table)
+            if runs:
+                blocks.append(f"Runs: {'; '.join(runs)}.")
     blocks += ["## Methods", *content["methods"]]
     blocks += ["## Threats to validity", "\n".join(f"- {text}" for text in content["threats"])]
     blocks.append("## How to reproduce")

@@ -1,4 +1,4 @@
-"""A better score alone beats nothing: coverage, copies, balance and a second ruler are asked too."""
+"""A better score alone beats nothing: coverage, copies, balance and a second ruler are asked."""
 
 from __future__ import annotations
 
