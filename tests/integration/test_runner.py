@@ -17,9 +17,11 @@ from torch import Tensor, nn
 import harness.run.runner
 import harness.run.scoring
 from harness.data import Batch, Facts
-from harness.evaluate import METRICS
+from harness.errors import HarnessError
+from harness.evaluate import METRICS, EvaluateConfig
 from harness.evaluate.metric import is_judged
 from harness.run.bench import Bench
+from harness.run.execution import Execution
 from harness.run.loop import Progress
 from harness.run.runner import _ending, run
 from harness.systems import draw_inputs, generate
@@ -280,6 +282,16 @@ def test_what_ends_on_test_images_is_judged_by_a_second_ruler(
     without = run(small_config(), unjudged, memory(), checkpoint=checkpoint, final_splits=both)
     assert without.scores == {key: result.scores[key] for key in result.scores.keys() - judged}
     assert "judge" not in unjudged.protocol
+
+
+def test_no_run_is_ranked_by_a_second_ruler(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="a second ruler chooses nothing"):
+        Bench.set_up(
+            bench.dataset,
+            EvaluateConfig(extractor="digits_judge_v1"),
+            execution=Execution(device="cpu", threads=1),
+            cache_dir=tmp_path,
+        )
 
 
 def test_what_the_watcher_raises_is_not_the_runs_failure(
