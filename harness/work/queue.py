@@ -121,7 +121,7 @@ class Storage:
         """Add an entry to a study's ledger."""
         study = optuna.load_study(study_name=name, storage=self._storage)
         key = f"{LEDGER}{time.time_ns():020d}.{os.getpid()}"  # of its own: nothing is overwritten
-        study.set_user_attr(key, entry.model_dump(mode="json", exclude_defaults=True))
+        study.set_user_attr(key, entry.model_dump(mode="json"))
 
     def ledger(self, name: str) -> Ledger:
         """Return a study's ledger."""

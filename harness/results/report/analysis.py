@@ -25,7 +25,6 @@ from harness.results.report.records import StudyRecords, ended_runs
 from harness.results.summary import StudySummary, factor_arm, summarise
 from harness.statistics import finite_or_none, hedges_g
 from harness.study.comparisons import Pair
-from harness.study.ledger import Ledger
 
 MOST_ARMS_FOR_PAIRS = 6
 
@@ -146,7 +145,7 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
         metric=metric,
         floor=floor,
         baseline=baseline,
-        ledger=Ledger() if baseline else records.ledgers[records.name],
+        ledger=records.ledger,
     )
     by_id = {run.run_id: run for run in records.runs}
 

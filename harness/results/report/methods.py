@@ -171,8 +171,8 @@ def _statistics(analysis: Analysis) -> str:
         "only where, besides, its coverage is shown to be no worse by "
         f"{analysis.records.study.confirm.coverage_margin:g} (exact one-sided test, level 0.05), "
         "and it raises no alarm of copying. Intervals of the Hodges–Lehmann difference hold the "
-        "shifts that this test does not reject at the level of its step. Other intervals are at 95 %, "
-        f"unadjusted: Newcombe's for P(A {analysis.figure.beats} B), Wilson's for shares, "
+        "shifts that this test does not reject at the level of its step. Other intervals are at "
+        f"95 %, unadjusted: Newcombe's for P(A {analysis.figure.beats} B), Wilson's for shares, "
         "percentile bootstrap over runs for interquartile means. All else is exploratory."
     )
 

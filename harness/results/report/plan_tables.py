@@ -21,12 +21,12 @@ def plan_table(studies: Sequence[StudyRecords]) -> Table:
         row(
             time.strftime(DAY, time.gmtime(entry.time)),
             *([records.name] if len(studies) > 1 else []),
-            _what(entry, records.ledgers[records.name]),
+            _what(entry, records.ledger),
             ", ".join(f"{arm} {count}" for arm, count in entry.confirmed.items() if count) or "0",
             runs=[],
         )
         for records in studies
-        for entry in records.ledgers[records.name].entries
+        for entry in records.ledger.entries
     ]
     return Table(
         name="plan",
@@ -78,7 +78,7 @@ def _answers(analysis: Analysis, studies: Sequence[StudyRecords]) -> Iterator[tu
     records, summary = analysis.records, analysis.summary
     study = records.study
     yield "Is the question stated?", study.question
-    ledgers = [each.ledgers[each.name] for each in studies]
+    ledgers = [each.ledger for each in studies]
     entries = [ledger.registered for ledger in ledgers]
     if any(entry is None for entry in entries):
         yield "Was the plan fixed in advance?", "not on record"

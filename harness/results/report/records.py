@@ -113,6 +113,11 @@ class StudyRecords:
         return self.definition.study
 
     @property
+    def ledger(self) -> Ledger:
+        """What the study remembers of its plan, if it is one study."""
+        return self.ledgers.get(self.name, Ledger())
+
+    @property
     def kind(self) -> Kind:
         """What kind of samples it is about."""
         return kind_named(self.study.dataset)
@@ -291,7 +296,7 @@ def merge(studies: Sequence[StudyRecords]) -> StudyRecords:
         runs=runs,
         importances=importances,
         parts={records.name: records.study for records in studies},
-        ledgers={records.name: records.ledgers[records.name] for records in studies},
+        ledgers={records.name: records.ledger for records in studies},
     )
 
 

@@ -88,8 +88,10 @@ def test_a_study_without_blemish_has_only_the_threats_of_every_study(analysed: A
 
 
 @pytest.mark.parametrize(("count", "smallest"), [(3, "0.1000"), (5, "0.0079"), (9, "< 0.0001")])
-def test_few_seeds(count: int, smallest: str, analysed: Any) -> None:
-    (text,) = started(analysed({"minimax": HIGH[:count], "hinge": LOW[:count]}), "Few seeds")
+def test_few_seeds(count: int, smallest: str, analysed: Any, study: Any) -> None:
+    scores = {"minimax": HIGH[:count], "hinge": LOW[:count]}
+    definition = study(compare={"loss": list(scores)}, confirm={"seeds": count})
+    (text,) = started(analysed(scores, definition=definition), "Few seeds")
     assert f"{count} runs in an arm" in text
     assert smallest in text
     assert started(analysed(), "Few seeds") == []
