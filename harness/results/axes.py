@@ -48,9 +48,10 @@ class Axis:
     superiority: float
     noninferior_p: float | None = None
 
-    def spell(self) -> str:
-        """Return both values, e.g. "coverage 0.81 against 0.70"."""
-        first, second = (number(value) for value in self.values)
+    def spell(self, *, swapped: bool = False) -> str:
+        """Return both values, the second first if `swapped`: "coverage 0.81 against 0.70"."""
+        values = reversed(self.values) if swapped else self.values
+        first, second = (number(value) for value in values)
         return f"{self.figure.label} {first} against {second}"
 
 
@@ -101,17 +102,24 @@ def axes_of(
         found.append(axis)
         own = values[0 if wins else 1]
         if axis.noninferior_p is not None and axis.noninferior_p > SIGNIFICANCE:
+            said = axis.spell(swapped=not wins)
             objections.append(
-                f"its diversity is not shown to be no worse by {margin:g} ({axis.spell()}, "
-                f"one-sided {p_phrase(axis.noninferior_p)})"
+                f"its diversity is not shown to be no worse by {margin:g} ({said}, one-sided "
+                f"{p_phrase(axis.noninferior_p)})"
             )
         elif name == "memorisation" and own is not None and own > ALARM:
-            objections.append(f"it copies training images ({axis.spell()}; alarm above {ALARM:g})")
-        elif (axis.superiority if wins else 1 - axis.superiority) <= 1 - (
-            0.5 if name == SECOND else CLEAR
-        ):
+            objections.append(
+                f"it copies training images ({axis.spell(swapped=not wins)}; alarm above {ALARM:g})"
+            )
+        elif name != "memorisation" and _is_behind(axis, wins):
             against.append(axis)
     return Axes(found=tuple(found), objections=tuple(objections), contradictions=tuple(against))
+
+
+def _is_behind(axis: Axis, wins: bool) -> bool:
+    """Return whether the arm with the better score is clearly behind; of rulers, at all."""
+    share = axis.superiority if wins else 1 - axis.superiority
+    return share < 0.5 if axis.name == SECOND else share <= 1 - CLEAR
 
 
 def _key(runs: Sequence[Scores], name: str, *, judged: bool) -> str | None:

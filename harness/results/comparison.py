@@ -37,6 +37,7 @@ class Comparison:
         baseline: What it is compared with.
         contrast: The contrast of the plan that asks for it; empty against the baseline.
         num_runs: Runs of either that are compared: those up to the look that both have reached.
+        most_runs: Seeds at the last look of the plan; None where it has one look.
         difference: Median of all differences of a run of the arm and one of the baseline (Hodges
             and Lehmann), None where failures reach it.
         difference_interval: All shifts that the test does not reject at `level`: it excludes 0
@@ -62,6 +63,7 @@ class Comparison:
     baseline: str
     contrast: str = ""
     num_runs: tuple[int, int]
+    most_runs: int | None = None
     difference: float | None
     difference_interval: Interval | None
     level: float
@@ -147,6 +149,7 @@ def compare(
                 baseline=pair.reference,
                 contrast=pair.contrast,
                 num_runs=(len(a), len(b)),
+                most_runs=sizes[-1] if sizes and len(sizes) > 1 else None,
                 difference=finite_or_none(figure.sign * hodges_lehmann(a, b)),
                 difference_interval=interval,
                 level=levels[index],

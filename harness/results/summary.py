@@ -213,9 +213,13 @@ class StudySummary:
         adjusted = ""
         if self.num_tests > 1:
             adjusted = f", {p_text(comparison.p_holm)} after Holm over {self.num_tests}"
+        test, place = "exact", ""
+        if comparison.most_runs is not None:
+            test = "exact sequential"
+            place = f" at {comparison.num_runs[0]} of at most {comparison.most_runs} seeds"
         return (
-            f", exact Mann-Whitney {p_phrase(comparison.p_value)}{adjusted} (least attainable "
-            f"{p_text(comparison.smallest_p)})"
+            f", {test} Mann-Whitney {p_phrase(comparison.p_value)}{place}{adjusted} (least "
+            f"attainable {p_text(comparison.smallest_p)})"
         )
 
 

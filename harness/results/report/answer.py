@@ -10,7 +10,7 @@ from harness.results.report.analysis import Analysis
 from harness.results.report.records import SCORED
 from harness.results.report.view_tables import turned
 from harness.results.report.views import View
-from harness.results.spelling import p_phrase, p_text, span
+from harness.results.spelling import p_phrase, p_text, span, with_interval
 from harness.results.summary import StudySummary, describe
 
 MOST_SPELT_OUT = 2
@@ -55,6 +55,7 @@ def answer(analysis: Analysis, views: Sequence[View] = ()) -> str:
     few = len(summary.comparisons) <= MOST_SPELT_OUT
     sentences = [_sentence(text) for text in summary.answer()] if few else [_verdicts(summary)]
     sentences += _on_axes(summary)
+    sentences += _together(analysis)
     sentences += turned(analysis, views)
     sentences += _unresolved(summary)
     if not summary.comparisons and not summary.primary:
@@ -70,23 +71,44 @@ def answer(analysis: Analysis, views: Sequence[View] = ()) -> str:
 
 
 def _on_axes(summary: StudySummary) -> list[str]:
-    """Return on which axes a resolved comparison holds, and on which it does not."""
-    found = []
-    for test in summary.comparisons:
-        if not test.is_beaten or test.axes is None or not test.axes.found:
-            continue
+    """Return on which axes resolved comparisons hold, and on which they do not."""
+    asked = [test for test in summary.comparisons if test.is_beaten and test.axes]
+    found, agreeing = [], []
+    for test in asked:
+        assert test.axes is not None
         better, other = (test.arm, test.baseline) if test.wins else (test.baseline, test.arm)
         holding = [axis for axis in test.axes.found if axis not in test.axes.contradictions]
-        text = f"{better} is no worse than {other} on {_listed(holding)}" if holding else ""
         if test.axes.contradictions:
-            against = f"{other} is ahead on {_listed(test.axes.contradictions)}"
-            text = f"The axes disagree: {text}, but {against}" if text else against
-        found.append(f"{text} ({test.arm} against {test.baseline}).")
-    return found
+            found.append(
+                f"The axes disagree on {better} against {other}: the latter is ahead on "
+                f"{_listed(test.axes.contradictions, swapped=not test.wins)}."
+            )
+        elif holding:
+            agreeing.append((better, other, holding, test.wins))
+    if len(agreeing) > MOST_SPELT_OUT:
+        names = ", ".join(dict.fromkeys(axis.name for _, _, axes, _ in agreeing for axis in axes))
+        found.append(f"{len(agreeing)} of {len(asked)} verdicts hold on all axes: {names}.")
+        return found
+    return found + [
+        f"{better} is no worse than {other} on {_listed(holding, swapped=not wins)}."
+        for better, other, holding, wins in agreeing
+    ]
 
 
-def _listed(axes: Sequence[Axis]) -> str:
-    return ", ".join(f"{axis.name} ({axis.spell()})" for axis in axes)
+def _together(analysis: Analysis) -> list[str]:
+    """Return how much the steps of a contrast depend on each other."""
+    asked = {text.split()[0] for text in analysis.records.study.contrasts}
+    return [
+        f"Together, {each.first} and {each.second} change the mean {analysis.figure.label} by "
+        f"{with_interval(each.contrast, each.interval, sign=True)} more than the sum of both alone "
+        "(95 % interval, unadjusted)."
+        for each in analysis.interactions
+        if {each.first.split()[0], each.second.split()[0]} & asked
+    ]
+
+
+def _listed(axes: Sequence[Axis], *, swapped: bool) -> str:
+    return ", ".join(f"{axis.name} ({axis.spell(swapped=swapped)})" for axis in axes)
 
 
 def _unresolved(summary: StudySummary) -> list[str]:

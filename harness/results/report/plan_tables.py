@@ -108,10 +108,11 @@ def _answers(analysis: Analysis, studies: Sequence[StudyRecords]) -> Iterator[tu
     )
     trials = {arm.name: len(arm.state.search) for arm in analysis.arms}
     equal = len(set(trials.values())) == 1
+    searched = max(trials.values(), default=0) > 0
     yield (
         "Were all arms tuned alike?",
         (
-            f"{next(iter(trials.values()))} trials each"
+            (f"{next(iter(trials.values()))} trials each" if searched else "nothing was tuned")
             if equal
             else ", ".join(f"{name} {count}" for name, count in trials.items())
         ),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.evaluate.ladder import in_words
 from harness.results.axes import ALARM
 from harness.results.comparison import Comparison
 from harness.results.report.analysis import Analysis
-from harness.results.report.arm import Share
+from harness.results.report.arm import ArmAnalysis, Share
 from harness.results.report.cost_table import cost
 from harness.results.report.metric_tables import (
     metrics,
@@ -40,8 +41,18 @@ def build_tables(analysis: Analysis) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
+def _in_words(arm: ArmAnalysis) -> str:
+    """Return what an arm's mean FID is as much as, on its ruler; nothing where that is unknown."""
+    if arm.figure.name != "fid" or arm.summary.mean is None:
+        return ""
+    params = arm.scored[0].params
+    samples = int(params.get("evaluate.samples", 0))
+    return in_words(params.get("evaluate.extractor", ""), samples, arm.summary.mean) or ""
+
+
 def _results(analysis: Analysis) -> Table:
     rows = []
+    said = any(map(_in_words, analysis.arms))
     for arm in analysis.arms:
         summary = arm.summary
         best = arm.scored[0].score(analysis.metric) if arm.scored else None
@@ -53,6 +64,7 @@ def _results(analysis: Analysis) -> Table:
                 number(summary.median),
                 with_interval(arm.iqm, arm.iqm_interval),
                 number(best),
+                *([_in_words(arm) or NONE] if said else []),
                 runs=arm.confirm,
             )
         )
@@ -71,13 +83,17 @@ def _results(analysis: Analysis) -> Table:
                 if analysis.summary.floor is not None
                 else ""
             )
+            + " As much as: the damage to real images that costs as much on this ruler." * said
             + (
                 f" The images that are translated score {number(copies)} as they are."
                 if (copies := analysis.copies(analysis.figure)) is not None
                 else ""
             )
         ),
-        columns=("arm", "n_ok/n", "mean ± sd", "median", "IQM", "best"),
+        columns=(
+            *("arm", "n_ok/n", "mean ± sd", "median", "IQM", "best"),
+            *(["as much as"] if said else []),
+        ),
         rows=tuple(rows),
     )
 
@@ -128,7 +144,9 @@ def _axes(analysis: Analysis) -> Table:
                     f"{test.arm} against {test.baseline}: {axis.name}",
                     f"{axis.figure.label}, {axis.figure.direction()}",
                     *(number(value) for value in axis.values),
-                    number(axis.superiority, places=2),
+                    number(axis.superiority, places=2)
+                    if isinstance(axis.figure.best, str)
+                    else NONE,
                     said or NONE,
                     runs=_confirm(analysis, test.arm, test.baseline),
                 )

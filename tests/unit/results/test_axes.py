@@ -111,15 +111,25 @@ def test_an_arm_beats_another_only_without_objection() -> None:
     assert not replay.is_beaten
 
 
-def test_the_answer_names_the_axes(make_study: Any) -> None:
+def test_the_answer_names_the_axes() -> None:
     class Summary:
         comparisons = (
             compared(runs(GOOD), runs(POOR)),
             compared(runs(GOOD, second=7.0), runs(POOR)),
         )
 
-    agreeing, other = _on_axes(Summary())  # type: ignore[arg-type]
+    other, agreeing = _on_axes(Summary())  # type: ignore[arg-type]
     assert agreeing.startswith("new is no worse than old on diversity (coverage 0.902 against 0.8")
     assert "second ruler (FID 2.00 against 5.01)" in agreeing
-    assert other.startswith("The axes disagree: new is no worse than old on diversity")
-    assert "but old is ahead on second ruler (FID 7.01 against 5.01)" in other
+    assert other == (
+        "The axes disagree on new against old: the latter is ahead on second ruler (FID 7.01 "
+        "against 5.01)."
+    )
+
+
+def test_of_many_verdicts_those_that_hold_are_counted() -> None:
+    class Summary:
+        comparisons = (compared(runs(GOOD), runs(POOR)),) * 3
+
+    (text,) = _on_axes(Summary())  # type: ignore[arg-type]
+    assert text.startswith("3 of 3 verdicts hold on all axes: diversity, class balance, mem")
