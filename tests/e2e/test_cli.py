@@ -229,8 +229,7 @@ def test_ctrl_c_records_all_states_and_the_same_command_goes_on(
     assert not status.summary.complete
     assert status.running == ()
     assert "RUNNING" not in states()
-    outcomes = [arm.search_outcomes | arm.confirm_outcomes for arm in status.summary.arms]
-    assert all(arm.settings is None for arm in status.summary.arms)  # all are of the search
+    outcomes = [arm.search_outcomes for arm in status.summary.arms]  # it came no farther
     ended = sum(arm.get("finished", 0) + arm.get("collapsed", 0) for arm in outcomes)
     assert 1 <= ended <= states()["FINISHED"]  # one may have been recorded and not yet noted
 
