@@ -1,9 +1,11 @@
 """What do rulers see? Planted faults and real generators under every metric.
 
 `python benchmarks/rulers.py --data-dir data --generators generators` scores, on MNIST's test part
-at n = 10,000: real training images, tables of K of them replayed, the most typical ones, noise,
-blur, a faint checkerboard, copies, dropped classes; and the generators that `--train` has made
-before. It prints the tables of docs/rulers.md and writes all numbers as JSON.
+at n = 10,000 (`--dataset digits`: 400): real training images, tables of K of them replayed, the
+most typical ones, noise, blur, a faint checkerboard, copies, dropped classes; and the generators
+that `--train` has made before. It prints the tables of docs/rulers.md and writes all numbers as
+JSON; what that file holds already is not scored again. Of second rulers there are FID and
+neighbourhoods alone.
 
 Generators are ranked by each ruler's FID, and that ranking is compared (Kendall's tau) with those
 by coverage and precision in two spaces that no ruler was trained in: principal components of
@@ -15,7 +17,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +30,11 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from harness.data import Dataset, load_dataset, to_unit_range
 from harness.evaluate import Compared, EvaluateConfig, Evaluator
+from harness.evaluate.judge import MEASURED
+from harness.evaluate.metric import is_judge
 from harness.evaluate.metrics.neighbourhoods import neighbourhoods
 from harness.randomness import seeded
-from harness.run.loop import Milestone, train
+from harness.run.loop import Measured, train
 from harness.systems import SYSTEMS, draw_inputs, generate, parse_config
 
 Rows = dict[str, dict[str, float]]
@@ -46,20 +51,21 @@ TO_TRAIN: dict[str, tuple[dict[str, Any], int, int, set[int]]] = {
     "mlp_tuned": (MLP | TUNED | {"g_lr": 1.04e-3, "d_lr": 1.45e-4}, 600_000, 2, {1, 2}),
     "dc_tuned": (DC | TUNED | {"g_lr": 1.18e-3, "d_lr": 1.05e-3}, 600_000, 4, {2}),
 }
-"""Name -> settings, images, evenly spaced milestones, those at which samples are kept."""
+"""Name -> settings, images, their equal parts, after which of these samples are kept."""
 
 
-def drawn(images: Tensor, seed: int) -> Tensor:
-    """Return NUM of the images, without repetition."""
+def drawn(images: Tensor, seed: int, num: int) -> Tensor:
+    """Return `num` of the images, without repetition where there are so many."""
+    images = images.repeat(-(-num // len(images)), 1, 1, 1)
     generator = torch.Generator().manual_seed(seed)
-    return images[torch.randperm(len(images), generator=generator)[:NUM]]
+    return images[torch.randperm(len(images), generator=generator)[:num]]
 
 
-def replay(dataset: Dataset, size: int, seed: int) -> Tensor:
-    """Return NUM draws from a table of `size` training images."""
+def replay(dataset: Dataset, size: int, seed: int, num: int) -> Tensor:
+    """Return `num` draws from a table of `size` training images."""
     generator = torch.Generator().manual_seed(seed)
     table = dataset.train.images[torch.randperm(len(dataset.train), generator=generator)[:size]]
-    return table[torch.randint(size, (NUM,), generator=generator)]
+    return table[torch.randint(size, (num,), generator=generator)]
 
 
 def noisy(images: Tensor, sd: float) -> Tensor:
@@ -73,8 +79,8 @@ def checkered(images: Tensor, height: int) -> Tensor:
     return (images.int() + board).clamp(0, 255).to(torch.uint8)
 
 
-def typical(dataset: Dataset, share: float = 0.25) -> Tensor:
-    """Return the training images nearest to their class's mean image, repeated to NUM."""
+def typical(dataset: Dataset, num: int, share: float = 0.25) -> Tensor:
+    """Return `num` of the training images nearest to their class's mean image."""
     images, labels = dataset.train.images, dataset.train.labels
     assert labels is not None
     kept = []
@@ -82,29 +88,32 @@ def typical(dataset: Dataset, share: float = 0.25) -> Tensor:
         members = images[labels == label].float()
         order = (members - members.mean(dim=0)).flatten(1).norm(dim=1).argsort()
         kept.append(members[order[: round(share * len(members))]].to(torch.uint8))
-    return drawn(torch.cat(kept), 0)
+    return drawn(torch.cat(kept), 0, num)
 
 
-def without(dataset: Dataset, *classes: int) -> Tensor:
+def without(dataset: Dataset, *classes: int, num: int) -> Tensor:
     labels = dataset.train.labels
     assert labels is not None
-    return drawn(dataset.train.images[~torch.isin(labels, torch.tensor(classes))], 0)
+    return drawn(dataset.train.images[~torch.isin(labels, torch.tensor(classes))], 0, num)
 
 
 def planted(dataset: Dataset, evaluator: Evaluator, share: float) -> Tensor:
     """Return validation images, a share of them replaced by copies of training images."""
-    images = drawn(dataset.validation.images, 0)
-    copies = evaluator.real_images("train", round(share * NUM))
+    num = evaluator.num_samples
+    images = drawn(dataset.validation.images, 0, num)
+    copies = evaluator.real_images("train", round(share * num))
     return torch.cat([copies, images[len(copies) :]])
 
 
 def faults(dataset: Dataset, evaluator: Evaluator) -> Iterator[tuple[str, list[Tensor]]]:
     """Yield the name of each fault, and its draws."""
-    real = drawn(dataset.train.images, 0)
-    yield "training images", [drawn(dataset.train.images, seed) for seed in range(DRAWS)]
+    num, train = evaluator.num_samples, dataset.train.images
+    real = drawn(train, 0, num)
+    yield "training images", [drawn(train, seed, num) for seed in range(DRAWS)]
     for size in (30, 100, 200, 500, 1000):
-        yield f"replay of {size}", [replay(dataset, size, seed) for seed in range(DRAWS)]
-    yield "25 % most typical", [typical(dataset)]
+        if size < len(train):
+            yield f"replay of {size}", [replay(dataset, size, seed, num) for seed in range(DRAWS)]
+    yield "25 % most typical", [typical(dataset, num)]
     yield "checkerboard ±8", [checkered(real, 8)]
     for sd in (16, 64):
         yield f"noise, sd {sd}", [noisy(real, sd)]
@@ -113,26 +122,28 @@ def faults(dataset: Dataset, evaluator: Evaluator) -> Iterator[tuple[str, list[T
     for share in (0.1, 0.5):
         yield f"{share:.0%} copies", [planted(dataset, evaluator, share)]
     for label in range(10):
-        yield f"without {label}", [without(dataset, label)]
-    yield "without 5 to 9", [without(dataset, 5, 6, 7, 8, 9)]
+        yield f"without {label}", [without(dataset, label, num=num)]
+    yield "without 5 to 9", [without(dataset, 5, 6, 7, 8, 9, num=num)]
 
 
 def make_generators(dataset: Dataset, folder: Path) -> None:
     """Train default generators and keep NUM samples of each."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, (settings, images, milestones, kept) in TO_TRAIN.items():
+    for name, (settings, images, parts, kept) in TO_TRAIN.items():
         given = {"dataset": dataset.name, **settings, "budget": {"images": images}}
         config = parse_config(given, name)
         system = SYSTEMS["gan"](config, dataset.facts, torch.device("cpu"))
-        for event in train(system, dataset.train, milestones=milestones):
-            if isinstance(event, Milestone) and event.index in kept:
+        places = [part * images // parts for part in sorted(kept)]
+        for event in train(system, dataset.train, milestones=1):
+            # Measurements come after every hundredth or so.
+            if isinstance(event, Measured) and event.progress.images_seen >= places[0]:
                 generator = system.networks["generator"].eval()
                 inputs = draw_inputs(config, system.facts, NUM, 1000 + config.seed)
                 samples = generate(generator, inputs).numpy()
                 generator.train()
                 file = folder / f"{name}_{event.progress.images_seen}.npz"
                 np.savez_compressed(file, images=samples)
-                if event.index == max(kept):
+                if not (places := places[1:]):
                     break
 
 
@@ -158,60 +169,64 @@ def other_spaces(dataset: Dataset) -> dict[str, Callable[[Tensor], Tensor]]:
 def main() -> None:
     """Score everything, print the tables and write the numbers."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--dataset", choices=["mnist", "digits"], default="mnist")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--generators", type=Path, default=Path("generators"))
     parser.add_argument("--train", action="store_true", help="make the generators, an hour or two")
-    parser.add_argument("--rulers", nargs="+", default=["mnist_cnn_v1", "mnist_cnn_v2"])
+    parser.add_argument("--rulers", nargs="+", help="[default: v1 and v2]")
     parser.add_argument("--cache-dir", type=Path, default=Path("mlruns/cache"))
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/rulers.json"))
     arguments = parser.parse_args()
-    dataset = load_dataset("mnist", arguments.data_dir)
+    dataset = load_dataset(arguments.dataset, arguments.data_dir)
+    names = arguments.rulers or [f"{dataset.name}_cnn_{recipe}" for recipe in ("v1", "v2")]
     if arguments.train:
         make_generators(dataset, arguments.generators)
     cpu = torch.device("cpu")
     evaluators = {
         ruler: Evaluator(
             dataset,
-            EvaluateConfig(extractor=ruler, samples=NUM),
+            EvaluateConfig(extractor=ruler),
             cache_dir=arguments.cache_dir,
             device=cpu,
+            metrics=MEASURED if is_judge(ruler) else (),
         )
-        for ruler in arguments.rulers
+        for ruler in names
     }
-    found: dict[str, Rows] = {}
-    for ruler, evaluator in evaluators.items():
-        found[ruler] = score_all(evaluator, faults(dataset, evaluator))
-        write(arguments.output, {"rulers": found})
+    file = arguments.output
+    known = json.loads(file.read_text()) if file.exists() else {}
+    found: dict[str, Rows] = known.get("rulers", {})
+    spaces: dict[str, Rows] = known.get("spaces", {})
     files = sorted(arguments.generators.glob("*.npz"))
     generators = {file.stem: torch.from_numpy(np.load(file)["images"]) for file in files}
     for ruler, evaluator in evaluators.items():
-        found[ruler] |= score_all(evaluator, ((n, [each]) for n, each in generators.items()))
-    spaces: dict[str, Rows] = {}
-    for space, see in other_spaces(dataset).items():
-        real = see(drawn(dataset.test.images, 0)[:5000])
+        rows = found.setdefault(ruler, {})
+        made = ((name, [images]) for name, images in generators.items())
+        for name, draws in chain(faults(dataset, evaluator), made):
+            if name not in rows:
+                rows[name] = score(evaluator, name, draws)
+                write(file, {"rulers": found, "spaces": spaces})
+    for space, see in other_spaces(dataset).items() if generators else ():
+        real = see(drawn(dataset.test.images, 0, NUM)[:5000])
         for name, images in generators.items():
             fake = see(images[:5000])
             compared = Compared(real=real, fake=fake, train=real, config=EvaluateConfig())
             spaces.setdefault(space, {})[name] = dict(neighbourhoods(compared))
-    write(arguments.output, {"rulers": found, "spaces": spaces})
+    write(file, {"rulers": found, "spaces": spaces})
     print_tables(found, spaces, list(generators))
 
 
-def score_all(evaluator: Evaluator, sets: Iterable[tuple[str, list[Tensor]]]) -> Rows:
-    """Return every figure of every set of images, the mean over its draws."""
-    rows: Rows = {}
-    for name, draws in sets:
-        started = time.perf_counter()
-        scores = [evaluator.score(images, "test") for images in draws]
-        rows[name] = {
-            key.partition("/")[2].removesuffix(f"_{evaluator.protocol}"): float(
-                np.mean([each[key] for each in scores])
-            )
-            for key in scores[0]
-        }
-        seconds = (time.perf_counter() - started) / len(draws)
-        print(f"{evaluator.protocol} {name}: {seconds:.1f} s", flush=True)
-    return rows
+def score(evaluator: Evaluator, name: str, draws: list[Tensor]) -> dict[str, float]:
+    """Return every figure of a set of images, the mean over its draws."""
+    started = time.perf_counter()
+    scores = [evaluator.score(images, "test") for images in draws]
+    seconds = (time.perf_counter() - started) / len(draws)
+    print(f"{evaluator.protocol} {name}: {seconds:.1f} s", flush=True)
+    return {
+        key.partition("/")[2].removesuffix(f"_{evaluator.protocol}"): float(
+            np.mean([each[key] for each in scores])
+        )
+        for key in scores[0]
+    }
 
 
 def write(file: Path, content: object) -> None:

@@ -17,7 +17,7 @@ from harness.plugins import check_plugins, plugin_hashes, plugin_sources
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
 from harness.results.continuing import check_defaults
-from harness.results.statistics import smallest_p
+from harness.results.power import check_power, power_of
 from harness.results.summary import StudySummary, summarise
 from harness.run.bench import Bench, run_params
 from harness.run.execution import Execution, cpu_threads, resolve_device, resolve_threads
@@ -26,16 +26,26 @@ from harness.run.runner import RunResult, run
 from harness.study.arm import Arm
 from harness.study.definition import Definition
 from harness.study.file import check_extension
+from harness.study.ledger import Ledger
 from harness.study.space import corner_points
 from harness.study.study import StudyConfig
 from harness.systems import TrainConfig
-from harness.work.board import ArmState, Board, count_cells, is_complete
+from harness.work.board import (
+    ArmState,
+    Board,
+    count_cells,
+    is_complete,
+    note_display,
+    register,
+)
 from harness.work.display import Display, Event, ended, show_lone_run, silent
 from harness.work.estimate import estimate_seconds
 from harness.work.plan import Plan, set_up_bench, set_up_lone_bench
 from harness.work.pool import check_workers, count_workers, work_side_by_side
 from harness.work.queue import Storage
 from harness.work.worker import Worker, ended_in_any_case
+
+SHOWN_BY = "harness run"
 
 
 def run_study(
@@ -47,6 +57,7 @@ def run_study(
     threads: int | None = None,
     workers: int | None = 1,
     retry_failed: bool = False,
+    underpowered: bool = False,
     source: str | None = None,
     display: Callable[[str], Display] = silent,
 ) -> StudySummary:
@@ -61,6 +72,7 @@ def run_study(
         workers: Processes that train side by side; None: as many as cores and memory allow, of one
             thread each.
         retry_failed: Whether to run cells again that failed with an error.
+        underpowered: Whether to start a study that no result could ever resolve.
         source: The study file's text, for the record.
         display: Given the validation metric's key, makes what shows the progress.
 
@@ -74,10 +86,14 @@ def run_study(
     if known is not None:
         check_plugins(known.plugins, f"study {name!r}", exactly=True)
         check_extension(name, known.study, study)
-        states = Board(Storage(workspace), name, study).states()
+        states = Board(Storage(workspace), name, study, known.metric).states()
         if known.study == study and is_complete(states) and not retry_failed:
-            return _summarise(name, known, states)
+            storage = Storage(workspace)
+            note_display(storage, name, states, SHOWN_BY)
+            return _summarise(name, known, states, storage.ledger(name))
     check_workers(workers, execution)
+    if not underpowered and (known is None or known.study != study):
+        check_power(study, arms)
     if known is not None:
         check_unchanged(
             study.dataset,
@@ -125,7 +141,8 @@ def run_study(
         extractor_back=bench.back.describe()["extractor"] if bench.back else "",
     )
     storage.write_definition(name, definition, new=known is None)
-    board = Board(storage, name, study)
+    board = Board(storage, name, study, bench.metric)
+    register(storage, name, study, board.states(), source)
     states = board.prepare(retry_failed=retry_failed)
 
     # Work, and sum up whatever comes of it.
@@ -138,14 +155,15 @@ def run_study(
                         line += f" (when the study started){warning(execution.precision, bench)}"
                     shown.show(Event(kind="note", reason=line))
                 if not is_complete(states):
+                    left = sum(total - done for done, total in count_cells(study, states).values())
+                    number = count_workers(workers, execution, left)
                     plan = Plan(
                         name=name,
                         definition=definition,
                         workspace=workspace,
                         plugins=plugin_sources(),
+                        workers=number,
                     )
-                    left = sum(total - done for done, total in count_cells(study, states).values())
-                    number = count_workers(workers, execution, left)
                     if number > 1:
                         work_side_by_side(plan, number, shown)
                     else:
@@ -153,16 +171,23 @@ def run_study(
                             Worker(plan, bench, shown.show).work()
         except BaseException:
             with contextlib.suppress(Exception):  # what stopped the study is told, not what follows
-                _sum_up(name, definition, board, tracker, bench)
+                _sum_up(name, definition, storage, board, tracker, bench)
             raise
-        return _sum_up(name, definition, board, tracker, bench)
+        return _sum_up(name, definition, storage, board, tracker, bench)
 
 
 def _sum_up(
-    name: str, definition: Definition, board: Board, tracker: Tracker, bench: Bench
+    name: str,
+    definition: Definition,
+    storage: Storage,
+    board: Board,
+    tracker: Tracker,
+    bench: Bench,
 ) -> StudySummary:
     """Note on the study's own run what has come of it so far."""
-    summary = _summarise(name, definition, board.states())
+    states = board.states()
+    ledger = note_display(storage, name, states, SHOWN_BY)
+    summary = _summarise(name, definition, states, ledger)
     parent = definition.parent_run_id
     tracker.log_file(parent, "summary.json", json.dumps(summary.to_json(), indent=2))
     tracker.close_parent(
@@ -174,9 +199,11 @@ def _sum_up(
     return summary
 
 
-def _summarise(name: str, definition: Definition, states: Sequence[ArmState]) -> StudySummary:
+def _summarise(
+    name: str, definition: Definition, states: Sequence[ArmState], ledger: Ledger
+) -> StudySummary:
     metric, floor = definition.metric, definition.floor
-    return summarise(name, definition.study, states, metric=metric, floor=floor)
+    return summarise(name, definition.study, states, metric=metric, floor=floor, ledger=ledger)
 
 
 def _known_definition(name: str, workspace: Workspace) -> Definition | None:
@@ -283,9 +310,7 @@ def preview(
         **execution.model_dump(),
         "precision_reason": reason,
         "metric": bench.metric,
-        "smallest_p": None
-        if study.descriptive
-        else smallest_p(study.confirm.seeds, study.confirm.seeds),
+        **power_of(study, arms),
     }
 
 
@@ -352,7 +377,11 @@ def _summary_metrics(summary: StudySummary) -> dict[str, float]:
             if value is not None:
                 metrics[f"arm/{arm.name}/{key}"] = value
     for comparison in summary.comparisons:
-        metrics[f"compare/{comparison.arm}/p_value"] = comparison.p_value
-        metrics[f"compare/{comparison.arm}/p_holm"] = comparison.p_holm
-        metrics[f"compare/{comparison.arm}/superiority"] = comparison.superiority
+        place = f"compare/{comparison.arm}"
+        if comparison.contrast:
+            place += f" against {comparison.baseline}"
+        metrics[f"{place}/superiority"] = comparison.superiority
+        if comparison.p_value is not None and comparison.p_holm is not None:
+            metrics[f"{place}/p_value"] = comparison.p_value
+            metrics[f"{place}/p_holm"] = comparison.p_holm
     return metrics

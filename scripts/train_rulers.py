@@ -1,5 +1,7 @@
 """Train a shipped ruler: `python scripts/train_rulers.py digits --data-dir data`.
 
+A second one, which judges what the first has measured: `--recipe judge_v1`.
+
 A published ruler is never overwritten: a change of recipe makes a new version under a new name.
 """
 
@@ -12,7 +14,14 @@ from pathlib import Path
 import torch
 
 from harness.data import load_dataset
-from harness.evaluate.ruler import FOLDER, RECIPE, RECIPES, dump_ruler, make_ruler
+from harness.evaluate.ruler import (
+    FOLDER,
+    RECIPE,
+    RECIPES,
+    dump_ruler,
+    make_ruler,
+    ruler_name,
+)
 
 FEATURES = {"digits": 32, "mnist": 64}
 
@@ -27,7 +36,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     torch.set_num_threads(1)  # the number of threads changes the last bits
-    name = f"{arguments.dataset}_cnn_{arguments.recipe}"
+    name = ruler_name(arguments.dataset, arguments.recipe)
     path = arguments.out_dir / f"{name}.safetensors"
     if path.exists():
         parser.error(f"{path} exists; a ruler is never overwritten: raise its version")

@@ -27,7 +27,7 @@ from harness.cli.output import print_json, print_summary, progress
 from harness.errors import HarnessError, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from harness.records.workspace import Workspace
     from harness.study.study import StudyConfig
@@ -50,6 +50,9 @@ def run(
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option(help="Run again what failed with an error.")
+    ] = False,
+    underpowered: Annotated[
+        bool, typer.Option(help="Start it even if no result could resolve anything.")
     ] = False,
     data_dir: DataDir = None,
     tracking_uri: TrackingUri = None,
@@ -86,6 +89,7 @@ def run(
             threads=threads,
             workers=workers,
             retry_failed=retry_failed,
+            underpowered=underpowered,
             source=study_file.read_text(),
             display=progress(quiet),
         )
@@ -125,9 +129,23 @@ def _dry_run(
         f"{plan['device']} with {plan['threads']} thread(s) each, in {plan['precision']}"
         + (f" ({plan['precision_reason']})" if plan["precision_reason"] else "")
     )
-    least = plan["smallest_p"]
-    ranked = "nothing is ranked" if least is None else f"least attainable p {least:.2g}"
-    print(f"metric {plan['metric']}, {ranked}")
+    print(f"metric {plan['metric']}, {_power(plan)}")
+
+
+def _power(plan: Mapping[str, Any]) -> str:
+    """Return what a plan can find, in words."""
+    least, seeds = plan["smallest_p"], " and ".join(map(str, plan["looks"]))
+    if least is None:
+        return "nothing is ranked"
+    text = f"{plan['num_tests']} tests at {seeds} seeds per arm, least attainable p {least:.2g}"
+    if least >= 0.05:
+        return f"{text}: UNDERPOWERED, no result could resolve anything (see --underpowered)"
+    if (shift := plan["smallest_shift"]) is not None:
+        text += f"; differences of {shift:.2g} sd of a run are found with 80 % power"
+    if len(plan["looks"]) > 1:
+        able = [str(n) for n, can in zip(plan["looks"], plan["can_decide"], strict=True) if can]
+        text += f"; a first decision is possible at {', '.join(able)} seeds"
+    return text
 
 
 def train(

@@ -20,7 +20,7 @@ def status(
     plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Say where a study stands; only reads."""
+    """Say where a study stands; that test scores were shown is noted."""
     from harness.results.status import list_studies, read_status
 
     workspace = locate(None, tracking_uri, storage)
@@ -89,6 +89,7 @@ def ui(
 
     from harness.records.sqlite import sqlite_file
     from harness.records.ui import serve_ui
+    from harness.results.status import note_browsing
 
     workspace = locate(None, tracking_uri, None)
     file = sqlite_file(workspace.tracking_uri)
@@ -97,6 +98,7 @@ def ui(
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise HarnessError(f"--port {port}: something else listens there; choose another port")
+    note_browsing(workspace)
     print(f"MLflow's UI: http://127.0.0.1:{port} (end it with Ctrl-C)", flush=True)
     raise typer.Exit(serve_ui(workspace, port))
 

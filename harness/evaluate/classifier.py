@@ -1,14 +1,16 @@
-"""The small classifier inside every ruler, and the one recipe that trains it."""
+"""The small classifier inside every ruler, and the one recipe that trains it and its judge's."""
 
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, relu
 
 from harness.data import Part, to_unit_range
+from harness.evaluate.lenet import LeNet
 from harness.randomness import derive_seed, seeded
 
 # A change of anything below, or of the network, is another recipe (see `ruler.RECIPE`).
@@ -85,7 +87,12 @@ def _block(in_channels: int, out_channels: int, *, stride: int) -> list[nn.Modul
     ]
 
 
-def train_classifier(part: Part, num_features: int, seed: int) -> Classifier:
+AnyClassifier: TypeAlias = Classifier | LeNet
+
+
+def train_classifier(
+    part: Part, num_features: int, seed: int, kind: type[AnyClassifier] = Classifier
+) -> AnyClassifier:
     """Train a classifier on a labelled part, on the CPU so that the device changes nothing.
 
     AdamW with a one-cycle learning rate on cross-entropy, no augmentation and no dropout. The same
@@ -95,6 +102,7 @@ def train_classifier(part: Part, num_features: int, seed: int) -> Classifier:
         part: Training images and their labels.
         num_features: Size of the embedding.
         seed: Root of the initialisation and of the data order.
+        kind: What is trained.
 
     Returns:
         The classifier in eval mode.
@@ -103,7 +111,7 @@ def train_classifier(part: Part, num_features: int, seed: int) -> Classifier:
         raise ValueError("a classifier needs labels")
     channels, height, width = part.images.shape[1:]
     with seeded(derive_seed(seed, "initialisation")):
-        network = Classifier(
+        network = kind(
             (channels, height, width),
             num_features=num_features,
             num_classes=int(part.labels.max()) + 1,
@@ -131,7 +139,7 @@ def _batches(num_images: int, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def accuracy(network: Classifier, part: Part) -> float:
+def accuracy(network: AnyClassifier, part: Part) -> float:
     """Return the share of a labelled part that the classifier, in eval mode, gets right."""
     if part.labels is None:
         raise ValueError("accuracy needs labels")

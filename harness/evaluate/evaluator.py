@@ -54,6 +54,7 @@ class Evaluator:
         device: Where features are computed.
         source: The other domain, where samples are translations of its images.
         suffix: What metric keys end with beside the protocol.
+        metrics: Those that are computed; none: all that the data and the extractor serve.
 
     Attributes:
         num_samples: n, generated and real.
@@ -73,7 +74,9 @@ class Evaluator:
         device: torch.device,
         source: Dataset | None = None,
         suffix: str = "",
+        metrics: Sequence[str] = (),
     ) -> None:
+        self._chosen = tuple(metrics)
         self.objective = objective_figure(config.objective)
         self._dataset = dataset
         self._source = source
@@ -292,7 +295,7 @@ class Evaluator:
         labels = conditional and self._labelled
         return [
             metric
-            for metric in map(METRICS.__getitem__, METRICS)
+            for metric in map(METRICS.__getitem__, self._chosen or METRICS)
             if (self._extractor.classes or not metric.needs_classes)
             and (labels or not metric.needs_labels)
             and (returned or not metric.needs_returned)

@@ -6,6 +6,7 @@ To add one, write a file such as `metrics/fid.py` beside it, or one that is name
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -137,6 +138,8 @@ METRICS: Registry[Metric] = Registry("metric")
 FLOOR = "_floor"  # ends the names of what real images score
 COPY = f"{FLOOR}_copy"  # and of what the images score that are translated, as they are
 BACK = "to_a"  # ends the keys of translations back
+JUDGE = "judge"  # stands in the names of second rulers, before their version
+_JUDGE_NAME = rf"_{JUDGE}_(v\d+|[0-9a-f]{{8}})"
 
 
 def metric(
@@ -211,6 +214,19 @@ def is_score(key: str) -> bool:
 def is_back(key: str) -> bool:
     """Return whether a recorded value is of translations back, or a floor of these."""
     return key.endswith(f"_{BACK}")
+
+
+def is_judge(extractor: str) -> bool:
+    """Return whether an extractor is a second ruler, which chooses nothing (see `judge`)."""
+    return re.search(f"{_JUDGE_NAME}$", extractor) is not None
+
+
+def is_judged(key: str) -> bool:
+    """Return whether a recorded value is by a second ruler: of samples, or a floor of these.
+
+    Nothing stands behind its name but the number of samples.
+    """
+    return is_score(key) and re.search(rf"{_JUDGE_NAME}_\d+k?$", key) is not None
 
 
 def is_floor(key: str) -> bool:

@@ -1,9 +1,10 @@
 """Rulers: what images are measured with, as safetensors files that say how they were made.
 
 A ruler is a small classifier. By recipe v1 its embedding is the features; by recipe v2 they are
-what all its depths see, whitened, so that what the classes do not need is measured too. Two
-datasets have rulers that ship with the package (docs/rulers.md); any other labelled one gets its
-own, trained once and kept in the cache.
+what all its depths see, whitened, so that what the classes do not need is measured too. A second
+ruler (see `judge`) is made as by v2, of a classifier of another shape. Two datasets have rulers
+that ship with the package (docs/rulers.md); any other labelled one gets its own, trained once and
+kept in the cache.
 """
 
 from __future__ import annotations
@@ -24,23 +25,33 @@ from torch.nn.functional import relu
 
 from harness.data import Dataset, Part
 from harness.errors import HarnessError
-from harness.evaluate.classifier import Classifier, accuracy, train_classifier
+from harness.evaluate.classifier import AnyClassifier, Classifier, accuracy, train_classifier
 from harness.evaluate.features import Extractor
 from harness.evaluate.files import write_once
+from harness.evaluate.lenet import LeNet
 from harness.randomness import seeded
 
 FOLDER = Path(__file__).with_name("rulers")
 SEED = 0
 RECIPE = "v2"  # of new rulers; v1 stays for what was measured with it
-RECIPES = ("v1", "v2")
+JUDGE_RECIPE = "judge_v1"
+RECIPES: dict[str, type[AnyClassifier]] = {
+    "v1": Classifier,
+    "v2": Classifier,
+    JUDGE_RECIPE: LeNet,
+}
+"""Version -> the classifier inside."""
+SEEDS = {JUDGE_RECIPE: 1}  # of its training, where that is another
 LEAST_VARIANCE = 1e-8  # of the largest
 
 # A shipped ruler is versioned and never overwritten: every published score depends on its bytes.
 SHIPPED = {
     "digits_cnn_v1": "2f60d0f4fbda13721e194af07bb63aa3de47d61366b04e5f4b41e8db2310674d",
     "digits_cnn_v2": "170bf7e9f5c76986de571961c9617009268943b3e989ed985413adb7f4d0458a",
+    "digits_judge_v1": "4a8b3f0a61792456dd5ae21124e67da350916324f262d503f906f94129d6bea3",
     "mnist_cnn_v1": "3d5fc70d9b3667c37334be241e9897f7c1582b2a4a230d8b22cd6f8fca898a86",
     "mnist_cnn_v2": "85bc805ff3437a6a547a1ecd3ec16de50632e62181d440f71994afe6286aa298",
+    "mnist_judge_v1": "bc10054b7020a1d5dc81e9c1ebc7a361af5a81a41df8f97c4ebbf0f56d86f899",
 }
 
 
@@ -56,7 +67,7 @@ class Ruler(nn.Module):
     mean: Tensor
     projection: Tensor
 
-    def __init__(self, classifier: Classifier, num_features: int, recipe: str) -> None:
+    def __init__(self, classifier: AnyClassifier, num_features: int, recipe: str) -> None:
         super().__init__()
         self.classifier = classifier
         self.recipe = recipe
@@ -71,6 +82,7 @@ class Ruler(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (N, d) and logits (N, K) of uint8 images (N, C, H, W)."""
         if self.recipe == "v1":
+            assert isinstance(self.classifier, Classifier)
             features = self.classifier.features(images)
             logits: Tensor = self.classifier.classify(relu(features))
             return features, logits
@@ -120,7 +132,8 @@ class RulerFacts:
 
 def make_ruler(dataset: Dataset, num_features: int, recipe: str) -> tuple[Ruler, RulerFacts]:
     """Train a ruler on the training part of a labelled dataset and measure its accuracy."""
-    network = train_classifier(dataset.train, num_features, SEED)
+    seed = SEEDS.get(recipe, SEED)
+    network = train_classifier(dataset.train, num_features, seed, RECIPES[recipe])
     ruler = Ruler(network, num_features, recipe)
     if recipe != "v1":
         ruler.whiten(dataset.train.images)
@@ -161,10 +174,11 @@ def load_ruler(path: Path) -> tuple[Ruler, RulerFacts, str]:
     try:
         said = json.loads(header["__metadata__"]["ruler"])
         facts = RulerFacts(**{**said, "sample_shape": tuple(said["sample_shape"])})
+        kind = RECIPES[facts.recipe]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a ruler file") from error
     with seeded(SEED):  # a network is initialised before it is loaded
-        network = Classifier(
+        network = kind(
             facts.sample_shape, num_features=facts.num_features, num_classes=facts.num_classes
         )
     ruler = Ruler(network, facts.num_features, facts.recipe)
@@ -196,15 +210,27 @@ def shipped_ruler(name: str, dataset: Dataset, device: torch.device) -> Extracto
     return _extractor(name, ruler, facts, sha256, device)
 
 
+def ruler_name(dataset: str, recipe: str, version: str | None = None) -> str:
+    """Return what a ruler is called, e.g. `mnist_cnn_v2` or `mnist_judge_v1`.
+
+    Args:
+        dataset: As a metric key may hold it.
+        recipe: One of `RECIPES`.
+        version: Of one that does not ship; None: the recipe's.
+    """
+    kind, _, number = recipe.rpartition("_")
+    return f"{dataset}_{kind or 'cnn'}_{version or number}"
+
+
 def own_rulers(dataset: Dataset) -> dict[str, str]:
     """Return the names of the rulers that a labelled dataset can be given, with their recipes."""
     if dataset.num_classes < 2:
         return {}
     names = {}
     for recipe in RECIPES:
-        made = f"{dataset.digest}/{recipe}/{_num_features(dataset)}/{SEED}"
+        made = f"{dataset.digest}/{recipe}/{_num_features(dataset)}/{SEEDS.get(recipe, SEED)}"
         hash8 = hashlib.sha256(made.encode()).hexdigest()[:8]
-        names[f"{key_safe(dataset.name)}_cnn_{hash8}"] = recipe
+        names[ruler_name(key_safe(dataset.name), recipe, hash8)] = recipe
     return names
 
 

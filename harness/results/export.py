@@ -80,6 +80,7 @@ def export_best(name: str, folder: Path, workspace: Workspace, arm: str | None =
     definition, study = opened.definition, opened.study
     check_replaceable(folder, FILES | generator_files(folder), SPEC_FILE)
     states = opened.board.states()
+    opened.note_display(states, "harness export")
     if arm is not None and arm not in [state.arm.name for state in states]:
         raise unknown_name("arm", arm, [state.arm.name for state in states])
     if study.descriptive and arm is None and len(states) > 1:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.results.statistics import Interval
+from harness.statistics import Interval
 
 NONE = "–"
 
@@ -61,13 +61,17 @@ def _infinite(end: float) -> str:
     return "−∞" if end < 0 else "∞"
 
 
-def p_text(p_value: float) -> str:
+def p_text(p_value: float | None) -> str:
     """Spell a p-value: four decimals, or a bound below them."""
+    if p_value is None:
+        return NONE
     return "< 0.0001" if p_value < 0.0001 else f"{p_value:.4f}"
 
 
-def p_phrase(p_value: float) -> str:
+def p_phrase(p_value: float | None) -> str:
     """Spell it within a sentence: "p = 0.0079" or "p < 0.0001"."""
+    if p_value is None:
+        return "no p"
     text = p_text(p_value)
     return f"p {text}" if text.startswith("<") else f"p = {text}"
 

@@ -1,11 +1,13 @@
-"""Where studies stand: reading only."""
+"""Where studies stand."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.errors import HarnessError
 from harness.records.workspace import Workspace
 from harness.results.summary import StudySummary, summarise
 from harness.study.study import StudyConfig
@@ -41,6 +43,14 @@ def list_studies(workspace: Workspace) -> list[str]:
     return Storage(workspace, create=False).names() if Storage.exists(workspace) else []
 
 
+def note_browsing(workspace: Workspace) -> None:
+    """Note of every study that its test scores can now be read in MLflow's pages."""
+    for name in list_studies(workspace):
+        with contextlib.suppress(HarnessError):  # it needs a plugin, say
+            opened = open_study(name, workspace)
+            opened.note_display(opened.board.states(), "harness ui")
+
+
 def read_status(name: str, workspace: Workspace) -> StudyStatus:
     """Return where a study stands.
 
@@ -49,8 +59,14 @@ def read_status(name: str, workspace: Workspace) -> StudyStatus:
     """
     opened = open_study(name, workspace)
     definition, states = opened.definition, opened.board.states()
+    ledger = opened.note_display(states, "harness status")
     summary = summarise(
-        name, definition.study, states, metric=definition.metric, floor=definition.floor
+        name,
+        definition.study,
+        states,
+        metric=definition.metric,
+        floor=definition.floor,
+        ledger=ledger,
     )
     running = tuple(
         f"{state.arm.name} {phase} {record.cell.trial}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,12 @@ import torch
 from harness.data import Dataset, Part
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig, Evaluator
+from harness.evaluate.judge import check_is_none, facts_of, judge_of
 from harness.evaluate.metric import BACK, FLOOR
 from harness.run.execution import Execution
 from harness.systems import SYSTEMS, Precision, System, TrainConfig, is_conditional
+
+SPACING = "by one factor"  # of evaluations, for the record; early ones say nothing of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +29,9 @@ class Bench:
         dataset: The data; `part` is its training part on the device.
         evaluator: Scores samples by the study's one protocol.
         back: Where the data have two domains, scores translations back to the first one.
+        judge: Scores what ends on test images a second time; None where the data have none.
         times: Evaluations per run.
+        evenly: Whether they are evenly spaced, as those of early records were.
         device: Where runs train.
         precision: Of training's matrix products.
         floors: Real-vs-real scores, by protocol key, as `floors_of` returns them of most runs.
@@ -35,10 +41,12 @@ class Bench:
     part: Part
     evaluator: Evaluator
     back: Evaluator | None = None
+    judge: Evaluator | None = None
     times: int
     device: torch.device
     precision: Precision
     floors: Mapping[str, float]
+    evenly: bool = False
 
     @classmethod
     def set_up(
@@ -57,7 +65,11 @@ class Bench:
                 f"evaluate.extractor_back = {evaluate.extractor_back!r}: {dataset.name} has one "
                 "domain, so nothing is translated back; leave it out"
             )
+        check_is_none(evaluate)
         evaluator = Evaluator(
+            dataset.target, evaluate, cache_dir=cache_dir, device=device, source=source
+        )
+        judge = judge_of(
             dataset.target, evaluate, cache_dir=cache_dir, device=device, source=source
         )
         if source is not None:
@@ -72,11 +84,13 @@ class Bench:
             part=dataset.train.to(device),
             evaluator=evaluator,
             back=back,
+            judge=judge,
             times=evaluate.times,
             device=device,
             precision=execution.precision,
             floors=_floors(evaluator, conditional=evaluator.ranks_by_asked_classes)
-            | (_floors(back, conditional=False) if back else {}),
+            | (_floors(back, conditional=False) if back else {})
+            | (_floors(judge, conditional=False) if judge else {}),
         )
 
     def floors_of(self, *, conditional: bool) -> Mapping[str, float]:
@@ -87,7 +101,7 @@ class Bench:
         """
         if not conditional or self.evaluator.ranks_by_asked_classes:
             return self.floors
-        return _floors(self.evaluator, conditional=True)
+        return {**self.floors, **_floors(self.evaluator, conditional=True)}
 
     def check(self, config: TrainConfig) -> None:
         """Raise HarnessError for settings that do not fit what runs are ranked by."""
@@ -111,11 +125,11 @@ class Bench:
 
     @property
     def protocol(self) -> dict[str, str]:
-        """Facts for the record: of the evaluator, and how the way back differs."""
+        """Facts for the record: of the evaluator, how the way back differs, and of the judge."""
         facts = self.evaluator.describe()
         own = self.back.describe() if self.back else {}
         back = {f"{key}_{BACK}": own[key] for key in own if own[key] != facts.get(key)}
-        return facts | back
+        return facts | back | (facts_of(self.judge) if self.judge else {})
 
     @property
     def objective(self) -> str:
@@ -142,14 +156,15 @@ def _floors(evaluator: Evaluator, *, conditional: bool) -> dict[str, float]:
 
 
 def run_params(config: TrainConfig, execution: Execution, bench: Bench) -> dict[str, Any]:
-    """Return what is recorded of a run beside its config: size, device, threads and protocol."""
+    """Return what is recorded of a run beside its config: size, device, threads, cores and
+    protocol."""
     protocol = {f"evaluate.{key}": value for key, value in bench.protocol.items()}
     try:
         sizes = SYSTEMS[config.system].num_parameters(config, bench.dataset.facts)
     except Exception:  # networks that cannot be built are the run's own result
         sizes = {}
-    facts = execution.facts()
+    facts = execution.facts() | {"machine.cores": os.cpu_count()}
     facts |= {f"parameters.{network}": number for network, number in sizes.items()}
     sources = SYSTEMS[config.system].sources(config)
     facts |= {f"sha256.{key}": digest for key, digest in sources.items()}
-    return facts | {"evaluate.times": bench.times} | protocol
+    return facts | {"evaluate.times": bench.times, "evaluate.spacing": SPACING} | protocol

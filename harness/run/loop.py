@@ -23,6 +23,8 @@ MEASUREMENTS_PER_RUN = 100
 SECONDS_BETWEEN_MEASUREMENTS = (
     1.0  # for budgets in seconds, whose iterations cannot be counted ahead
 )
+FIRST_SHARE = 0.02  # of the budget: no milestone lies earlier
+FEWEST_GAPS = 7  # between milestones from there to the end; with fewer the first ones are left out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,7 @@ class Milestone:
 
     Attributes:
         progress: Where the run stands.
-        index: 0 before training, then 1 … `milestones`.
+        index: 0 before training, then 1 … `milestones`; where several share an iteration, the last.
         is_last: Whether the budget is spent.
         snapshot: Returns all that `resume` needs to continue from here.
     """
@@ -87,6 +89,7 @@ def train(
     part: Part,
     *,
     milestones: int,
+    evenly: bool = False,
     resume: dict[str, Any] | None = None,
 ) -> Generator[Measured | Milestone, None, None]:
     """Train to the end of the config's budget.
@@ -94,8 +97,10 @@ def train(
     Args:
         system: What to train, freshly made; it carries the config.
         part: The training part, on the system's device.
-        milestones: Number of evenly spaced milestones, the last at the full budget. A further one,
-            with index 0, comes before the first step.
+        milestones: Number of milestones, at the shares of the budget that `milestone_share` says.
+            A further one, with index 0, comes before the first step. Those that fall on the same
+            iteration are one, under the last of their indices.
+        evenly: Whether milestones are evenly spaced instead, as those of early records were.
         resume: An earlier `snapshot()` of the same config; continues bit for bit.
 
     Yields:
@@ -127,13 +132,13 @@ def train(
         progress = Progress(**resume["progress"])
         reached = resume["milestones_reached"]
 
-    schedule = _Schedule(config.budget, milestones)
+    schedule = _Schedule(config.budget, milestones, evenly)
     sums = _Sums(progress)
     clock = _Clock(progress.train_seconds)
     while reached < milestones:
         # First, so that a run resumed between a measurement and its milestone still has both.
         if schedule.milestone_due(progress, reached):
-            reached += 1
+            reached = schedule.last_due(progress, reached)
             is_last = reached == milestones
             yield Milestone(progress=progress, index=reached, is_last=is_last, snapshot=snapshot)
             clock.start()
@@ -206,18 +211,25 @@ class _Sums:
 class _Schedule:
     """When to measure and when a milestone is due."""
 
-    def __init__(self, budget: Budget, milestones: int) -> None:
+    def __init__(self, budget: Budget, milestones: int, evenly: bool) -> None:
         self._budget = budget
+        self._share = _even_share if evenly else milestone_share
         self._milestones = milestones
         self._last_measured = 0.0
 
     def milestone_due(self, progress: Progress, reached: int) -> bool:
         """Return whether milestone `reached` + 1 lies at or before this point."""
-        share = (reached + 1) / self._milestones
+        share = self._share(reached + 1, self._milestones)
         if self._budget.seconds is not None:
             return progress.train_seconds >= share * self._budget.seconds
         iterations = num_iterations(progress, self._budget)
         return progress.iterations >= math.ceil(share * iterations - 1e-9)
+
+    def last_due(self, progress: Progress, reached: int) -> int:
+        """Return the index of the last milestone that lies at or before this point."""
+        while reached < self._milestones and self.milestone_due(progress, reached):
+            reached += 1
+        return reached
 
     def measurement_due(self, progress: Progress, reached: int) -> bool:
         """Return whether to read the sums back now: regularly, and before every milestone."""
@@ -230,6 +242,19 @@ class _Schedule:
             return False
         self._last_measured = progress.train_seconds
         return True
+
+
+def milestone_share(index: int, milestones: int) -> float:
+    """Return the share of the budget, in (0, 1], at which milestone `index` of 1 … lies.
+
+    Shares grow by one factor up to 1 at the last: by 1.75 for up to eight milestones, of which the
+    first of eight lies at 0.02; by a smaller one, from 0.02 on, for more.
+    """
+    return math.pow(FIRST_SHARE, (milestones - index) / max(milestones - 1, FEWEST_GAPS))
+
+
+def _even_share(index: int, milestones: int) -> float:
+    return index / milestones
 
 
 def num_iterations(progress: Progress, budget: Budget) -> int:

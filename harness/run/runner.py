@@ -17,6 +17,8 @@ from harness.data.pictures import Picture
 from harness.errors import HarnessError
 from harness.run.bench import Bench
 from harness.run.checkpoint import load_checkpoint, save_checkpoint
+from harness.run.flops import flops_per_iteration
+from harness.run.load import Load
 from harness.run.loop import Measured, Milestone, Progress, train
 from harness.run.scoring import score
 from harness.signals import uninterrupted
@@ -31,7 +33,7 @@ NEIGHBOURS = 32  # samples shown with theirs
 SORTED = 1000  # samples among which ten of each class are looked for
 GRID_SEED = 0  # the same inputs in every run of a study, so grids compare across arms
 CHECKPOINT_SECONDS = 15.0
-CHECKPOINT_FORMAT = 3  # raised whenever an older file could not be continued
+CHECKPOINT_FORMAT = 4  # raised whenever an older file could not be continued
 COLLAPSED_BELOW = 0.05
 """A run is collapsed when its samples' features spread less than this share of the real ones'."""
 
@@ -100,7 +102,7 @@ def run(
         checkpoint: File to continue from and to keep up to date; the caller removes it once the
             result is noted.
         final_splits: What the last evaluation scores against; earlier ones see validation only.
-        on_evaluation: Told (index, validation score), index from 1; True prunes the run. After an
+        on_evaluation: Told (milestone's index, validation score); True prunes the run. After an
             interruption it is told again of the evaluations before it.
         on_progress: Told of every measurement; may raise `Stop`: the run's checkpoint stays.
 
@@ -109,18 +111,21 @@ def run(
         KeyboardInterrupt, and what the recorder, the checkpoint's disk and the watchers raise, pass
         through: they say nothing of the run, which goes on from its last checkpoint.
     """
+    flops = flops_per_iteration(config, bench)
     system = _build(config, bench)
     if isinstance(system, RunResult):
         return system
     saved = _matching_checkpoint(checkpoint, config)
-    evaluations: list[dict[str, float]] = saved["evaluations"] if saved else []
-    for index, values in enumerate(evaluations, start=1):
+    # Index and scores of every milestone: those that fall together leave indices out.
+    evaluations: list[tuple[int, dict[str, float]]] = saved["evaluations"] if saved else []
+    for index, values in evaluations:
         on_evaluation(index, values[bench.objective])
     progress = Progress(**saved["train"]["progress"]) if saved else Progress()
+    load = Load(saved["load"] if saved else None)
     saved_at = time.monotonic()
     resume = saved["train"] if saved else None
 
-    events = train(system, bench.part, milestones=bench.times, resume=resume)
+    events = train(system, bench.part, milestones=bench.times, evenly=bench.evenly, resume=resume)
     outcome: Outcome = "finished"
     reason: str | None = None
     try:
@@ -128,11 +133,12 @@ def run(
             progress = event.progress
             if isinstance(event, Measured):
                 with _not_the_run():
-                    recorder.log_metrics(_metrics(event, bench), progress.images_seen)
+                    values = _metrics(event, bench, flops) | {"progress/load": load.measure()}
+                    recorder.log_metrics(values, progress.images_seen)
                     on_progress(progress, event.values)
                 _check_finite(event)
             elif scores := _evaluate(event, system, bench, recorder, final_splits):
-                evaluations.append(scores)
+                evaluations.append((event.index, scores))
                 with _not_the_run():
                     on_progress(progress, scores)
                     prune = on_evaluation(event.index, scores[bench.objective])
@@ -145,6 +151,7 @@ def run(
                 content = {
                     "train": event.snapshot(),
                     "evaluations": evaluations,
+                    "load": load.state,
                     "config": config.model_dump_json(),
                     "format": CHECKPOINT_FORMAT,
                 }
@@ -152,7 +159,7 @@ def run(
                     recorder.flush()  # first the curve, then the point from which it goes on
                     save_checkpoint(checkpoint, content)
                 saved_at = time.monotonic()
-        outcome, reason = _ending(evaluations[-1], bench)
+        outcome, reason = _ending(evaluations[-1][1], bench)
     except FloatingPointError as error:
         outcome, reason = "diverged", f"{error} at images_seen = {progress.images_seen}"
     except _Pruned as error:
@@ -164,7 +171,7 @@ def run(
     finally:
         events.close()
     recorder.flush()
-    last = evaluations[-1] if evaluations else {}
+    last = evaluations[-1][1] if evaluations else {}
     return RunResult(
         outcome=outcome,
         reason=reason,
@@ -238,12 +245,14 @@ def _matching_checkpoint(path: Path, config: TrainConfig) -> dict[str, Any] | No
     return saved if saved and saved["config"] == config.model_dump_json() else None
 
 
-def _metrics(event: Measured, bench: Bench) -> dict[str, float]:
+def _metrics(event: Measured, bench: Bench, flops: float | None) -> dict[str, float]:
     progress = event.progress
+    spent = {} if flops is None else {"progress/flops": flops * progress.iterations}
     return {f"train/{key}": value for key, value in event.values.items()} | {
         **{f"progress/{unit}": count for unit, count in progress.counts.items()},
         "progress/epochs": progress.images_seen / len(bench.part),
         "progress/train_seconds": progress.train_seconds,
+        **spent,
     }
 
 

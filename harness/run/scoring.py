@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from harness.data import Split
+from harness.evaluate import Evaluator
 from harness.run.bench import Bench
 from harness.systems import System, draw_inputs, generate
 
@@ -32,7 +33,7 @@ def score(system: System[Any], bench: Bench, splits: Sequence[Split], *, final: 
     """Return what a system's samples score; its networks must be in eval mode.
 
     Translations are scored against each split's images of their own domain, and so are those of the
-    way back against the other domain's.
+    way back against the other domain's. What is scored against test images is judged too.
 
     Args:
         system: What is scored.
@@ -42,19 +43,23 @@ def score(system: System[Any], bench: Bench, splits: Sequence[Split], *, final: 
     """
     config = system.config
     there = system.networks[system.sampled(config)]
+    # A search run, which sees no test image, is none of its business: it must not choose.
+    judge = bench.judge if final and "test" in splits else None
     if bench.back is None:
         inputs = draw_inputs(config, system.facts, bench.evaluator.num_samples, config.seed)
         asked = system.asked_classes(config, inputs)
         samples = generate(there, inputs)
         figures = bench.evaluator.score(samples, *splits, final=final, classes=asked)
+        figures |= judge.score(samples, *splits) if judge else {}
         return Scored(figures=figures, samples=samples, asked=asked)
     returning = system.returning(config)
     back = None if returning is None else system.networks[returning]
-    ways = [(there, back, bench.evaluator)]
+    ways: list[tuple[nn.Module, nn.Module | None, Evaluator, Evaluator | None]]
+    ways = [(there, back, bench.evaluator, judge)]
     if back is not None:
-        ways.append((back, there, bench.back))
+        ways.append((back, there, bench.back, None))
     figures, translations = {}, []
-    for network, other, evaluator in ways:
+    for network, other, evaluator, judge in ways:
         for split in splits:
             sources = evaluator.sources(split)
             assert sources is not None
@@ -63,6 +68,7 @@ def score(system: System[Any], bench: Bench, splits: Sequence[Split], *, final: 
             figures |= evaluator.score(
                 translated, split, final=final, sources=sources, returned=returned
             )
+            figures |= judge.score(translated, split) if judge else {}
             translations.append(translated)
     return Scored(figures=figures, samples=translations[0], asked=None)
 

@@ -134,8 +134,9 @@ def check_extension(name: str, old: StudyConfig, new: StudyConfig) -> None:
 
 def _frame(study: StudyConfig) -> dict[str, Any]:
     """Return what must not change when a study is extended, flat."""
-    dump = study.model_dump(mode="json", exclude={"compare", "variants", "confirm"})
+    dump = study.model_dump(mode="json", exclude={"compare", "variants"})
     dump["search"].pop("trials_per_arm")
+    dump["confirm"].pop("seeds")
     dump["baseline"] = study.baseline_arm
     return dict(_flatten(dump))
 

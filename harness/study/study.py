@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
@@ -16,6 +16,7 @@ from harness.randomness import derive_seed
 from harness.run.precision import Asked
 from harness.study.arm import SAME_FOR_ALL, Arm, Variant, check_keys
 from harness.study.budget import AnyBudget, PresetBudget, is_by_preset, read_budget
+from harness.study.comparisons import Pair, check_contrast, planned_pairs
 from harness.study.phases import ConfirmConfig, SearchConfig
 from harness.study.presets import load_preset, preset_names
 from harness.study.space import (
@@ -69,6 +70,10 @@ class StudyConfig(Config):
         Discriminator(lambda raw: "(product)" if isinstance(raw, dict) else "(changes)"),
     ]
     """Factors with their levels (arms are their product), or a list of changes to the baseline."""
+    primary: Literal["baseline", "marginal"] = "baseline"
+    """What is tested: every arm against the baseline, or each level of a factor over others'."""
+    contrasts: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Further comparisons, as `d_steps within variant`: the factor's steps at each level of it."""
     space: dict[str, Parameter] = {}
     """What is tuned inside every arm."""
     search: SearchConfig = SearchConfig()
@@ -112,7 +117,24 @@ class StudyConfig(Config):
         for factor, levels in self.factors.items():
             _check_factor(self, factor, levels)
         self._check_baseline()
+        for contrast in self.contrasts:
+            check_contrast(contrast, self.factors)
+        self._check_marginal()
         return self
+
+    def _check_marginal(self) -> None:
+        if self.primary != "marginal":
+            return
+        if not isinstance(self.compare, dict) or len(self.factors) < 2:
+            raise ValueError(
+                "primary = 'marginal': there is one factor, or a list of changes; it takes the "
+                "product of several factors in compare"
+            )
+        for key, given in (("contrasts", self.contrasts), ("confirm.looks", self.confirm.looks)):
+            if given:
+                raise ValueError(
+                    f"{key} = {list(given)}: belongs to primary = 'baseline', not to 'marginal'"
+                )
 
     def _check_baseline(self) -> None:
         for factor, level in self.baseline.items():
@@ -199,6 +221,12 @@ class StudyConfig(Config):
                 f"budget.preset gives arms unequal budgets ({listed}), and scores after unequal "
                 "budgets are not ranked: add descriptive = true, or give all arms one budget"
             )
+
+    def pairs(self, arms: Sequence[Arm]) -> tuple[Pair, ...]:
+        """Return which arms are tested against which; none where nothing is ranked."""
+        if self.descriptive or self.primary == "marginal":
+            return ()
+        return planned_pairs(arms, self.baseline_arm, self.contrasts, self.baseline_levels)
 
     @property
     def baseline_arm(self) -> str:

@@ -122,6 +122,11 @@ class System(abc.ABC, Generic[C]):
         return None
 
     @classmethod
+    def period(cls, config: C) -> int:
+        """Return after how many iterations their costs repeat; 1: every one costs the same."""
+        return 1
+
+    @classmethod
     def panels(cls, config: C) -> tuple[Panel, ...]:
         """Return the charts of training; none by default."""
         return ()

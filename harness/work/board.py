@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from harness.errors import unknown_name
-from harness.evaluate.metric import Figure, objective_figure
+from harness.evaluate.metric import Figure, figure_of, objective_figure
 from harness.records.workspace import Workspace
 from harness.study.arm import Arm
 from harness.study.definition import Definition
+from harness.study.ledger import Entry, Ledger
 from harness.study.space import Point
 from harness.study.study import StudyConfig
 from harness.work.cell import Cell, CellRecord, Phase, settings_hash
+from harness.work.decisions import seeds_needed
 from harness.work.queue import Claim, Direction, Queue, Storage
+
+Look: TypeAlias = Callable[[Queue, Sequence[Cell]], Mapping[str, CellRecord]]
+"""Returns what is known of a queue's cells, by key; those that are expected are named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +57,30 @@ class OpenStudy:
         name: Its name.
         definition: What was stored of it.
         board: Its cells.
+        storage: Where these are kept.
     """
 
     name: str
     definition: Definition
     board: Board
+    storage: Storage
 
     @property
     def study(self) -> StudyConfig:
         """Its file."""
         return self.definition.study
+
+    def note_display(self, states: Sequence[ArmState], shown_by: str) -> Ledger:
+        """Note that test scores are about to be shown, if there are new ones.
+
+        Args:
+            states: Where every arm stands.
+            shown_by: The command.
+
+        Returns:
+            The ledger with all that was noted.
+        """
+        return note_display(self.storage, self.name, states, shown_by)
 
 
 class Board:
@@ -67,10 +90,13 @@ class Board:
         storage: Where cells are kept.
         name: The study's name.
         study: Its file.
+        metric: Key of the figure that arms are compared by: where the plan has looks, it decides
+            which of them need further seeds.
     """
 
-    def __init__(self, storage: Storage, name: str, study: StudyConfig) -> None:
+    def __init__(self, storage: Storage, name: str, study: StudyConfig, metric: str) -> None:
         self.study = study
+        self._metric = metric
         self.arms = study.arms()
         self._figure = objective_figure(study.evaluate.objective)
         direction: Direction = "maximize" if self._figure.best == "higher" else "minimize"
@@ -99,11 +125,11 @@ class Board:
         def enqueue(queue: Queue, cells: Sequence[Cell]) -> Mapping[str, CellRecord]:
             return queue.prepare(cells, retry_failed=retry_failed)
 
-        return [self._state(arm, enqueue) for arm in self.arms]
+        return self._states(enqueue)
 
     def states(self) -> list[ArmState]:
         """Return where every arm stands; writes nothing."""
-        return [self._state(arm, lambda queue, cells: queue.records()) for arm in self.arms]
+        return self._states(lambda queue, cells: queue.records())
 
     def claim(self, states: Sequence[ArmState]) -> tuple[Claim, Arm, Phase] | None:
         """Take a cell: searches first, the arm with the least progress first.
@@ -127,29 +153,58 @@ class Board:
         log = self._figure.log
         return {arm.name: self._search[arm.name].importances(log=log) for arm in self.arms}
 
-    def _state(
-        self, arm: Arm, look: Callable[[Queue, Sequence[Cell]], Mapping[str, CellRecord]]
-    ) -> ArmState:
+    def _states(self, look: Look) -> list[ArmState]:
+        searched = [self._searched(arm, look) for arm in self.arms]
+        needed = self._seeds_needed(searched)
+        return [self._confirmed(state, needed[state.arm.name], look) for state in searched]
+
+    def _searched(self, arm: Arm, look: Look) -> ArmState:
+        """Return where an arm stands, without its confirm runs."""
         cells = self._search_cells[arm.name]
         known = look(self._search[arm.name], cells)
         search = tuple(known.get(cell.key, _waiting(cell)) for cell in cells)
         done = all(record.is_done for record in search)
         best = _best_point(search, self._figure) if arm.space else {}
-        confirm: tuple[CellRecord, ...] = ()
-        if done and best is not None:
-            cells = self._confirm_cells(best)
-            known = look(self._confirm[arm.name], cells)
-            confirm = tuple(known.get(cell.key, _waiting(cell)) for cell in cells)
-        return ArmState(arm=arm, search=search, best=best, search_done=done, confirm=confirm)
+        return ArmState(arm=arm, search=search, best=best, search_done=done, confirm=())
 
-    def _confirm_cells(self, point: Point) -> list[Cell]:
+    def _seeds_needed(self, states: Sequence[ArmState]) -> dict[str, int]:
+        """Return how many seeds every arm is confirmed on, as far as its runs have come."""
+        sizes = self.study.confirm.sizes
+        costs = {}
+        for state in states if len(sizes) > 1 else ():
+            known = self._confirm[state.arm.name].records()
+            records = [known.get(cell.key) for cell in self._confirm_cells(state, sizes[-1])]
+            ended = itertools.takewhile(lambda record: record and record.is_done, records)
+            costs[state.arm.name] = costs_of(filter(None, ended), self._metric)
+        names = [arm.name for arm in self.arms]
+        return seeds_needed(names, self.study.pairs(self.arms), sizes, costs)
+
+    def _confirmed(self, state: ArmState, num_seeds: int, look: Look) -> ArmState:
+        """Return where an arm stands with so many confirm runs."""
+        cells = self._confirm_cells(state, num_seeds)
+        if not cells:
+            return state
+        known = look(self._confirm[state.arm.name], cells)
+        confirm = tuple(known.get(cell.key, _waiting(cell)) for cell in cells)
+        return replace(state, confirm=confirm)
+
+    def _confirm_cells(self, state: ArmState, num_seeds: int) -> list[Cell]:
+        """Return the first confirm runs of an arm; none before its search is done."""
+        if not state.search_done or state.best is None:
+            return []
         # The settings are part of the key: a search that is extended and finds better ones
         # confirms anew instead of mixing two settings under one arm.
-        prefix = settings_hash(point)
+        prefix = settings_hash(state.best)
         return [
-            Cell(key=f"{prefix}/{seed}", point=point, seeds=[seed], trial=index)
-            for index, seed in enumerate(self.study.confirm_seeds())
+            Cell(key=f"{prefix}/{seed}", point=state.best, seeds=[seed], trial=index)
+            for index, seed in enumerate(self.study.confirm_seeds()[:num_seeds])
         ]
+
+
+def costs_of(records: Iterable[CellRecord], metric: str) -> list[float]:
+    """Return what ended runs have come to as costs: less is better, `inf` is without a score."""
+    figure = figure_of(metric)
+    return [figure.cost(record.scores.get(metric)) for record in records]
 
 
 def open_study(name: str, workspace: Workspace) -> OpenStudy:
@@ -162,15 +217,57 @@ def open_study(name: str, workspace: Workspace) -> OpenStudy:
     definition = storage.read_definition(name)
     if definition is None:
         raise unknown_name("study", name, storage.names())
-    return OpenStudy(name=name, definition=definition, board=Board(storage, name, definition.study))
+    board = Board(storage, name, definition.study, definition.metric)
+    return OpenStudy(name=name, definition=definition, board=board, storage=storage)
+
+
+def note_display(storage: Storage, name: str, states: Sequence[ArmState], shown_by: str) -> Ledger:
+    """Note that a study's test scores are about to be shown (see `OpenStudy.note_display`)."""
+    ledger = storage.ledger(name)
+    confirmed = num_confirmed(states)
+    if not ledger.is_news(confirmed):
+        return ledger
+    entry = Entry(kind="displayed", time=time.time(), confirmed=confirmed, shown_by=shown_by)
+    storage.note(name, entry)
+    return Ledger(entries=(*ledger.entries, entry))
+
+
+def register(
+    storage: Storage, name: str, study: StudyConfig, states: Sequence[ArmState], source: str | None
+) -> None:
+    """Put a study's plan down before anything of it runs, or that it has become longer.
+
+    Args:
+        storage: Where its cells are kept.
+        name: Its name.
+        study: Its file.
+        states: Where every arm stands.
+        source: The file's text.
+    """
+    plan = storage.ledger(name).plan
+    if plan == study:
+        return
+    entry = Entry(
+        kind="registered" if plan is None else "extended",
+        time=time.time(),
+        confirmed=num_confirmed(states),
+        study=study,
+        source_sha256=hashlib.sha256(source.encode()).hexdigest() if source else "",
+    )
+    storage.note(name, entry)
+
+
+def num_confirmed(states: Sequence[ArmState]) -> dict[str, int]:
+    """Return how many confirm runs have ended, by arm."""
+    return {state.arm.name: sum(record.is_done for record in state.confirm) for state in states}
 
 
 def count_cells(study: StudyConfig, states: Sequence[ArmState]) -> dict[str, tuple[int, int]]:
     """Return for each phase how many cells have ended, and how many there will have been."""
     search = [record for state in states for record in state.search]
     confirm = [record for state in states for record in state.confirm]
-    # Which cells these will be is known once an arm's search is done.
-    expected = sum(not state.search_done for state in states) * study.confirm.seeds
+    # Which cells these will be is known once an arm's search is done, and how many at each look.
+    expected = sum(not state.search_done for state in states) * study.confirm.sizes[0]
     return {
         "search": (sum(record.is_done for record in search), len(search)),
         "confirm": (sum(record.is_done for record in confirm), len(confirm) + expected),

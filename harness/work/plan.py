@@ -26,12 +26,14 @@ class Plan:
         definition: What is stored of it.
         workspace: Where things live.
         plugins: What to load beside the package.
+        workers: Processes that work side by side, for the record.
     """
 
     name: str
     definition: Definition
     workspace: Workspace
     plugins: tuple[str, ...] = ()
+    workers: int = 1
 
 
 def set_up_bench(

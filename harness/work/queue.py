@@ -33,11 +33,13 @@ from harness.records.sqlite import lock_at_begin, prepare_sqlite, sqlite_file
 from harness.records.workspace import Workspace
 from harness.run.runner import Outcome
 from harness.study.definition import Definition
+from harness.study.ledger import Entry, Ledger
 from harness.study.space import Choice, Space
 from harness.work.cell import Cell, CellRecord, CellState, Phase
 from harness.work.lease import LEASE_SECONDS, Lease, has_ended
 
 SEPARATOR = "/"
+LEDGER = "ledger."
 FEWEST_FOR_IMPORTANCE = 8  # scored trials; below them a random forest fits anything
 
 Direction = Literal["minimize", "maximize"]
@@ -114,6 +116,19 @@ class Storage:
                 time.sleep(0.1)
             study = optuna.load_study(**place)
         study.set_user_attr("definition", definition.model_dump(mode="json"))
+
+    def note(self, name: str, entry: Entry) -> None:
+        """Add an entry to a study's ledger."""
+        study = optuna.load_study(study_name=name, storage=self._storage)
+        key = f"{LEDGER}{time.time_ns():020d}.{os.getpid()}"  # of its own: nothing is overwritten
+        study.set_user_attr(key, entry.model_dump(mode="json"))
+
+    def ledger(self, name: str) -> Ledger:
+        """Return a study's ledger."""
+        attrs = optuna.load_study(study_name=name, storage=self._storage).user_attrs
+        keys = sorted(key for key in attrs if key.startswith(LEDGER))
+        where = f"the ledger of study {name!r}"
+        return Ledger(entries=tuple(parse(Entry, attrs[key], where) for key in keys))
 
     def queue(
         self,

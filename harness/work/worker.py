@@ -16,7 +16,7 @@ from harness.config import flatten
 from harness.errors import recording
 from harness.records.tracking import RunRecorder, Tracker
 from harness.run.bench import Bench, run_params
-from harness.run.loop import Progress
+from harness.run.loop import Progress, milestone_share
 from harness.run.runner import RunResult, Stop, run
 from harness.signals import uninterrupted
 from harness.study.arm import Arm
@@ -30,6 +30,8 @@ from harness.work.queue import Claim, Storage
 IDLE_SECONDS = 0.5
 LONGEST_IDLE_SECONDS = 4.0
 PROGRESS_EVENT_SECONDS = 0.2
+PRUNED_FROM = 0.1
+"""Share of a run's budget before which nothing is pruned."""
 
 
 class Worker:
@@ -51,7 +53,7 @@ class Worker:
         self._index = index
         self._tracker = Tracker(plan.workspace)
         self._study = plan.definition.study
-        self._board = Board(Storage(plan.workspace), plan.name, self._study)
+        self._board = Board(Storage(plan.workspace), plan.name, self._study, plan.definition.metric)
 
     def work(self) -> None:
         """Run cells; where none is free but others still run, wait to take over or to confirm."""
@@ -144,14 +146,19 @@ class Worker:
     def _pruner(
         self, claim: Claim, phase: Phase, done: Mapping[str, Mapping[str, Any]]
     ) -> Callable[[int, float], bool]:
-        """Return what asks Optuna whether to stop, judging by the seeds so far."""
+        """Return what asks Optuna whether to stop, judging by the seeds so far.
+
+        It counts milestones from `PRUNED_FROM` on; earlier ones say too little of the end.
+        """
+        times = self._bench.times
+        early = sum(milestone_share(each, times) < PRUNED_FROM for each in range(1, times + 1))
         earlier = [each["scores"][self._bench.objective] for each in done.values()]
 
         def on_evaluation(index: int, score: float) -> bool:
-            if phase == "confirm":
+            if phase == "confirm" or index <= early:
                 return False
             mean = sum([*earlier, score]) / (len(earlier) + 1)
-            return claim.report(len(earlier) * self._bench.times + index, mean)
+            return claim.report(len(earlier) * (times - early) + index - early, mean)
 
         return on_evaluation
 
@@ -195,6 +202,7 @@ class Worker:
                 "settings": settings_hash(claim.cell.point or {}),
             },
             params=flatten({"level": dict(arm.levels)})
+            | {"machine.workers": self._plan.workers}
             | run_params(config, self._plan.definition.execution, self._bench),
             parent=self._plan.definition.parent_run_id,
         )

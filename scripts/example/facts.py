@@ -84,9 +84,19 @@ def compare(facts: Facts, a: str, b: str) -> dict[str, float]:
         "high": high,
         "p": float(test.pvalue),
         "least": 2 / math.comb(n + m, n),
-        "difference": float(x.mean() - y.mean()),
+        "difference": float(np.median(x[:, None] - y)),
         "g": float((x.mean() - y.mean()) / pooled * correction),
     }
+
+
+def shifts(x: np.ndarray, y: np.ndarray, level: float) -> tuple[float, float]:
+    """Return the ends of the shifts that the test accepts, tried between the differences."""
+    ends = np.sort((x[:, None] - y).ravel())
+    middles = (ends[1:] + ends[:-1]) / 2
+    kept = [
+        k for k, d in enumerate(middles) if mannwhitneyu(x - d, y, method="exact").pvalue > level
+    ]
+    return float(ends[kept[0]]), float(ends[kept[-1] + 1])
 
 
 def cost(arm: str, facts: Facts) -> list[float]:

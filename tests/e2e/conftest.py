@@ -34,7 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_study: str) -> Path:
 @pytest.fixture(scope="session")
 def study(place: Path) -> Path:
     """Return that folder after `harness run`, the one time that it is a real process."""
-    command = [sys.executable, "-m", "harness.cli", "run", "tiny.toml"]
+    command = [sys.executable, "-m", "harness.cli", "run", "tiny.toml", "--underpowered"]
     done = subprocess.run(
         [*command, "--device", "cpu", "--threads", "1"],
         cwd=place,

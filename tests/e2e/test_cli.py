@@ -171,7 +171,16 @@ def start(
     """Return a function that starts a longer study as a process; none outlives the test."""
     # In the store of the finished study: creating one takes longer than this study.
     (study / "long.toml").write_text(tiny_study.replace("images = 320", "images = 16_000"))
-    command = [sys.executable, "-m", "harness.cli", "run", "long.toml", "--device", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "harness.cli",
+        "run",
+        "long.toml",
+        "--device",
+        "cpu",
+        "--underpowered",
+    ]
     with ExitStack() as stack:
 
         def start() -> subprocess.Popen[str]:
@@ -220,8 +229,7 @@ def test_ctrl_c_records_all_states_and_the_same_command_goes_on(
     assert not status.summary.complete
     assert status.running == ()
     assert "RUNNING" not in states()
-    outcomes = [arm.search_outcomes | arm.confirm_outcomes for arm in status.summary.arms]
-    assert all(arm.settings is None for arm in status.summary.arms)  # all are of the search
+    outcomes = [arm.search_outcomes for arm in status.summary.arms]  # it came no farther
     ended = sum(arm.get("finished", 0) + arm.get("collapsed", 0) for arm in outcomes)
     assert 1 <= ended <= states()["FINISHED"]  # one may have been recorded and not yet noted
 

@@ -26,7 +26,8 @@ def test_export_takes_the_lowest_validation_fid(
     from harness.work.queue import Storage
 
     workspace = Workspace.locate()
-    board = Board(Storage(workspace), "tiny", load_study(Path("tiny.toml")))
+    study = load_study(Path("tiny.toml"))
+    board = Board(Storage(workspace), "tiny", study, "test/fid_digits_cnn_v2_64")
     records = {
         (state.arm.name, *record.run_ids.values()): record
         for state in board.states()
@@ -167,7 +168,7 @@ def test_samples_of_an_export_score_what_was_logged(best: Path) -> None:
     from harness.data import load_dataset
     from harness.evaluate import EvaluateConfig, Evaluator
     from harness.results.export import sample
-    from harness.results.statistics import mean_and_sd
+    from harness.statistics import mean_and_sd
 
     evaluator = Evaluator(
         load_dataset("digits", Path("unused")),

@@ -26,7 +26,10 @@ REFUSALS: dict[str, tuple[list[str], list[str]]] = {
     "set nothing": (["run", "tiny.toml", "--set", "g_lr"], ["--set", "key=value"]),
     "set no key": (["run", "tiny.toml", "--set", "=3"], ["--set", "key=value"]),
     "set into a value": (["run", "tiny.toml", "--set", "question.x=3"], ["--set", "question"]),
-    "too many samples": (["run", "tiny.toml", "--set", "evaluate.samples=401"], ["401", "400"]),
+    "too many samples": (
+        ["run", "tiny.toml", "--underpowered", "--set", "evaluate.samples=401"],
+        ["401", "400"],
+    ),
     "no such file": (["run", "tinny.toml"], ["tinny.toml"]),
     "a folder": (["run", "."], ["study file"]),
     "scale of nothing": (["run", "tiny.toml", "--scale", "0"], ["--scale", "above 0"]),
@@ -55,7 +58,10 @@ REFUSALS: dict[str, tuple[list[str], list[str]]] = {
         ["run", "tiny.toml", "--set", "budget.preset=1"],
         ["arm 'non_saturating'", "budget.preset", "there is no preset"],
     ),
-    "missing data": (["run", "tiny.toml", "--set", "dataset=folder:nowhere"], ["nowhere"]),
+    "missing data": (
+        ["run", "tiny.toml", "--underpowered", "--set", "dataset=folder:nowhere"],
+        ["nowhere"],
+    ),
     "one database": (
         ["run", "tiny.toml", "--storage", "sqlite:///a.db", "--tracking-uri", "sqlite:///a.db"],
         ["--storage"],

@@ -102,7 +102,7 @@ def test_an_old_study_does_not_go_on_with_other_defaults(old: Workspace, study_f
     more = load_study(study_file, ["confirm.seeds=3"])
     words = "'old' was started with g_norm_after = False in arm 'non_saturating'"
     with pytest.raises(HarnessError, match=words):
-        run_study("old", more, old, device="cpu", threads=1)
+        run_study("old", more, old, device="cpu", threads=1, underpowered=True)
     # What it has is whole, and is shown.
     assert run_study("old", load_study(study_file), old, device="cpu", threads=1).complete
 
@@ -115,6 +115,6 @@ def test_an_old_study_goes_on_where_its_defaults_hold(
     then = dataclasses.replace(ARCHITECTURES["mlp"], gan_defaults={"average": 0})
     monkeypatch.setitem(ARCHITECTURES._entries, "mlp", then)
     more = load_study(study_file, ["confirm.seeds=3"])
-    summary = run_study("old", more, old, device="cpu", threads=1)
+    summary = run_study("old", more, old, device="cpu", threads=1, underpowered=True)
     assert summary.complete
     assert [arm.num_scored for arm in summary.arms] == [3, 3]

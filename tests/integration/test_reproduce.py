@@ -174,6 +174,21 @@ def test_a_changed_scalar_is_found_and_named(
     assert out.endswith(f", here {value}\n")
 
 
+def test_a_record_of_before_there_was_a_second_ruler_comes_out_bit_for_bit(
+    copy: Workspace, run_id: str
+) -> None:
+    with sqlite3.connect(copy.root / "mlflow.db") as connection:
+        for table, key in (("metrics", "%judge%"), ("params", "evaluate.judge%")):
+            where = f"FROM {table} WHERE run_uuid = ? AND key LIKE ?"
+            (number,) = connection.execute(f"SELECT COUNT(*) {where}", (run_id, key)).fetchone()
+            assert number > 0
+            connection.execute(f"DELETE {where}", (run_id, key))
+    connection.close()
+    result = reproduce_run(run_id, copy)
+    assert (result.exact, result.reproduced) == (True, True)
+    assert not [each for each in result.environment if "judge" in each.key]
+
+
 def test_a_scalar_that_one_side_lacks_is_found(copy: Workspace, run_id: str) -> None:
     Tracker(copy)._client.log_metric(run_id, "train/g_loss", 1.0, step=8)
     with sqlite3.connect(copy.root / "mlflow.db") as connection:

@@ -17,14 +17,18 @@ from torch import Tensor, nn
 import harness.run.runner
 import harness.run.scoring
 from harness.data import Batch, Facts
-from harness.evaluate import METRICS
+from harness.errors import HarnessError
+from harness.evaluate import METRICS, EvaluateConfig
+from harness.evaluate.metric import is_judged
 from harness.run.bench import Bench
+from harness.run.execution import Execution
 from harness.run.loop import Progress
 from harness.run.runner import _ending, run
 from harness.systems import draw_inputs, generate
 from harness.systems.gan import GAN, GANConfig
 
 BUDGET = 320
+MIDDLE = 192  # of two milestones the first: 12 of 20 iterations of 16 images
 EXPLODING = {"loss": "wasserstein", "optimizer": "sgd", "d_lr": 30.0, "g_lr": 30.0}
 
 
@@ -54,8 +58,8 @@ def test_the_scores_are_those_of_the_generator_at_the_full_budget(
     at_end = bench.evaluator.key("validation", "coverage")
     assert list(recorder.series(at_end)) == [BUDGET]
     curve = recorder.series(bench.objective)
-    assert list(curve) == [BUDGET // 2, BUDGET]
-    assert result.scores[bench.objective] == curve[BUDGET] != curve[BUDGET // 2]
+    assert list(curve) == [MIDDLE, BUDGET]
+    assert result.scores[bench.objective] == curve[BUDGET] != curve[MIDDLE]
 
     facts = bench.dataset.facts
     gan = GAN(config, facts, bench.device)
@@ -73,7 +77,7 @@ def test_a_run_records_curves_grids_and_floors(
     run(small_config(), bench, recorder, checkpoint=checkpoint)
     assert [(key, step) for key, step, _ in recorder.grids] == [
         ("samples", 0),
-        ("samples", BUDGET // 2),
+        ("samples", MIDDLE),
         ("samples", BUDGET),
         ("neighbours", BUDGET),
         ("classes", BUDGET),
@@ -175,7 +179,7 @@ def test_a_run_that_raises_is_a_failed_result(
     step = GAN.step
 
     def broken(self: GAN, take: Callable[[], Batch], done: float) -> dict[str, Tensor]:
-        if self.counts["g_steps"] == 12:
+        if self.counts["g_steps"] == 13:
             raise RuntimeError("out of memory\nand a long story")
         return step(self, take, done)
 
@@ -185,8 +189,8 @@ def test_a_run_that_raises_is_a_failed_result(
     assert result.outcome == "failed"
     assert result.reason == "RuntimeError: out of memory"
     assert result.scores == {}
-    assert result.last_scores[bench.objective] == recorder.series(bench.objective)[BUDGET // 2]
-    assert result.progress.images_seen == 12 * 16
+    assert result.last_scores[bench.objective] == recorder.series(bench.objective)[MIDDLE]
+    assert result.progress.images_seen == 13 * 16
 
 
 def test_pruning_ends_a_run_early(
@@ -202,12 +206,12 @@ def test_pruning_ends_a_run_early(
     four = times(bench, 4)
     result = run(small_config(), four, recorder, checkpoint=checkpoint, on_evaluation=on_evaluation)
     assert result.outcome == "pruned"
-    assert result.progress.images_seen == BUDGET // 2
+    assert result.progress.images_seen == 7 * 16
     assert "validation FID" in (result.reason or "")
     assert result.scores == {}
     assert told == list(enumerate(recorder.series(bench.objective).values(), start=1))
     assert result.last_scores[bench.objective] == told[-1][1]
-    assert max(step for _, step, _ in recorder.scalars) == BUDGET // 2
+    assert max(step for _, step, _ in recorder.scalars) == 7 * 16
     assert recorder.generators == []
     assert not checkpoint.exists()
 
@@ -233,10 +237,11 @@ def test_the_test_split_is_scored_once_at_the_end_and_only_if_asked(
     memory: Any,
 ) -> None:
     scored: list[str] = []
+    judged: list[str] = []
     score = type(bench.evaluator).score
 
     def spy(self: Any, fakes: Tensor, *splits: Any, **options: Any) -> dict[str, float]:
-        scored.extend(splits)
+        (judged if self is bench.judge else scored).extend(splits)
         return score(self, fakes, *splits, **options)
 
     monkeypatch.setattr(type(bench.evaluator), "score", spy)
@@ -245,9 +250,48 @@ def test_the_test_split_is_scored_once_at_the_end_and_only_if_asked(
     result = run(small_config(), times(bench, 3), recorder, checkpoint=checkpoint, **options)
 
     assert scored == ["validation"] * 3 + ["test"] * asked
+    assert judged == ["validation", "test"] * asked
     key = bench.evaluator.key("test", "fid")
     assert (key in result.scores) is asked
     assert list(recorder.series(key)) == [BUDGET] * asked
+
+
+def test_what_ends_on_test_images_is_judged_by_a_second_ruler(
+    bench: Bench, checkpoint: Path, small_config: Any, memory: Any
+) -> None:
+    recorder, both = memory(), ("validation", "test")
+    result = run(small_config(), bench, recorder, checkpoint=checkpoint, final_splits=both)
+    judged = {key for key in result.scores if is_judged(key)}
+    names = ("fid", "precision", "recall", "density", "coverage")
+    assert bench.judge is not None
+    assert judged == {bench.judge.key(split, name) for split in both for name in names}
+    assert all(list(recorder.series(key)) == [BUDGET] for key in judged)
+    assert bench.metric not in judged
+    for split in both:
+        own, other = (
+            result.scores[each.key(split, "fid")] for each in (bench.evaluator, bench.judge)
+        )
+        assert own != other
+        floor = recorder.series(bench.judge.key(split, "fid_floor"))[BUDGET]
+        assert 0 < floor < other
+    assert bench.protocol["judge"] == "digits_judge_v1"
+    assert bench.protocol["extractor"] == "digits_cnn_v2"
+
+    checkpoint.unlink()
+    unjudged = dataclasses.replace(bench, judge=None)
+    without = run(small_config(), unjudged, memory(), checkpoint=checkpoint, final_splits=both)
+    assert without.scores == {key: result.scores[key] for key in result.scores.keys() - judged}
+    assert "judge" not in unjudged.protocol
+
+
+def test_no_run_is_ranked_by_a_second_ruler(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="a second ruler chooses nothing"):
+        Bench.set_up(
+            bench.dataset,
+            EvaluateConfig(extractor="digits_judge_v1"),
+            execution=Execution(device="cpu", threads=1),
+            cache_dir=tmp_path,
+        )
 
 
 def test_what_the_watcher_raises_is_not_the_runs_failure(

@@ -59,6 +59,18 @@ def test_a_table_names_floors_and_directions(call: Callable[..., Any], file: Pat
     assert f"40 of {NUM} images were scored, drawn at random." in out
 
 
+def test_a_second_ruler_scores_images_where_it_is_asked_to(
+    call: Callable[..., Any], file: Path
+) -> None:
+    said = call("score", file, "--dataset", "digits", "--ruler", "digits_judge_v1", "--json")
+    found = json.loads(said.out)
+    assert found["protocol"] == f"digits_judge_v1_{NUM}"
+    assert f"test/fid_digits_judge_v1_{NUM}" in found["floors"]
+    assert (
+        scores(said)["fid"] != scores(call("score", file, "--dataset", "digits", "--json"))["fid"]
+    )
+
+
 def test_a_folder_is_scored_as_grey_images_where_the_data_are(
     call: Callable[..., Any], digits: Dataset, file: Path, tmp_path: Path
 ) -> None:

@@ -138,7 +138,7 @@ def test_curves_lie_over_images_seen(finished: Finished, tracker: Tracker, confi
     assert history(tracker, confirmed, "progress/d_steps")[320] == 20
     protocol = finished.summary.metric.removeprefix("test/fid_")
     for metric in ("fid", "kid", "feature_spread"):
-        assert list(history(tracker, confirmed, f"val/{metric}_{protocol}")) == [160, 320]
+        assert list(history(tracker, confirmed, f"val/{metric}_{protocol}")) == [192, 320]
         assert list(history(tracker, confirmed, f"test/{metric}_{protocol}")) == [320]
     for split in ("val", "test"):
         for metric in ("fid", "kid"):
@@ -168,7 +168,7 @@ def test_grids_are_images_keyed_by_step(tracker: Tracker, confirmed: Any) -> Non
     for match in found:
         assert match is not None
         steps.setdefault(match[1], set()).add(int(match[2]))
-    assert steps == {"samples": {0, 160, 320}, "neighbours": {320}, "classes": {320}}
+    assert steps == {"samples": {0, 192, 320}, "neighbours": {320}, "classes": {320}}
 
 
 def test_the_machine_is_measured(experiment: list[Any]) -> None:

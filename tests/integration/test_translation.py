@@ -19,6 +19,7 @@ from harness.config import parse
 from harness.data import load_dataset, to_unit_range
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig
+from harness.evaluate.metric import is_judged
 from harness.launch import preview
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
@@ -102,6 +103,11 @@ def test_it_is_ranked_by_the_way_there_and_scored_both_ways(
                 assert any(
                     key.startswith(f"val/{name}_") and key.endswith(end) for key in figures
                 ), name
+        judged = {key for key in metrics if is_judged(key)}
+        confirmed = recorded.data.tags["phase"] == "confirm"
+        assert not judged & back
+        assert ("test/fid_digits_judge_v1_32" in judged) is confirmed
+        assert "test/fid_floor_copy_digits_judge_v1_32" in judged
         assert {"coloured_digits"} == {key.split("_cnn")[0][-15:] for key in back}
         assert 0 < metrics[f"val/cycle_error_{MAIN}"] < 1
         assert recorded.data.params["evaluate.extractor"] == "digits_cnn_v2"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def cells(name: str, study: Any, workspace: Workspace) -> dict[tuple[str, str, int], Any]:
-    states = Board(Storage(workspace), name, study).states()
+    states = Board(Storage(workspace), name, study, "test/fid_digits_cnn_v2_64").states()
     return {
         (state.arm.name, record.cell.key, record.cell.trial): (record.outcome, dict(record.scores))
         for state in states
@@ -102,7 +102,16 @@ def test_a_killed_study_is_finished_by_the_same_command(
     file = tmp_path / "survival.toml"
     file.write_text(tiny_study.replace("images = 320", "images = 16_000"))
     workspace = Workspace.locate(root=tmp_path / "mlruns")
-    command = [sys.executable, "-m", "harness.cli", "run", str(file), "--threads", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "harness.cli",
+        "run",
+        str(file),
+        "--threads",
+        "1",
+        "--underpowered",
+    ]
     command += ["--device", "cpu", "--workers", str(workers), "--quiet"]
     environment = os.environ | {"HARNESS_HOME": str(workspace.root)}
     process = subprocess.Popen(command, env=environment, cwd=tmp_path)

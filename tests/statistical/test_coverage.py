@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +15,16 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import binom, lognorm, norm
 
-from harness.results.statistics import (
+from harness.statistics import (
     CONFIDENCE,
     bootstrap_interval,
+    interaction,
     interquartile_means,
+    shift_interval,
     superiority_interval,
     wilson_interval,
 )
+from harness.statistics.arms import MOST_ENUMERATED, multisets
 
 ALARM = 1e-6
 NUM_RESAMPLES = 1000
@@ -104,28 +106,21 @@ def test_superiority_interval_with_ties_and_failures(n: int, m: int, kind: str) 
 # The percentile bootstrap. Scores are normal, or skewed: exp of normal with this deviation.
 
 SKEW = 0.5
-BOOTSTRAP = {  # (statistic, scores, n): coverage
-    ("iqm", "normal", 5): 0.8999,
-    ("iqm", "normal", 10): 0.9355,
-    ("iqm", "normal", 20): 0.943,
-    ("iqm", "normal", 50): 0.9433,
-    ("iqm", "skewed", 5): 0.8979,
-    ("iqm", "skewed", 10): 0.9354,
-    ("iqm", "skewed", 20): 0.9418,
-    ("iqm", "skewed", 50): 0.9445,
-    ("difference", "normal", 5): 0.8768,
-    ("difference", "normal", 10): 0.9148,
-    ("difference", "normal", 20): 0.9311,
-    ("difference", "normal", 50): 0.9435,
-    ("difference", "skewed", 5): 0.8746,
-    ("difference", "skewed", 10): 0.9094,
-    ("difference", "skewed", 20): 0.9259,
-    ("difference", "skewed", 50): 0.9411,
+BOOTSTRAP = {  # (scores, n): coverage of the interquartile mean
+    ("normal", 5): 0.8999,
+    ("normal", 10): 0.9355,
+    ("normal", 20): 0.943,
+    ("normal", 50): 0.9433,
+    ("skewed", 5): 0.8979,
+    ("skewed", 10): 0.9354,
+    ("skewed", 20): 0.9418,
+    ("skewed", 50): 0.9445,
 }
 
 
-def difference_of_means(a: Array, b: Array) -> Array:
-    return a.mean(axis=-1) - b.mean(axis=-1)
+def drawn(generator: np.random.Generator, scores: str, shape: tuple[int, ...]) -> Array:
+    draws = generator.normal(size=shape)
+    return np.exp(SKEW * draws) if scores == "skewed" else draws
 
 
 def true_interquartile_mean(scores: str) -> float:
@@ -135,50 +130,129 @@ def true_interquartile_mean(scores: str) -> float:
     return 2 * quad(lambda q: float(lognorm.ppf(q, SKEW)), 0.25, 0.75)[0]
 
 
-def bootstrap_coverage(statistic: str, scores: str, n: int, num_studies: int) -> int:
-    generator = np.random.default_rng([n, num_studies])
-    draws = generator.normal(size=(num_studies, 2, n))
-    if scores == "skewed":
-        draws = np.exp(SKEW * draws)
-    function: Callable[..., Array] = interquartile_means
-    num_samples, truth = 1, true_interquartile_mean(scores)
-    if statistic == "difference":
-        function, num_samples, truth = difference_of_means, 2, 0.0
+def enumerated_coverage(studies: Array, truth: float) -> Array:
+    """Return which studies' intervals hold the truth, (N, n) to (N,), for all multisets at once.
+
+    An end lies beyond the truth where at most 2.5 % of the resamples reach the truth.
+    """
+    n = studies.shape[1]
+    chosen, weights = multisets(n)
+    middle = chosen[:, n // 4 : n - n // 4]  # of sorted scores, each multiset is sorted
+    shares = (middle[:, :, None] == np.arange(n)).mean(axis=1)
+    covered = []
+    for some in np.array_split(np.sort(studies), -(-len(studies) // 50)):
+        means = some @ shares.T
+        reach = [(means <= truth) @ weights, (means >= truth) @ weights]
+        covered.append(np.minimum(*reach) > weights.sum() * (1 - CONFIDENCE) / 2)
+    return np.concatenate(covered)
+
+
+def bootstrap_coverage(scores: str, n: int, num_studies: int) -> int:
+    studies = drawn(np.random.default_rng([n, num_studies]), scores, (num_studies, n))
+    truth = true_interquartile_mean(scores)
+    if n <= MOST_ENUMERATED:
+        return int(enumerated_coverage(studies, truth).sum())
     covered = 0
-    for seed, samples in enumerate(draws[:, :num_samples].tolist()):
-        low, high = bootstrap_interval(function, *samples, num_resamples=NUM_RESAMPLES, seed=seed)
+    for seed, sample in enumerate(studies.tolist()):
+        low, high = bootstrap_interval(
+            interquartile_means, sample, num_resamples=NUM_RESAMPLES, seed=seed
+        )
         covered += low <= truth <= high
     return covered
 
 
 @pytest.mark.parametrize("in_full", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("statistic", "scores", "n"), BOOTSTRAP)
-def test_bootstrap_interval_is_as_good_as_documented(
-    statistic: str, scores: str, n: int, in_full: bool
-) -> None:
+@pytest.mark.parametrize(("scores", "n"), BOOTSTRAP)
+def test_bootstrap_interval_is_as_good_as_documented(scores: str, n: int, in_full: bool) -> None:
     num_studies = NUM_STUDIES_DOCUMENTED if in_full else NUM_STUDIES[n]
-    covered = bootstrap_coverage(statistic, scores, n, num_studies)
-    documented = BOOTSTRAP[statistic, scores, n]
+    covered = bootstrap_coverage(scores, n, num_studies)
+    documented = BOOTSTRAP[scores, n]
     assert is_as_documented(covered, num_studies, documented), covered / num_studies
+
+
+@pytest.mark.parametrize("n", [5, 8])
+def test_all_studies_at_once_are_covered_as_one_by_one(n: int) -> None:
+    studies, truth = drawn(np.random.default_rng(n), "skewed", (40, n)), 1.0
+    covered = []
+    for sample in studies.tolist():
+        low, high = bootstrap_interval(interquartile_means, sample)
+        covered.append(low <= truth <= high)
+    assert enumerated_coverage(studies, truth).tolist() == covered
+
+
+# The difference of two arms, and the interaction of two changes.
+
+INTERACTION = {  # (scores, spread of the first arm, n): coverage of Welch's interval
+    ("normal", 1, 5): 0.953,
+    ("normal", 1, 10): 0.953,
+    ("normal", 1, 20): 0.948,
+    ("skewed", 1, 5): 0.966,
+    ("skewed", 1, 10): 0.960,
+    ("skewed", 1, 20): 0.957,
+    ("normal", 3, 5): 0.946,
+    ("normal", 3, 10): 0.950,
+    ("skewed", 3, 5): 0.941,
+    ("skewed", 3, 10): 0.939,
+}
+
+
+@pytest.mark.parametrize("in_full", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("scores", "spread", "n"), INTERACTION)
+def test_interval_of_the_interaction(scores: str, spread: int, n: int, in_full: bool) -> None:
+    num_studies = NUM_STUDIES_DOCUMENTED if in_full else 1500
+    studies = drawn(np.random.default_rng([n, spread, num_studies]), scores, (num_studies, 4, n))
+    studies[:, 0] *= spread
+    truth = (spread - 1) * (math.exp(SKEW**2 / 2) if scores == "skewed" else 0.0)
+    covered = 0
+    for groups in studies.tolist():
+        _, (low, high) = interaction([tuple(groups)])
+        covered += low <= truth <= high
+    documented = INTERACTION[scores, spread, n]
+    assert is_as_documented(covered, num_studies, documented), covered / num_studies
+
+
+@pytest.mark.parametrize("scores", ["normal", "skewed"])
+@pytest.mark.parametrize(("n", "m"), [(5, 5), (10, 10), (8, 5)])
+def test_interval_of_the_difference_between_shifted_arms(n: int, m: int, scores: str) -> None:
+    """Exact: as often as the test accepts, which is counted here from all ways to deal ranks."""
+    sums = np.array([sum(deal) for deal in itertools.combinations(range(1, n + m + 1), n)])
+    distances = np.abs(sums - n * (n + m + 1) / 2)
+    tails = np.array([np.mean(distances >= distance) for distance in np.unique(distances)])
+    size = max(tails[tails <= 1 - CONFIDENCE])
+    generator, covered, num_studies = np.random.default_rng([n, m]), 0, 1500
+    for a, b in zip(
+        (drawn(generator, scores, (num_studies, n)) + 0.7).tolist(),
+        drawn(generator, scores, (num_studies, m)).tolist(),
+        strict=True,
+    ):
+        interval = shift_interval(a, b)
+        assert interval is not None
+        covered += interval.low <= 0.7 <= interval.high
+    low, high = binom.ppf([ALARM / 2, 1 - ALARM / 2], num_studies, 1 - size)
+    assert low <= covered <= high
 
 
 # Wilson's interval: no chance here, the binomial distribution gives its coverage exactly.
 
-WILSON = {  # n: coverage averaged over all shares from 0.001 to 0.999, and the least of them
-    5: (0.955, 0.833),
-    10: (0.954, 0.842),
-    20: (0.953, 0.852),
-    50: (0.952, 0.861),
+WILSON = {  # n: coverage averaged over shares from 0.001 to 0.999, and the least at any share
+    5: (0.955, 0.832),
+    10: (0.954, 0.835),
+    20: (0.953, 0.837),
+    50: (0.952, 0.838),
 }
 
 
 @pytest.mark.parametrize("n", WILSON)
 def test_wilson_interval(n: int) -> None:
-    shares = np.linspace(0.001, 0.999, 999)
-    coverage = np.zeros_like(shares)
-    for count in range(n + 1):
-        low, high = wilson_interval(count, n)
-        coverage += binom.pmf(count, n, shares) * ((low <= shares) & (shares <= high))
+    """The least coverage is just outside an end of an interval."""
+    intervals = np.array([wilson_interval(count, n) for count in range(n + 1)])
+
+    def coverage(shares: Array) -> Array:
+        held = (intervals[:, :1] <= shares) & (shares <= intervals[:, 1:])
+        whole: Array = (held * binom.pmf(np.arange(n + 1)[:, None], n, shares)).sum(axis=0)
+        return whole
+
     average, least = WILSON[n]
-    assert coverage.mean() == pytest.approx(average, abs=6e-4)
-    assert coverage.min() == pytest.approx(least, abs=6e-4)
+    ends = np.concatenate([intervals.ravel() - 1e-9, intervals.ravel() + 1e-9])
+    assert coverage(np.linspace(0.001, 0.999, 999)).mean() == pytest.approx(average, abs=6e-4)
+    assert coverage(np.clip(ends, 0, 1)).min() == pytest.approx(least, abs=6e-4)

@@ -307,7 +307,7 @@ def test_scaled_budgets() -> None:
 
 
 def test_evaluation_is_checked() -> None:
-    assert EvaluateConfig().times == 5
+    assert EvaluateConfig().times == 8
     given = parse(EvaluateConfig, {"extractor_weights": "a/b.pt", "samples": 16}, "study.toml")
     assert given.extractor_weights == Path("a/b.pt")
     assert refusal(EvaluateConfig, {"samples": 15}).startswith("samples = 15: ")

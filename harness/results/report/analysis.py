@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from harness.evaluate.metric import (
     COPY,
@@ -16,24 +15,16 @@ from harness.evaluate.metric import (
     figure_of,
     is_back,
     is_floor,
+    is_judged,
     is_score,
 )
+from harness.results.comparison import Comparison, compare
+from harness.results.factors import Interaction, MarginalEffect, interactions
 from harness.results.report.arm import ArmAnalysis
-from harness.results.report.factors import (
-    Interaction,
-    MarginalEffect,
-    interactions,
-    marginal_effects,
-)
 from harness.results.report.records import StudyRecords, ended_runs
-from harness.results.statistics import Interval, bootstrap_interval, finite_or_none, hedges_g
-from harness.results.summary import (
-    FEWEST_FOR_INTERVALS,
-    Comparison,
-    StudySummary,
-    compare,
-    summarise,
-)
+from harness.results.summary import StudySummary, factor_arm, summarise
+from harness.statistics import finite_or_none, hedges_g
+from harness.study.comparisons import Pair
 
 MOST_ARMS_FOR_PAIRS = 6
 
@@ -43,14 +34,11 @@ class Contrast:
     """Two arms compared.
 
     Attributes:
-        test: Rank test, P(A < B) and difference of means.
-        difference_interval: Percentile bootstrap interval of that difference; None below five
-            scored runs a side.
+        test: Rank test, P(A < B) and difference.
         effect_size: Hedges' g of the scored runs, None where undefined.
     """
 
     test: Comparison
-    difference_interval: Interval | None
     effect_size: float | None
 
 
@@ -65,8 +53,7 @@ class Analysis:
         contrasts: Every other arm against the baseline: the primary tests; empty, as all below, of
             a descriptive study.
         pairs: All pairs, exploratory; empty for two arms or more than six.
-        effects: Marginal effects; empty for a single factor.
-        interactions: Likewise.
+        interactions: Of steps of two factors; empty for a single factor.
     """
 
     records: StudyRecords
@@ -74,13 +61,17 @@ class Analysis:
     arms: tuple[ArmAnalysis, ...]
     contrasts: tuple[Contrast, ...]
     pairs: tuple[Comparison, ...]
-    effects: tuple[MarginalEffect, ...]
     interactions: tuple[Interaction, ...]
 
     @property
     def metric(self) -> str:
         """The key of what arms are compared by, on test images."""
         return self.summary.metric
+
+    @property
+    def effects(self) -> tuple[MarginalEffect, ...]:
+        """Marginal effects; empty for a single factor."""
+        return self.summary.effects
 
     @property
     def figure(self) -> Figure:
@@ -90,8 +81,17 @@ class Analysis:
     @cached_property
     def figures(self) -> tuple[Figure, ...]:
         """All that runs were scored by, without what real images score."""
+        return self._figures(judged=False)
+
+    @cached_property
+    def judged(self) -> tuple[Figure, ...]:
+        """Those that a second ruler has measured too; none of early records."""
+        return self._figures(judged=True)
+
+    def _figures(self, *, judged: bool) -> tuple[Figure, ...]:
         keys = {key for run in self.records.runs for key in run.metrics if is_score(key)}
-        found = {figure_of(key).name for key in keys if not is_floor(key)}
+        own = [key for key in keys if not is_floor(key) and is_judged(key) == judged]
+        found = {figure_of(key).name for key in own}
         return tuple(figure for figure in all_figures() if figure.name in found)
 
     @cached_property
@@ -99,17 +99,22 @@ class Analysis:
         """Whether runs were scored by translations back too."""
         return any(is_back(key) for run in self.records.runs for key in run.metrics)
 
-    def floor(self, figure: Figure, *, back: bool = False) -> tuple[float | None, float | None]:
+    def floor(
+        self, figure: Figure, *, back: bool = False, judged: bool = False
+    ) -> tuple[float | None, float | None]:
         """Return what real images score against the test split, mean and sd over draws."""
-        return self._beside(figure, FLOOR, back), self._beside(figure, f"{FLOOR}_sd", back)
+        mean, sd = (
+            self._beside(figure, kind, back=back, judged=judged) for kind in (FLOOR, f"{FLOOR}_sd")
+        )
+        return mean, sd
 
-    def copies(self, figure: Figure, *, back: bool = False) -> float | None:
+    def copies(self, figure: Figure, *, back: bool = False, judged: bool = False) -> float | None:
         """Return what images score that are translated, left as they are; None without any."""
-        return self._beside(figure, COPY, back)
+        return self._beside(figure, COPY, back=back, judged=judged)
 
-    def _beside(self, figure: Figure, kind: str, back: bool) -> float | None:
+    def _beside(self, figure: Figure, kind: str, **whose: bool) -> float | None:
         """Return what was recorded beside a figure of test images under a longer name."""
-        key = next(filter(None, (arm.key(figure, back=back) for arm in self.arms)), "")
+        key = next(filter(None, (arm.key(figure, **whose) for arm in self.arms)), "")
         name = key.replace(f"/{figure.name}_", f"/{figure.name}{kind}_", 1)
         values = (run.metrics.get(name) for arm in self.arms for run in arm.scored)
         return next((value for value in values if value is not None), None)
@@ -134,7 +139,13 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
     metric = records.definition.metric
     floor = records.definition.floor
     summary = summarise(
-        records.name, records.study, records.states, metric=metric, floor=floor, baseline=baseline
+        records.name,
+        records.study,
+        records.states,
+        metric=metric,
+        floor=floor,
+        baseline=baseline,
+        ledger=records.ledger,
     )
     by_id = {run.run_id: run for run in records.runs}
 
@@ -159,28 +170,38 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
         summary=summary,
         arms=arms,
         contrasts=contrasts,
-        pairs=() if summary.unranked else _pairs(arms, summary.figure),
-        effects=marginal_effects(arms, crossed, records.study.baseline_levels),
-        interactions=interactions(arms, crossed, records.study.baseline_levels),
+        pairs=() if summary.unranked else _pairs(records, arms, summary),
+        interactions=interactions(
+            [factor_arm(arm.summary, summary.figure) for arm in arms],
+            crossed,
+            records.study.baseline_levels,
+        ),
     )
 
 
 def _contrast(test: Comparison, arm: ArmAnalysis, baseline: ArmAnalysis) -> Contrast:
-    a, b = arm.scores, baseline.scores
-    enough = min(len(a), len(b)) >= FEWEST_FOR_INTERVALS
-    return Contrast(
-        test=test,
-        difference_interval=bootstrap_interval(_difference, a, b) if enough else None,
-        effect_size=finite_or_none(hedges_g(a, b)),
-    )
+    effect_size = finite_or_none(hedges_g(arm.scores, baseline.scores))
+    return Contrast(test=test, effect_size=effect_size)
 
 
-def _difference(a: Any, b: Any) -> Any:
-    return a.mean(axis=-1) - b.mean(axis=-1)
-
-
-def _pairs(arms: Sequence[ArmAnalysis], figure: Figure) -> tuple[Comparison, ...]:
-    scored = [arm for arm in arms if arm.costs]
+def _pairs(
+    records: StudyRecords, arms: Sequence[ArmAnalysis], summary: StudySummary
+) -> tuple[Comparison, ...]:
+    figure = summary.figure
+    scored = [arm.summary for arm in arms if arm.costs]
     if not 2 < len(scored) <= MOST_ARMS_FOR_PAIRS:
         return ()
-    return compare(list(itertools.combinations([arm.summary for arm in scored], 2)), figure)
+    found = [
+        Pair(arm=one.name, reference=other.name) for one, other in itertools.combinations(scored, 2)
+    ]
+    planned = {test.withheld for test in summary.comparisons}
+    return compare(
+        found,
+        {
+            arm.name: arm.costs(figure) if records.is_joint else arm.costs_in_order(figure)
+            for arm in scored
+        },
+        figure,
+        sizes=None if records.is_joint else records.study.confirm.sizes,
+        withheld=max(planned, default=""),
+    )

@@ -9,9 +9,11 @@ from functools import cached_property
 
 import numpy as np
 
-from harness.evaluate.metric import Figure, figure_of, is_back, is_floor
+from harness.evaluate.metric import Figure, figure_of, is_back, is_floor, is_judged
+from harness.results.comparison import FEWEST_FOR_INTERVALS
 from harness.results.report.records import RunRecord
-from harness.results.statistics import (
+from harness.results.summary import ArmSummary
+from harness.statistics import (
     Interval,
     bootstrap_interval,
     expected_best,
@@ -20,7 +22,6 @@ from harness.results.statistics import (
     mean_and_sd,
     wilson_interval,
 )
-from harness.results.summary import FEWEST_FOR_INTERVALS, ArmSummary
 from harness.systems import TrainConfig
 from harness.work.board import ArmState
 
@@ -98,20 +99,23 @@ class ArmAnalysis:
         count = sum(run.outcome in outcomes for run in self.confirm)
         return Share(count=count, total=len(self.confirm))
 
-    def key(self, figure: Figure, *, back: bool = False) -> str | None:
+    def key(self, figure: Figure, *, back: bool = False, judged: bool = False) -> str | None:
         """Return a figure's full name on test images; None where no scored run has it.
 
         Args:
             figure: Which.
             back: Whether it is of translations back to the domain that was translated.
+            judged: Whether it is by the second ruler, which not every run of an early study has.
         """
-        names = [name for run in self.scored[:1] for name in run.metrics]
+        names = [name for run in self.scored for name in run.metrics]
         own = [name for name in names if name.startswith(f"test/{figure.name}_")]
         return next(
             (
                 name
                 for name in own
-                if not is_floor(name) and is_back(name) == back and figure_of(name) == figure
+                if not is_floor(name)
+                and (is_back(name), is_judged(name)) == (back, judged)
+                and figure_of(name) == figure
             ),
             None,
         )

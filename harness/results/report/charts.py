@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from harness.results.comparison import FEWEST_FOR_INTERVALS
 from harness.results.report.analysis import Analysis
 from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import Curves
@@ -23,8 +24,8 @@ from harness.results.report.style import (
     panels,
     score_axis,
 )
+from harness.results.report.view_charts import draw_floor, validation_floor
 from harness.results.spelling import number
-from harness.results.summary import FEWEST_FOR_INTERVALS
 from harness.systems import SYSTEMS, Panel
 
 WIDE = 10  # the ratio of largest to smallest score from which an axis is logarithmic
@@ -140,19 +141,23 @@ def _score_curves(
     figure, (axes,) = panels(1, columns=1, height=3.0)
     described = []
     for arm in arms:
-        steps, values = _stack(arm, curves, analysis.objective)
+        steps, values = _stack(arm, curves, analysis.objective, whole=False)
         _band(axes, steps, values, styles[arm.name], arm.name, marks=True)
         middle = np.nanmedian(values, axis=0)
         described.append(f"{arm.name}: {number(middle[0])} to {number(middle[-1])}")
     label = analysis.figure.label
+    floor = validation_floor(analysis)
+    draw_floor(axes, floor, log=analysis.figure.log)
     score_axis(axes, analysis.figure, f"validation {label}")
-    _seen_axis(axes, analysis)
+    _seen_axis(axes, analysis, log=True)
     legend(figure)
     return Drawing(
         name="score_curves",
         caption=f"Validation {label} of the confirm runs against real "
         f"{analysis.records.kind.noun} seen."
-        " Lines: median over the runs that got so far; bands: all of them, from best to worst.",
+        " Lines: median over the runs that got so far; bands: all of them, from best to worst."
+        + f" Dashed: what real {analysis.records.kind.noun} score."
+        * (floor is not None),
         alt=f"Curves of validation {label} over training. Medians from first to last evaluation: "
         + "; ".join(described)
         + ".",
@@ -204,12 +209,15 @@ def _has_curve(arm: ArmAnalysis, curves: Curves, key: str) -> bool:
     return any(curves.get(run.run_id, {}).get(key) for run in arm.confirm)
 
 
-def _stack(arm: ArmAnalysis, curves: Curves, key: str) -> tuple[Any, Any]:
+def _stack(arm: ArmAnalysis, curves: Curves, key: str, *, whole: bool = True) -> tuple[Any, Any]:
     """Return steps (T,) and values (runs, T), NaN beyond where a run has got.
 
-    Runs measured at other steps, as with a budget in seconds, are interpolated.
+    Runs measured at other steps, as with a budget in seconds, are interpolated. Of means over
+    training only `whole` ones are kept.
     """
-    recorded = [_whole(curves.get(run.run_id, {}).get(key, ())) for run in arm.confirm]
+    recorded = [[*curves.get(run.run_id, {}).get(key, ())] for run in arm.confirm]
+    if whole:
+        recorded = [_whole(curve) for curve in recorded]
     recorded = [curve for curve in recorded if curve]
     steps = np.array(sorted({step for curve in recorded for step, _ in curve}))
     values = []
@@ -258,10 +266,13 @@ def _tame(ax: Any) -> None:
         ax.set_yscale("symlog", linthresh=1)
 
 
-def _seen_axis(ax: Any, analysis: Analysis) -> None:
-    ax.set_xlabel(f"real {analysis.records.kind.noun} seen")
+def _seen_axis(ax: Any, analysis: Analysis, *, log: bool = False) -> None:
+    ax.set_xlabel(f"real {analysis.records.kind.noun} seen" + " (log)" * log)
+    if log:
+        log_x(ax)
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.xaxis.set_major_formatter(FuncFormatter(_thousands))
-    ax.xaxis.set_major_locator(MaxNLocator(5))
 
 
 def _thousands(value: float, _position: int | None = None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.evaluate.metric import BACK, Figure, figure_of
 from harness.results.report.analysis import Analysis
-from harness.results.report.records import RunRecord, StudyRecords, budget_text
+from harness.results.report.records import JUDGE, RunRecord, StudyRecords, budget_text
 from harness.results.spelling import assignments, number
 from harness.study.arm import Arm
 from harness.study.presets import load_preset
@@ -105,14 +105,27 @@ def _evaluation(analysis: Analysis) -> str:
         if (own := _own_facts(figure, facts))
     ]
     return (
-        f"Evaluation: {times} times per run, evenly spaced, on validation {kind.noun}; at the end "
-        f"of a confirm run on test {kind.noun} too. {_and(labels)} between {samples:,} "
-        f"generated and {samples:,} real {kind.noun}, {kind.precision}, on "
+        f"Evaluation: {times} times per run, at shares of the budget that grow by one factor up to "
+        f"1, on validation {kind.noun}; at the end of a confirm run on test {kind.noun} too. "
+        f"{_and(labels)} between {samples:,} generated and {samples:,} real {kind.noun}, "
+        f"{kind.precision}, on "
         f"{facts['evaluate.num_features']} features of {facts['evaluate.extractor']} "
         f"(SHA-256 {facts['evaluate.extractor_sha256']}…"
         + (f", accuracy {accuracy}" if accuracy else "")
-        + f"){''.join(f'; {each}' for each in details)}.{real}{_ways(analysis, facts)} Evaluation "
-        "changes nothing in training."
+        + f"){''.join(f'; {each}' for each in details)}.{real}{_ways(analysis, facts)}"
+        f"{_judge(analysis.records)} Evaluation changes nothing in training."
+    )
+
+
+def _judge(records: StudyRecords) -> str:
+    """Return by what confirm runs are measured a second time, or nothing."""
+    facts = next((run.params for run in records.runs if JUDGE in run.params), None)
+    if facts is None:
+        return ""
+    return (
+        f" Confirm runs end with a second measurement, by {facts[JUDGE]} "
+        f"(SHA-256 {facts['evaluate.judge_sha256']}…, accuracy {facts['evaluate.judge_accuracy']}),"
+        " which chose nothing."
     )
 
 
@@ -147,17 +160,45 @@ def _statistics(analysis: Analysis) -> str:
         return (
             f"Statistics: {analysis.summary.unranked[0].lower()}{analysis.summary.unranked[1:]}, "
             "and nothing is tested. Intervals are at 95 %: Wilson's for shares, percentile "
-            "bootstrap (10,000 resamples of runs) for interquartile means."
+            "bootstrap over runs for interquartile means."
         )
     return (
         f"Statistics: arms are compared unpaired on test {label}; what equal seeds may share, "
-        "such as the order of the data, the tests do not use. The primary test is the exact "
-        "two-sided Mann–Whitney test of every arm against the baseline, runs without a score "
-        f"ranking worst, Holm's adjustment over all of them, level 0.05, "
-        f"{analysis.records.chosen}. Intervals are at 95 %: Newcombe's for "
-        f"P(A {analysis.figure.beats} B), Wilson's for shares, percentile bootstrap (10,000 "
-        "resamples of runs) for interquartile means and differences. All else is exploratory."
+        f"such as the order of the data, the tests do not use. {_primary(analysis)}, runs without "
+        f"a score ranking worst, Holm's adjustment over all of them, level 0.05, "
+        f"{analysis.records.chosen}. The test assumes independent runs, and its null is that both "
+        "arms have one distribution: rejecting it says that they differ. An arm beats another "
+        "only where, besides, its coverage is shown to be no worse by "
+        f"{analysis.records.study.confirm.coverage_margin:g} (exact one-sided test, level 0.05), "
+        "and it raises no alarm of copying. Intervals of the Hodges–Lehmann difference hold the "
+        "shifts that this test does not reject at the level of its step. Other intervals are at "
+        f"95 %, unadjusted: Newcombe's for P(A {analysis.figure.beats} B), Wilson's for shares, "
+        "percentile bootstrap over runs for interquartile means. All else is exploratory."
     )
+
+
+def _primary(analysis: Analysis) -> str:
+    """Return what is tested, as the start of a sentence."""
+    study = analysis.records.study
+    if analysis.summary.primary:
+        return (
+            "The primary tests are exact two-sided stratified rank tests of every level of a "
+            "factor against the baseline's, within combinations of the other factors"
+        )
+    if analysis.records.is_joint or len(study.confirm.sizes) == 1:
+        text = "The primary test is the exact two-sided Mann–Whitney test of every arm against the "
+        text += "baseline"
+    else:
+        looks = ", ".join(map(str, study.confirm.sizes))
+        text = (
+            "The primary test is a group-sequential exact two-sided Mann–Whitney test of every arm "
+            f"against the baseline, at {looks} seeds an arm: its p is the chance that some look "
+            "gives as small a fixed-sample p, so it holds wherever one stops. Arms that are "
+            "resolved, or whom no outcome of the runs left could resolve, get no further seeds"
+        )
+    if study.contrasts and not analysis.records.is_joint:
+        text += f"; contrasts of the plan are tested likewise ({'; '.join(study.contrasts)})"
+    return text
 
 
 def _software(runs: Sequence[RunRecord]) -> str:

@@ -16,12 +16,15 @@ from harness.records.tracking import Tracker, logged_dataset
 from harness.records.workspace import Workspace
 from harness.study.budget import is_by_preset
 from harness.study.definition import Definition
+from harness.study.ledger import Ledger
 from harness.study.study import StudyConfig
 from harness.systems import Budget
 from harness.work.board import ArmState, open_study
 from harness.work.cell import CellRecord
 
 SCORED = ("finished", "collapsed")
+SECONDS, FLOPS, LOAD = "progress/train_seconds", "progress/flops", "progress/load"
+JUDGE = "evaluate.judge"  # the second ruler, in a run's params
 Curves = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
 """Run id -> metric -> (images seen, value) in order."""
 
@@ -71,7 +74,7 @@ class RunRecord:
     @property
     def train_seconds(self) -> float:
         """Seconds of training, evaluation excluded."""
-        return self.metrics.get("progress/train_seconds", 0.0)
+        return self.metrics.get(SECONDS, 0.0)
 
     @property
     def plugins(self) -> str:
@@ -92,6 +95,7 @@ class StudyRecords:
         profile: Sizes of the dataset's parts.
         importances: Arm -> tuned parameter -> importance; empty where trials are too few.
         parts: The studies that were put together here, by name; one if it stands alone.
+        ledgers: What these remember of their plans, by name.
     """
 
     name: str
@@ -101,11 +105,17 @@ class StudyRecords:
     profile: Mapping[str, Any]
     importances: Mapping[str, Mapping[str, float]]
     parts: Mapping[str, StudyConfig]
+    ledgers: Mapping[str, Ledger]
 
     @property
     def study(self) -> StudyConfig:
         """Its file; the first one's where several were put together."""
         return self.definition.study
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the study remembers of its plan, if it is one study."""
+        return self.ledgers.get(self.name, Ledger())
 
     @property
     def kind(self) -> Kind:
@@ -150,6 +160,7 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
     """
     opened = open_study(name, workspace)
     definition, states = opened.definition, tuple(opened.board.states())
+    ledger = opened.note_display(states, "harness report")
     order = {state.arm.name: index for index, state in enumerate(states)}
     used = {
         run_id
@@ -203,6 +214,7 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
         profile=profile,
         importances=opened.board.importances(),
         parts={name: definition.study},
+        ledgers={name: ledger},
     )
 
 
@@ -284,6 +296,7 @@ def merge(studies: Sequence[StudyRecords]) -> StudyRecords:
         runs=runs,
         importances=importances,
         parts={records.name: records.study for records in studies},
+        ledgers={records.name: records.ledger for records in studies},
     )
 
 
@@ -307,7 +320,8 @@ def runs_csv(runs: Sequence[RunRecord], curves: Curves, objective: str) -> str:
     """Return every run with every setting and final metric as CSV, one line per run.
 
     Settings are named `param.KEY`, metrics `metric.KEY`; numbers have all their digits. The last
-    column has a confirm run's validation scores as `images:value`, separated by spaces.
+    columns, `curve.KEY`, have a confirm run's validation scores as `images:value`, separated by
+    spaces, and likewise what it had spent by then.
     """
     facts = ["run_id", "study", "arm", "phase", "trial", "seed", "outcome", "reason", "used"]
     params = list(dict.fromkeys(key for run in runs for key in run.params))
@@ -319,14 +333,19 @@ def runs_csv(runs: Sequence[RunRecord], curves: Curves, objective: str) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = [f"param.{key}" for key in params] + [f"metric.{key}" for key in metrics]
-    writer.writerow(facts + columns + tags + [f"curve.{objective}"])
+    kept = [objective, SECONDS, FLOPS]
+    writer.writerow(facts + columns + tags + [f"curve.{key}" for key in kept])
     for run in runs:
-        curve = curves.get(run.run_id, {}).get(objective, ())
+        own = curves.get(run.run_id, {})
+        scored = {step for step, _ in own.get(objective, ())}
         writer.writerow(
             [getattr(run, fact) for fact in facts]
             + [run.params.get(key, "") for key in params]
             + [run.metrics.get(key, "") for key in metrics]
             + [run.tags.get(key, "") for key in tags]
-            + [" ".join(f"{step}:{value!r}" for step, value in curve)]
+            + [
+                " ".join(f"{step}:{value!r}" for step, value in own.get(key, ()) if step in scored)
+                for key in kept
+            ]
         )
     return text.getvalue()

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.evaluate.ladder import in_words
+from harness.results.axes import ALARM
+from harness.results.comparison import Comparison
 from harness.results.report.analysis import Analysis
-from harness.results.report.arm import Share
-from harness.results.report.metric_tables import metrics, metrics_of_the_way_back
+from harness.results.report.arm import ArmAnalysis, Share
+from harness.results.report.cost_table import cost
+from harness.results.report.metric_tables import (
+    metrics,
+    metrics_by_the_judge,
+    metrics_of_the_way_back,
+)
 from harness.results.report.records import RunRecord
 from harness.results.report.table import Row, Table, row
 from harness.results.spelling import NONE, number, p_text, plus_minus, with_interval
-from harness.results.summary import Comparison
 from harness.study.space import Choice, Range
 
 
@@ -19,21 +26,33 @@ def build_tables(analysis: Analysis) -> list[Table]:
     tables = [
         _results(analysis),
         _contrasts(analysis),
+        _axes(analysis),
         _failures(analysis),
-        _cost(analysis),
+        cost(analysis),
         _settings(analysis),
         _effects(analysis),
         _interactions(analysis),
         _pairs(analysis),
         metrics(analysis),
+        metrics_by_the_judge(analysis),
         metrics_of_the_way_back(analysis),
         _runs(analysis),
     ]
     return [table for table in tables if table.rows]
 
 
+def _in_words(arm: ArmAnalysis) -> str:
+    """Return what an arm's mean FID is as much as, on its ruler; nothing where that is unknown."""
+    if arm.figure.name != "fid" or arm.summary.mean is None:
+        return ""
+    params = arm.scored[0].params
+    samples = int(params.get("evaluate.samples", 0))
+    return in_words(params.get("evaluate.extractor", ""), samples, arm.summary.mean) or ""
+
+
 def _results(analysis: Analysis) -> Table:
     rows = []
+    said = any(map(_in_words, analysis.arms))
     for arm in analysis.arms:
         summary = arm.summary
         best = arm.scored[0].score(analysis.metric) if arm.scored else None
@@ -45,6 +64,7 @@ def _results(analysis: Analysis) -> Table:
                 number(summary.median),
                 with_interval(arm.iqm, arm.iqm_interval),
                 number(best),
+                *([_in_words(arm) or NONE] if said else []),
                 runs=arm.confirm,
             )
         )
@@ -63,13 +83,17 @@ def _results(analysis: Analysis) -> Table:
                 if analysis.summary.floor is not None
                 else ""
             )
+            + " As much as: the damage to real images that costs as much on this ruler." * said
             + (
                 f" The images that are translated score {number(copies)} as they are."
                 if (copies := analysis.copies(analysis.figure)) is not None
                 else ""
             )
         ),
-        columns=("arm", "n_ok/n", "mean ± sd", "median", "IQM", "best"),
+        columns=(
+            *("arm", "n_ok/n", "mean ± sd", "median", "IQM", "best"),
+            *(["as much as"] if said else []),
+        ),
         rows=tuple(rows),
     )
 
@@ -85,7 +109,7 @@ def _contrasts(analysis: Analysis) -> Table:
                 p_text(test.p_value),
                 p_text(test.p_holm),
                 p_text(test.smallest_p),
-                with_interval(test.difference, contrast.difference_interval, sign=True),
+                with_interval(test.difference, test.difference_interval, sign=True),
                 number(contrast.effect_size, sign=True),
                 runs=_confirm(analysis, test.arm, test.baseline),
             )
@@ -99,10 +123,47 @@ def _contrasts(analysis: Analysis) -> Table:
             "95 % interval; p is "
             f"the exact two-sided Mann–Whitney test, {analysis.records.chosen}, runs without a "
             f"score ranking worst; Holm's adjustment is over {count} test{'s' * (count != 1)}; "
-            "least p is the smallest that these numbers of runs can yield. Descriptive: difference "
-            "of the scored runs' means with a 95 % percentile bootstrap interval, and Hedges' g."
+            "least p is the smallest that these numbers of runs can yield. A − B is the "
+            "Hodges–Lehmann difference, the median over all pairs of runs, with all shifts that "
+            f"the test does not reject at {_levels(analysis.summary.comparisons)}: the interval "
+            "excludes 0 where the comparison is resolved. Descriptive: Hedges' g of scored runs."
         ),
-        columns=("arms A against B", wins, "p", "p (Holm)", "least p", "mean A − B", "g"),
+        columns=("arms A against B", wins, "p", "p (Holm)", "least p", "A − B", "g"),
+        rows=tuple(rows),
+    )
+
+
+def _axes(analysis: Analysis) -> Table:
+    """Return a row per comparison and axis."""
+    rows = []
+    for test in analysis.summary.comparisons:
+        for axis in test.axes.found if test.axes else ():
+            said = "" if axis.noninferior_p is None else p_text(axis.noninferior_p)
+            rows.append(
+                row(
+                    f"{test.arm} against {test.baseline}: {axis.name}",
+                    f"{axis.figure.label}, {axis.figure.direction()}",
+                    *(number(value) for value in axis.values),
+                    number(axis.superiority, places=2)
+                    if isinstance(axis.figure.best, str)
+                    else NONE,
+                    said or NONE,
+                    runs=_confirm(analysis, test.arm, test.baseline),
+                )
+            )
+    margin = analysis.records.study.confirm.coverage_margin
+    return Table(
+        name="axes",
+        caption=(
+            "The other axes of every comparison: means over confirm runs, and P that a run of A "
+            "has the better value. An arm beats another only where its score is better, its "
+            f"coverage is shown to be no worse by {margin:g} (last column: the exact one-sided p "
+            "of the arm with the better score), and it is not nearer to training than to held-out "
+            f"images in more than {100 * ALARM:.0f} % of its samples. Failed runs rank worst on "
+            "all; how many they are, and the spread over seeds, stand in the tables of results and "
+            "failures. The second ruler tuned and chose nothing."
+        ),
+        columns=("arms A against B: axis", "figure", "A", "B", "P(A better)", "p (no worse)"),
         rows=tuple(rows),
     )
 
@@ -138,42 +199,6 @@ def _lost(runs: Sequence[RunRecord]) -> str:
     counts = {kind: sum(run.outcome == kind for run in runs) for kind in kinds}
     named = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
     return (named or "0") + f" of {len(runs)}"
-
-
-def _cost(analysis: Analysis) -> Table:
-    rows = []
-    for arm in analysis.arms:
-        sizes = arm.num_parameters
-        rows.append(
-            row(
-                arm.name,
-                _count(sum(sizes.values()) or None),
-                ", ".join(f"{name} {size:,}" for name, size in sizes.items()) or NONE,
-                number(arm.seconds_per_run),
-                str(len(arm.search)) if arm.search else NONE,
-                _count(arm.search_images) if arm.search else NONE,
-                number(arm.search_seconds) if arm.search else NONE,
-                runs=(*arm.confirm, *arm.search),
-            )
-        )
-    return Table(
-        name="cost",
-        caption=(
-            "What every arm costs: trainable parameters, seconds of training per confirm run "
-            "(mean; evaluation excluded), and what its search took. Equal numbers of images are "
-            "not equal compute. Seconds depend on what else the machine did."
-        ),
-        columns=(
-            "arm",
-            "parameters",
-            "by network",
-            "s per run",
-            "search runs",
-            "search images",
-            "search s",
-        ),
-        rows=tuple(rows),
-    )
 
 
 def _settings(analysis: Analysis) -> Table:
@@ -213,7 +238,7 @@ def _effects(analysis: Analysis) -> Table:
             number(effect.superiority, places=2),
             p_text(effect.p_value),
             p_text(effect.p_holm),
-            runs=effect.run_ids,
+            runs=_confirm(analysis, *effect.arms),
         )
         for effect in analysis.effects
     ]
@@ -222,8 +247,9 @@ def _effects(analysis: Analysis) -> Table:
         caption=(
             "Marginal effects: a factor's level A against the baseline's level B within every "
             f"combination of the other factors (a stratum) where both have runs. {wins} is the "
-            "mean over strata; p is a two-sided permutation test that deals runs anew within "
-            f"strata only, Holm's adjustment over {len(rows)}. Exploratory."
+            "mean over strata; p is the exact two-sided test that deals runs anew within strata "
+            f"only, Holm's adjustment over {len(rows)}. "
+            + ("What the plan tests." if analysis.summary.primary else "Exploratory.")
         ),
         columns=("level A against B", "strata", wins, "p", "p (Holm)"),
         rows=tuple(rows),
@@ -235,7 +261,7 @@ def _interactions(analysis: Analysis) -> Table:
         row(
             f"{each.first} and {each.second}",
             with_interval(each.contrast, each.interval, sign=True),
-            runs=each.run_ids,
+            runs=_confirm(analysis, *each.arms),
         )
         for each in analysis.interactions
     ]
@@ -244,7 +270,7 @@ def _interactions(analysis: Analysis) -> Table:
         caption=(
             "Interactions: how much more the first step changes the mean test "
             f"{analysis.figure.label} where the second step is made too (difference of "
-            "differences, scored runs; 95 % percentile bootstrap interval). "
+            "differences, scored runs; 95 % interval, Welch's t, unadjusted). "
             "Descriptive; it depends on the scale, here that of the score itself."
         ),
         columns=("steps", "contrast"),
@@ -257,9 +283,11 @@ def _pairs(analysis: Analysis) -> Table:
         name="pairs",
         caption=(
             f"All pairs of arms, exploratory: {_wins(analysis)} with Newcombe's 95 % interval, "
-            f"exact two-sided Mann–Whitney p, Holm's adjustment over {len(analysis.pairs)}."
+            f"exact two-sided Mann–Whitney p, Holm's adjustment over {len(analysis.pairs)}; A − B "
+            "is the Hodges–Lehmann difference with all shifts that the test does not reject at "
+            f"{_levels(analysis.pairs)}."
         ),
-        columns=("arms A against B", _wins(analysis), "p", "p (Holm)", "mean A − B"),
+        columns=("arms A against B", _wins(analysis), "p", "p (Holm)", "A − B"),
         rows=tuple(_pair(analysis, pair) for pair in analysis.pairs),
     )
 
@@ -270,7 +298,7 @@ def _pair(analysis: Analysis, pair: Comparison) -> Row:
         with_interval(pair.superiority, pair.interval, places=2),
         p_text(pair.p_value),
         p_text(pair.p_holm),
-        number(pair.difference, sign=True),
+        with_interval(pair.difference, pair.difference_interval, sign=True),
         runs=_confirm(analysis, pair.arm, pair.baseline),
     )
 
@@ -303,6 +331,13 @@ def _wins(analysis: Analysis) -> str:
     return f"P(A {analysis.figure.beats} B)"
 
 
+def _levels(comparisons: Sequence[Comparison]) -> str:
+    """Say at which level intervals of differences are."""
+    if len(comparisons) < 2:
+        return "level 0.05"
+    return f"the level of its step in Holm's procedure (0.05/{len(comparisons)} to 0.05)"
+
+
 def _confirm(analysis: Analysis, *arms: str) -> list[RunRecord]:
     return [run for name in arms for run in analysis.arm(name).confirm]
 
@@ -331,7 +366,3 @@ def _value(value: object) -> str:
     except ValueError:
         return str(value)
     return f"{amount:.0f}" if amount.is_integer() and abs(amount) < 1e6 else f"{amount:.3g}"
-
-
-def _count(value: int | None) -> str:
-    return NONE if value is None else f"{value:,}"

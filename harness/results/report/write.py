@@ -21,7 +21,10 @@ from harness.results.report.answer import answer, notices
 from harness.results.report.charts import build_charts, curve_keys
 from harness.results.report.galleries import build_galleries, own_pictures
 from harness.results.report.methods import methods, reproduction
+from harness.results.report.plan_tables import checklist, plan_table
 from harness.results.report.records import (
+    FLOPS,
+    SECONDS,
     Curves,
     check_known,
     check_same_protocol,
@@ -34,6 +37,9 @@ from harness.results.report.style import Drawing
 from harness.results.report.table import Row, Table
 from harness.results.report.tables import build_tables
 from harness.results.report.threats import threats
+from harness.results.report.view_charts import build_view_charts
+from harness.results.report.view_tables import view_table
+from harness.results.report.views import study_views
 from harness.run.runner import CLASSES_KEY, NEIGHBOURS_KEY
 
 HTML_FILE = "report.html"
@@ -41,11 +47,16 @@ FILES = {HTML_FILE, "report.md", "tables.tex", "runs.csv", "figures"}
 
 OWN_PICTURES = "own"  # stands for those that systems declare
 SECTIONS = (
-    ("Result", ("scores", "samples"), ("results", "comparison", "metrics", "back")),
-    ("Training", ("score_curves", "training", "over_training"), ("failures", "cost")),
+    (
+        "Result",
+        ("scores", "samples"),
+        ("results", "comparison", "axes", "views", "metrics", "judge", "back"),
+    ),
+    ("Training", ("score_curves", "costs", "training", "over_training"), ("failures", "cost")),
     ("Samples", (NEIGHBOURS_KEY, CLASSES_KEY, OWN_PICTURES), ()),
     ("Search", ("tuned", "search_budget", "parallel", "importance"), ("settings",)),
     ("Factors and pairs", (), ("effects", "interactions", "pairs")),
+    ("Plan", (), ("plan", "checklist")),
 )
 
 
@@ -99,7 +110,7 @@ def write_report(
     baseline = joint_name(studies[0], studies[0].study.baseline_arm) if len(names) > 1 else None
     analysis = analyse(merged, baseline=baseline)
     tell("reading curves")
-    keys = curve_keys(analysis)
+    keys = [*curve_keys(analysis), SECONDS, FLOPS]
     curves: Curves = {
         run.run_id: {key: tracker.history(run.run_id, key) for key in keys if key in run.metrics}
         for arm in analysis.arms
@@ -108,16 +119,23 @@ def write_report(
     tell("drawing figures")
     real = tracker.picture(merged.definition.parent_run_id, REAL_FILE)
     galleries = build_galleries(analysis, tracker.grids, real)
-    drawings = [*build_charts(analysis, curves), *galleries]
+    charts = [*build_charts(analysis, curves), *build_view_charts(analysis, curves)]
+    drawings = [*charts, *galleries]
     images = {drawing.name: drawing.save("png") for drawing in drawings}
+    views = study_views(analysis, curves)
     tables = {table.name: table for table in build_tables(analysis)}
+    if views:
+        tables["views"] = view_table(analysis, views)
+    for extra in (plan_table(studies), checklist(analysis, studies)):
+        if extra.rows:
+            tables[extra.name] = extra
     content: dict[str, Any] = {
         "title": title,
         "question": merged.study.question,
         "date": time.strftime("%Y-%m-%d"),
         "metric": analysis.metric,
         "notices": notices(analysis),
-        "answer": answer(analysis),
+        "answer": answer(analysis, views),
         "sections": _sections(drawings, tables, own_pictures(analysis)),
         "tables": list(tables.values()),
         "methods": methods(analysis, studies),
@@ -206,7 +224,9 @@ def _markdown(content: Mapping[str, Any]) -> str:
                 for row in table.rows
                 if row.run_ids
             )
-            blocks += [*_markdown_table(table), f"Runs: {'; '.join(runs)}."]
+            blocks += _markdown_table(table)
+            if runs:
+                blocks.append(f"Runs: {'; '.join(runs)}.")
     blocks += ["## Methods", *content["methods"]]
     blocks += ["## Threats to validity", "\n".join(f"- {text}" for text in content["threats"])]
     blocks.append("## How to reproduce")
@@ -237,6 +257,7 @@ _TEX = {
     "±": r"$\pm$",
     "−": "$-$",
     "→": r"$\to$",
+    "×": r"$\times$",
     "∞": r"$\infty$",
     "–": "--",
     "“": "``",

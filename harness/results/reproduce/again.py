@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,7 @@ def reproduce_run(
         )
         evaluate = record.evaluate_config()
         bench = set_up_lone_bench(record.config, evaluate, execution, workspace)
+        bench = replace(bench, evenly="evaluate.spacing" not in record.params)
         differences = record.differences(execution, bench)
         because = _inexact_because(record, execution, differences)
         for line in _announcement(record, execution, differences, because, tolerance):

@@ -30,10 +30,10 @@ from harness.run.execution import Execution
 from harness.systems import SYSTEMS, TrainConfig, as_recorded, load_generator, system_of
 
 REPRODUCIBLE = ("finished", "collapsed", "diverged")
-NOT_CONFIG = ("level.", "parameters.", "sha256.", "evaluate.")
+NOT_CONFIG = ("level.", "parameters.", "sha256.", "evaluate.", "machine.")
 EXECUTION = ("device", "threads", "precision")
 PROTOCOL = ("extractor", "samples", "times", "kid_subsets")
-TIMED = ("train/images_per_second", "progress/train_seconds", "system/")
+TIMED = ("train/images_per_second", "progress/train_seconds", "progress/load", "system/")
 EARLY_PARAMS = {"evaluate.objective": EvaluateConfig.model_fields["objective"].default}
 """What records say that were made before it could be chosen."""
 COMMIT = "mlflow.source.git.commit"
@@ -150,6 +150,8 @@ class Record:
         now: dict[str, str] = {k: v for k, v in environment().items() if k.startswith(kept)}
         facts: dict[str, Any] = execution.facts()
         facts |= {f"evaluate.{key}": value for key, value in bench.protocol.items()}
+        if "evaluate.judge" not in self.params:  # it came later, and changes nothing else
+            facts = {key: facts[key] for key in facts if not key.startswith("evaluate.judge")}
         now |= {key: str(value) for key, value in facts.items()}
         then |= {key: self.params[key] for key in facts if key in self.params}
         return tuple(
@@ -164,8 +166,8 @@ def rebuild_config(params: Mapping[str, str], where: str) -> TrainConfig:
     """Return the config whose flattened settings are `params`, as strings, among other facts.
 
     Args:
-        params: A run's params; `level.*`, `parameters.*`, `evaluate.*` and the execution's are not
-            of the config, and any other key must be.
+        params: A run's params; `level.*`, `parameters.*`, `evaluate.*`, `machine.*` and the
+            execution's are not of the config, and any other key must be.
         where: What the params are called in messages.
 
     Raises:

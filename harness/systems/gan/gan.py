@@ -124,6 +124,17 @@ class GAN(System[GANConfig]):
         return "average" if config.average else "generator"
 
     @classmethod
+    def period(cls, config: GANConfig) -> int:
+        """Return the least number of iterations that holds whole intervals of lazy regularisers."""
+        intervals = [1]
+        if PENALTIES[config.penalty] is not None:
+            interval = config.penalty_interval  # counted in D's updates
+            intervals.append(interval // math.gcd(interval, config.d_steps))
+        if config.path_length:
+            intervals.append(config.path_length_interval)
+        return math.lcm(*intervals)
+
+    @classmethod
     def panels(cls, config: GANConfig) -> tuple[Panel, ...]:
         """Return both losses, what D gives real and generated images, and what knobs adapt."""
         if LOSSES[config.loss].logits_are_log_odds:

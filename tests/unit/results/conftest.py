@@ -11,6 +11,7 @@ from harness.config import parse
 from harness.results.report.records import RunRecord, StudyRecords
 from harness.run.execution import Execution
 from harness.study.definition import Definition
+from harness.study.ledger import Ledger
 from harness.study.study import StudyConfig
 from harness.work.board import ArmState
 from harness.work.cell import Cell, CellRecord
@@ -130,7 +131,7 @@ def _make_records(
     return StudyRecords(
         name=name, definition=definition, states=tuple(states), runs=tuple(runs),
         profile={"train": 900, "validation": 400, "test": 300}, importances=importances or {},
-        parts={name: study},
+        parts={name: study}, ledgers={name: Ledger()},
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import trim_mean
 
-from harness.results.statistics import (
+from harness.statistics import (
     expected_best,
     hedges_g,
     interquartile_mean,

@@ -1,4 +1,4 @@
-"""Exact rank tests, whole and within strata, against brute force and scipy; Holm over them."""
+"""Exact rank tests against brute force and scipy; Holm over them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu, rankdata
 
-from harness.results.statistics import (
+from harness.statistics import (
     RankTest,
-    StratifiedTest,
     holm,
+    holm_levels,
     mann_whitney,
+    noninferiority,
     smallest_p,
-    stratified_test,
 )
 
 INF = math.inf
@@ -193,140 +193,54 @@ def test_holm_keeps_the_order_and_never_helps() -> None:
         assert again == [adjusted[i] for i in shuffled]
 
 
-# Within strata.
-
-STRATA: list[list[tuple[list[float], list[float]]]] = [
-    [([1.0, 2.0], [3.0, 4.0]), ([10.0, 20.0], [30.0, 15.0])],
-    [([1.0, 2.0, 3.0], [2.0, INF]), ([5.0], [5.0, 7.0, 9.0])],
-    [([0.1, 0.2], [0.3]), ([0.7, 0.9], [0.8]), ([INF, 1.0], [INF])],
-    [([INF, INF], [INF]), ([INF], [1.0, 2.0])],
-    [([1.0, 1.0], [1.0, 1.0])],
-]
-
-
-def share_won(a: Sequence[float], b: Sequence[float]) -> float:
-    return sum((x < y) + (x == y) / 2 for x in a for y in b) / (len(a) * len(b))
+def test_holms_levels_by_hand() -> None:
+    """0.05 over 4, 3, 2, 1; all that are left meet the level of the first that fails."""
+    assert holm_levels([0.01, 0.04, 0.03, 0.005], 0.05) == pytest.approx(
+        [0.05 / 3, 0.05 / 2, 0.05 / 2, 0.05 / 4]
+    )
+    assert holm_levels([0.03, 0.04], 0.05) == [0.025, 0.025]
+    assert holm_levels([0.02, 0.02], 0.05) == [0.025, 0.025]
+    assert holm_levels([0.9], 0.05) == [0.05]
+    assert holm_levels([], 0.05) == []
 
 
-def stratified_by_brute_force(
-    strata: Sequence[tuple[Sequence[float], Sequence[float]]],
-) -> tuple[float, float]:
-    """Return p and mean share over all relabelings within strata, counting pairs each time."""
-    shares = []
-    for a, b in strata:
-        pooled, labels = [*a, *b], range(len(a) + len(b))
-        shares.append(
-            [
-                share_won(
-                    [pooled[i] for i in chosen], [pooled[i] for i in labels if i not in chosen]
-                )
-                for chosen in itertools.combinations(labels, len(a))
-            ]
-        )
-    means = [sum(combined) / len(strata) for combined in itertools.product(*shares)]
-    observed = sum(itertools.starmap(share_won, strata)) / len(strata)
-    extreme = [abs(mean - 0.5) >= abs(observed - 0.5) - 1e-9 for mean in means]
-    return sum(extreme) / len(means), observed
+def test_holms_levels_decide_as_its_adjusted_p_do() -> None:
+    generator = np.random.default_rng(3)
+    for _ in range(300):
+        p_values = (generator.integers(1, 40, generator.integers(1, 7)) / 500).tolist()
+        levels = holm_levels(p_values, 0.05)
+        decided = [p <= level for p, level in zip(p_values, levels, strict=True)]
+        assert decided == [p <= 0.05 for p in holm(p_values)]
 
 
-@pytest.mark.parametrize("strata", STRATA)
-def test_stratified_test_against_brute_force(
-    strata: list[tuple[list[float], list[float]]],
+# Not worse by a margin.
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "margin", "p_value"),
+    [
+        # Rank sums of two out of four: 3, 4, 5, 5, 6, 7.
+        ([1.0, 2.0], [3.0, 4.0], 0.0, 1 / 6),
+        ([3.0, 4.0], [1.0, 2.0], 1.5, 5 / 6),
+        ([3.0, 4.0], [1.0, 2.0], 5.0, 1 / 6),
+        # Midranks 1, 2, 3.5, 3.5: sums 3, 4.5, 4.5, 5.5, 5.5, 7.
+        ([1.0, INF], [2.0, INF], 0.1, 3 / 6),
+        ([INF, INF], [1.0, 2.0], 1e9, 1.0),
+        ([1.0, 1.0], [1.0, 1.0], 0.0, 1.0),
+    ],
+)
+def test_noninferiority_by_hand(
+    a: list[float], b: list[float], margin: float, p_value: float
 ) -> None:
-    p_value, superiority = stratified_by_brute_force(strata)
-    result = stratified_test(strata)
-    assert result.p_value == pytest.approx(p_value, abs=1e-12)
-    assert result.superiority == pytest.approx(superiority, abs=1e-12)
-
-
-def test_stratified_test_by_hand() -> None:
-    # Shares won by A: 0, 1/4, 1/2, 1/2, 3/4, 1 in each; both 1 or both 0 in 2 of 36.
-    apart = [([1.0, 2.0], [3.0, 4.0]), ([50.0, 60.0], [70.0, 80.0])]
-    result = stratified_test(apart)
-    assert result == StratifiedTest(p_value=2 / 36, superiority=1.0)
-    opposed = [([1.0, 2.0], [3.0, 4.0]), ([70.0, 80.0], [50.0, 60.0])]
-    assert stratified_test(opposed) == StratifiedTest(p_value=1.0, superiority=0.5)
-    # Strata weigh the same whatever their size.
-    uneven = [([1.0], [2.0]), ([3.0, 3.0], [1.0, 1.0, 2.0])]
-    assert stratified_test(uneven).superiority == pytest.approx(0.5)
+    assert noninferiority(a, b, margin) == pytest.approx(p_value, abs=1e-12)
 
 
 @pytest.mark.parametrize(("a", "b"), SAMPLES)
-def test_one_stratum_is_the_rank_test(a: list[float], b: list[float]) -> None:
-    one, expected = stratified_test([(a, b)]), mann_whitney(a, b)
-    assert one.p_value == pytest.approx(expected.p_value, abs=1e-12)
-    assert one.superiority == pytest.approx(expected.superiority, abs=1e-12)
-
-
-@pytest.mark.parametrize("strata", STRATA)
-def test_stratified_test_needs_only_ranks_and_has_two_sides(
-    strata: list[tuple[list[float], list[float]]],
-) -> None:
-    result = stratified_test(strata)
-    swapped = stratified_test([(b, a) for a, b in strata])
-    assert swapped.p_value == pytest.approx(result.p_value, abs=1e-12)
-    assert swapped.superiority == pytest.approx(1 - result.superiority, abs=1e-12)
-    stretched = [
-        ([math.exp(x / 9) for x in a], [math.exp(x / 9) for x in b]) for a, b in strata[::-1]
-    ]
-    again = stratified_test(stretched)
-    assert again.p_value == pytest.approx(result.p_value, abs=1e-12)
-    assert again.superiority == pytest.approx(result.superiority, abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    "strata",
-    [
-        STRATA[1],
-        STRATA[2] * 2,
-        # Alike, so that permuting both in the same way would show.
-        [([1.0, 2.0, 3.0, 6.0], [4.0, 5.0, 7.0, 8.0])] * 2,
-    ],
-)
-def test_drawn_relabelings_approach_all_of_them(
-    strata: list[tuple[list[float], list[float]]],
-) -> None:
-    """Six standard errors: fails for one seed in 10^9."""
-    exact, _ = stratified_by_brute_force(strata)
-    num_relabelings = math.prod(math.comb(len(a) + len(b), len(a)) for a, b in strata)
-    assert stratified_test(strata, num_permutations=num_relabelings).p_value == pytest.approx(exact)
-    drawn = num_relabelings - 1
-    error = 6 * math.sqrt(exact * (1 - exact) / drawn) + 2 / drawn
-    assert stratified_test(strata, num_permutations=drawn).p_value == pytest.approx(
-        exact, abs=error
-    )
-
-
-def test_drawn_relabelings_repeat_and_never_reach_zero() -> None:
-    apart = [([float(i) for i in range(6)], [float(i + 6) for i in range(6)])] * 4
-    first = stratified_test(apart)
-    assert first == StratifiedTest(p_value=1 / 10_000, superiority=1.0)
-    assert stratified_test(apart, num_permutations=99).p_value == 1 / 100
-    mixed = [([1.0, 4.0, 5.0, 7.0, INF], [2.0, 3.0, 6.0, INF, INF])] * 3
-    first = stratified_test(mixed)
-    assert first == stratified_test(mixed)
-    assert first.p_value != stratified_test(mixed, seed=1).p_value
-    assert first.p_value == pytest.approx(stratified_test(mixed, seed=1).p_value, abs=0.05)
-
-
-def test_sums_in_another_order_are_ties() -> None:
-    """Mirrored relabelings lie exactly as far from one half, whatever the rounding."""
-    for size in (3, 5, 6, 7):
-        strata = [([0.0], [float(i + 1) for i in range(size)])] * 3
-        assert stratified_test(strata).p_value == pytest.approx(2 / (size + 1) ** 3, abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("strata", "message"),
-    [
-        ([], "there must be a stratum"),
-        ([([1.0], [])], "every sample needs at least one score"),
-        ([([1.0], [2.0]), ([], [2.0])], "every sample needs at least one score"),
-        ([([1.0], [math.nan])], "may not be NaN"),
-    ],
-)
-def test_stratified_test_refuses(
-    strata: list[tuple[list[float], list[float]]], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        stratified_test(strata)
+def test_noninferiority_is_one_side_of_the_test(a: list[float], b: list[float]) -> None:
+    """Both sides share the observed value; a wider margin never raises p."""
+    assert noninferiority(a, b, 0.0) + noninferiority(b, a, 0.0) >= 1 - 1e-12
+    p_values = [noninferiority(a, b, margin) for margin in (0.0, 0.5, 1.5, 4.0, 100.0)]
+    assert p_values == sorted(p_values, reverse=True)
+    for margin in (-0.1, INF, math.nan):
+        with pytest.raises(ValueError, match="margin must be finite"):
+            noninferiority(a, b, margin)

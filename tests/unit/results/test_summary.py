@@ -12,8 +12,8 @@ import pytest
 
 from harness.evaluate.metric import figure_of
 from harness.results.report.records import RunRecord
-from harness.results.statistics import mann_whitney, superiority_interval
 from harness.results.summary import ArmSummary, StudySummary, describe, summarise
+from harness.statistics import mann_whitney, superiority_interval
 from harness.study.study import StudyConfig
 
 METRIC, OBJECTIVE = "test/fid_digits_cnn_v1_400", "val/fid_digits_cnn_v1_400"
@@ -46,7 +46,9 @@ def answer(study: Any, make_records: Any) -> Callable[..., StudySummary]:
         floor: float | None = 0.5,
     ) -> StudySummary:
         trials = {arm: ["diverged"] * 2 if arm in lost else search for arm in scores}
-        made = make_records(scores, trials, study(*scores), best={"d_steps": 2}, edit=opposed)
+        seeds = max(1, *(len(runs) for runs in scores.values()))
+        definition = study(*scores, confirm={"seeds": seeds})
+        made = make_records(scores, trials, definition, best={"d_steps": 2}, edit=opposed)
         states = [
             replace(state, best=None) if state.arm.name in lost else state for state in made.states
         ]
@@ -180,9 +182,9 @@ def test_an_arm_that_is_lower_beats_the_baseline(answer: Any) -> None:
     assert comparison.interval == superiority_interval(1.0, 5, 5)
     assert comparison.is_resolved
     assert only_sentence(summary) == (
-        "hinge beats minimax: test FID 3.0 ± 1.6 against 13.0 ± 1.6, difference −10.0; "
-        "P(hinge < minimax) = 1.00 [0.64, 1.00], exact Mann-Whitney p = 0.0079 "
-        "(least attainable 0.0079)"
+        "hinge beats minimax: test FID 3.0 ± 1.6 against 13.0 ± 1.6, "
+        "median difference −10.0 [−13.0, −7.0]; P(hinge < minimax) = 1.00 [0.64, 1.00], "
+        "exact Mann-Whitney p = 0.0079 (least attainable 0.0079)"
     )
 
 
@@ -192,14 +194,16 @@ def test_an_arm_that_is_higher_loses_to_the_baseline(answer: Any) -> None:
     assert only_sentence(summary).startswith(
         "hinge loses to minimax: test FID 13.0 ± 1.6 against 3.0"
     )
-    assert "difference +10.0;" in only_sentence(summary)
+    assert "difference +10.0 [+7.0, +13.0];" in only_sentence(summary)
 
 
 def test_three_runs_a_side_resolve_nothing(answer: Any) -> None:
     summary = answer({"minimax": WORSE[:3], "hinge": BETTER[:3]})
     assert not summary.comparisons[0].is_resolved
     sentence = only_sentence(summary)
-    assert sentence.startswith("hinge against minimax is not resolved with 3 and 3 runs: ")
+    assert sentence.startswith(
+        "hinge against minimax is not resolved with 3 and 3 runs, although one won every pair: "
+    )
     assert "p = 0.1000 (least attainable 0.1000)" in sentence
     assert "beats" not in sentence
 
@@ -207,8 +211,15 @@ def test_three_runs_a_side_resolve_nothing(answer: Any) -> None:
 @pytest.mark.parametrize(("hinge", "minimax"), [(4, 5), (5, 4)])
 def test_four_runs_on_a_side_give_no_interval(hinge: int, minimax: int, answer: Any) -> None:
     summary = answer({"minimax": WORSE[:minimax], "hinge": BETTER[:hinge]})
-    assert summary.comparisons[0].interval is None
-    assert "P(hinge < minimax) = 1.00, exact" in only_sentence(summary)
+    (comparison,) = summary.comparisons
+    assert comparison.interval is comparison.p_value is comparison.difference_interval is None
+    assert comparison.due == 5
+    sentence = only_sentence(summary)
+    assert sentence.startswith(
+        "hinge against minimax is not tested before 5 seeds of either, of which "
+        f"{hinge} and {minimax} have ended: test FID"
+    )
+    assert sentence.endswith("P(hinge < minimax) = 1.00")
 
 
 def test_overlapping_arms_are_not_resolved(answer: Any) -> None:
@@ -227,7 +238,9 @@ def test_failures_count_against_an_arm(answer: Any) -> None:
     expected = mann_whitney([9.0, *[math.inf] * 5], [10.0, 11.0, 12.0, 13.0, 14.0, 15.0])
     assert comparison.superiority == expected.superiority == pytest.approx(1 / 6)
     assert comparison.p_value == expected.p_value
-    assert comparison.difference == pytest.approx(9 - 12.5)
+    assert comparison.difference is None  # where most differences are infinite
+    assert comparison.difference_interval == (-1.0, math.inf)  # 9 - 10
+    assert summary.to_json()["comparisons"][0]["difference_interval"] == [-1.0, None]
     assert "test FID 9.00 (1/6 runs) against 12.5 ± 1.9" in only_sentence(summary)
 
 
@@ -298,8 +311,10 @@ def test_without_the_baselines_runs_nothing_is_compared(answer: Any) -> None:
 def test_a_study_under_way_says_how_many_runs_it_rests_on(answer: Any) -> None:
     summary = answer({"minimax": WORSE, "hinge": [*BETTER[:3], "running", "waiting"]})
     assert not summary.complete
-    assert summary.comparisons[0].smallest_p == pytest.approx(2 / 56)
-    assert only_sentence(summary).startswith("So far, hinge beats minimax: ")
+    assert summary.comparisons[0].smallest_p == pytest.approx(2 / 252)
+    assert only_sentence(summary).startswith(
+        "So far, hinge against minimax is not tested before 5 seeds of either, of which 3 and 5 "
+    )
     whole = answer({"minimax": WORSE, "hinge": BETTER})
     assert whole.complete
     assert only_sentence(whole).startswith("hinge beats minimax: ")
@@ -331,7 +346,7 @@ def test_json_is_complete_and_finite(answer: Any) -> None:
     tree: Any = json.loads(json.dumps(summary.to_json(), allow_nan=False))
     assert set(tree) == {
         "name", "question", "metric", "figure", "floor", "complete", "unranked", "arms",
-            "comparisons",
+            "comparisons", "num_tests", "effects", "primary",
     }  # fmt: skip
     assert (tree["name"], tree["question"], tree["metric"]) == ("mine", "Which loss?", METRIC)
     assert tree["floor"] is None

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import harness.run.loop
 from harness.data import Batch, Part, to_uint8
-from harness.run.loop import Measured, Milestone, Progress, num_iterations, train
+from harness.run.loop import Measured, Milestone, Progress, milestone_share, num_iterations, train
 from harness.systems import Budget
 from harness.systems.gan import GAN
 
@@ -101,31 +101,52 @@ def test_share_of_the_budget() -> None:
     assert progress.share(Budget(seconds=1.0)) == 1.0
 
 
+# Shares of four: 0.1869, 0.3269, 0.5718, 1; of eight first 0.02, 0.0350, 0.0612, 0.1069.
 @pytest.mark.parametrize(
     ("budget", "d_steps", "milestones", "expected"),
     [
-        ({"g_steps": 12}, 1, 3, [0, 4, 8, 12]),
-        ({"g_steps": 10}, 1, 4, [0, 3, 5, 8, 10]),  # 2.5, 5, 7.5, 10, rounded up
-        ({"d_steps": 24}, 2, 4, [0, 3, 6, 9, 12]),
-        ({"images": 96}, 2, 4, [0, 3, 6, 9, 12]),
-        ({"images": 97}, 2, 2, [0, 7, 13]),
-        ({"g_steps": 2}, 1, 5, [0, 1, 1, 2, 2, 2]),  # 0.4, 0.8, 1.2, 1.6, 2
-        ({"images": 1}, 1, 3, [0, 1, 1, 1]),
-        ({"g_steps": 25}, 1, 25, list(range(26))),  # 7 / 25 * 25 > 7 in floats
+        ({"g_steps": 100}, 1, 8, {1: 2, 2: 4, 3: 7, 4: 11, 5: 19, 6: 33, 7: 58, 8: 100}),
+        ({"g_steps": 100}, 1, 3, {1: 33, 2: 58, 3: 100}),
+        ({"d_steps": 24}, 2, 4, {1: 3, 2: 4, 3: 7, 4: 12}),
+        ({"images": 96}, 2, 4, {1: 3, 2: 4, 3: 7, 4: 12}),
+        ({"images": 97}, 2, 2, {1: 8, 2: 13}),
+        # Several at one iteration are one, the last of them.
+        ({"g_steps": 10}, 1, 8, {3: 1, 5: 2, 6: 4, 7: 6, 8: 10}),
+        ({"g_steps": 2}, 1, 5, {3: 1, 5: 2}),
+        ({"images": 1}, 1, 3, {3: 1}),
+        ({"g_steps": 1}, 1, 1, {1: 1}),
     ],
 )
-def test_milestones_are_evenly_spaced(
+def test_milestones_grow_by_one_factor(
     make: Make,
     part: Part,
     budget: dict[str, int],
     d_steps: int,
     milestones: int,
-    expected: list[int],
+    expected: dict[int, int],
 ) -> None:
     got = milestones_of(make(budget=budget, d_steps=d_steps), part, milestones)
-    assert [each.progress.iterations for each in got] == expected
-    assert [each.index for each in got] == list(range(milestones + 1))
-    assert [each.is_last for each in got] == [False] * milestones + [True]
+    assert {each.index: each.progress.iterations for each in got} == {0: 0} | expected
+    assert [each.is_last for each in got] == [False] * len(expected) + [True]
+
+
+def test_early_records_milestones_are_evenly_spaced(make: Make, part: Part) -> None:
+    events = train(make(budget={"g_steps": 10}), part, milestones=4, evenly=True)
+    got = {each.index: each.progress.iterations for each in events if isinstance(each, Milestone)}
+    assert got == {0: 0, 1: 3, 2: 5, 3: 8, 4: 10}  # 2.5, 5, 7.5, 10, rounded up
+
+
+@pytest.mark.parametrize("milestones", [1, 2, 5, 8, 9, 20, 1000])
+def test_shares_start_early_and_end_at_the_budget(milestones: int) -> None:
+    shares = [milestone_share(index, milestones) for index in range(1, milestones + 1)]
+    assert shares[-1] == 1
+    assert shares[0] >= 0.02 * (1 - 1e-12)
+    assert (shares[0] == pytest.approx(0.02)) is (milestones >= 8)
+    factors = [late / early for early, late in itertools.pairwise(shares)]
+    assert factors == pytest.approx([factors[0]] * len(factors) if factors else [])
+    if milestones == 8:
+        expected = [0.02, 0.03497, 0.06116, 0.10695, 0.18701, 0.32702, 0.57186, 1]
+        assert shares == pytest.approx(expected, rel=1e-3)
 
 
 def test_every_milestone_follows_a_measurement_of_the_same_point(make: Make, part: Part) -> None:

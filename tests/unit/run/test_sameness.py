@@ -170,8 +170,8 @@ def test_resuming_after_any_event_continues_bit_for_bit(
         ("measured", 4),  # right before a milestone
         ("milestone", 4),
         ("measured", 6),
-        ("measured", 8),
-        ("milestone", 8),
+        ("measured", 7),
+        ("milestone", 7),
         ("measured", 9),
         ("measured", 12),
         ("milestone", 12),
@@ -184,6 +184,17 @@ def test_resuming_after_any_event_continues_bit_for_bit(
             rest.append(summary(event))
         assert rest == events[index + 1 :], f"after event {index}"
         assert same(timeless(event.snapshot()), final), f"after event {index}"
+
+
+def test_resuming_where_milestones_fall_together(make: Make, part: Part) -> None:
+    seen = [(summary(e), copy.deepcopy(e.snapshot())) for e in train(make(), part, milestones=20)]
+    indices = [event[2] for event, _ in seen if event[0] == "milestone"]
+    assert indices[0] == 0
+    assert indices[1] > 1
+    assert indices[-1] == 20
+    for place, (_, snapshot) in enumerate(seen):
+        rest = [summary(e) for e in train(make(), part, milestones=20, resume=snapshot)]
+        assert rest == [event for event, _ in seen[place + 1 :]]
 
 
 def test_resuming_a_finished_run_yields_nothing_more(make: Make, part: Part) -> None:

@@ -43,7 +43,7 @@ def test_a_file_is_what_it_says(tmp_path: Path) -> None:
     got = load_study(write(tmp_path, TOML))
     assert [arm.name for arm in got.arms()] == ["v", "hinge"]
     assert got.baseline_arm == "v"
-    assert (got.confirm.seeds, got.search.sampler, got.evaluate.times) == (5, "random", 5)
+    assert (got.confirm.seeds, got.search.sampler, got.evaluate.times) == (5, "random", 8)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_a_level_that_another_factor_has_too_still_extends(extend: Any) -> None:
             "search.budget_share = 1.0, the file now says 0.5",
         ),
         ({"evaluate": {"samples": 300}}, "evaluate.samples = null, the file now says 300"),
-        ({"evaluate": {"times": 2}}, "evaluate.times = 5, the file now says 2"),
+        ({"evaluate": {"times": 2}}, "evaluate.times = 8, the file now says 2"),
         ({"baseline": {"architecture": "dc"}}, 'baseline = "mlp,v", the file now says "dc,v"'),
         ({"search": {"trials_per_arm": 3}}, "search.trials_per_arm = 4, the file now says 3"),
         ({"confirm": {"seeds": 2}}, "confirm.seeds = 3, the file now says 2"),

@@ -89,7 +89,7 @@ def test_interaction_of_two_by_two(analysed: Any) -> None:
     assert interaction.contrast == pytest.approx(-3)
     assert interaction.interval is not None
     assert interaction.interval.low < -3 < interaction.interval.high < 0
-    assert len(interaction.run_ids) == len(set(interaction.run_ids)) == 20
+    assert len(interaction.arms) == len(set(interaction.arms)) == 4
 
 
 def test_a_sum_of_effects_is_no_interaction(analysed: Any) -> None:
@@ -133,8 +133,8 @@ def test_two_by_three(analysed: Any) -> None:
 
 def test_an_effect_names_all_runs_that_it_rests_on(analysed: Any) -> None:
     effects = analysed(TWO_BY_THREE, two_by_three).effects
-    assert len(set(effects[0].run_ids)) == 30
-    assert {run_id.partition("-")[0] for run_id in effects[1].run_ids} == {
+    assert len(set(effects[0].arms)) == 6
+    assert set(effects[1].arms) == {
         f"{loss},d_steps={steps}" for loss in ("minimax", "hinge") for steps in (1, 2)
     }
 

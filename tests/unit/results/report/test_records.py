@@ -66,7 +66,7 @@ DIFFERENCES: dict[str, tuple[dict[str, Any] | Other, list[str]]] = {
     "metric": (defined(metric="test/fid_inception_400"), [METRIC, "test/fid_inception_400"]),
     "feature extractor": (other_extractor, ["abc123", "xyz"]),
     "KID subsets": ({"evaluate": {"kid_subsets": 7}}, ["20", "7"]),
-    "evaluations per run": ({"evaluate": {"times": 9}}, ["5", "9"]),
+    "evaluations per run": ({"evaluate": {"times": 9}}, ["8", "9"]),
     "budget": ({"budget": {"g_steps": 640}}, ["640 real images", "640 gen"]),
 }
 

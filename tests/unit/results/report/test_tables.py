@@ -13,7 +13,7 @@ from harness.results.report.analysis import Analysis, analyse
 from harness.results.report.records import RunRecord
 from harness.results.report.tables import Table, build_tables
 from harness.results.spelling import decimals, number, p_text, plus_minus, with_interval
-from harness.results.statistics import Interval
+from harness.statistics import Interval
 from harness.study.study import StudyConfig
 
 METRIC, OBJECTIVE = "test/fid_digits_cnn_v1_400", "val/fid_digits_cnn_v1_400"
@@ -195,11 +195,26 @@ def test_failures(analysed: Any) -> None:
 def test_costs(analysed: Any) -> None:
     row = tables(analysed(WHOLE, search=[3.0, 2.0]))["cost"].rows[0]
     images = 2 * 40 * 16
-    shown = int(row.cells[5].replace(",", ""))
-    assert row.cells[:5] == ("minimax", "–", "–", "4.00", "2")
+    shown = int(row.cells[8].replace(",", ""))
+    # Five runs of 2 to 6 seconds; early records know no operations, load or workers.
+    assert row.cells[:8] == ("minimax", "–", "–", "–", "4.0 ± 1.6", "–", "–", "2")
     assert shown >= images  # the second trial's batch size is drawn
-    assert row.cells[6] == "5.00"
-    assert tables(analysed(WHOLE))["cost"].rows[0].cells[4:] == ("–", "–", "–")
+    assert row.cells[9] == "5.00"
+    assert tables(analysed(WHOLE))["cost"].rows[0].cells[7:] == ("–", "–", "–")
+
+
+def test_costs_as_runs_record_them(analysed: Any) -> None:
+    def recorded(run: RunRecord) -> RunRecord:
+        more = {"progress/flops": 1.2e13 + run.trial, "progress/load": 0.5 + run.trial / 10}
+        params = {"machine.workers": "2", "threads": "1"}
+        return replace(run, metrics={**run.metrics, **more}, params={**run.params, **params})
+
+    analysis: Analysis = analysed(WHOLE)
+    arms = tuple(
+        replace(arm, confirm=tuple(recorded(run) for run in arm.confirm)) for arm in analysis.arms
+    )
+    row = tables(replace(analysis, arms=arms))["cost"].rows[0]
+    assert row.cells[3:7] == ("1.2e13", "4.0 ± 1.6", "0.700", "2 × 1")
 
 
 def test_settings(analysed: Any) -> None:
@@ -229,6 +244,50 @@ def test_other_metrics(analysed: Any) -> None:
     assert first.cells[:3] == ("minimax", "26.0 ± 3.2", "0.130 ± 0.016")
     lost: dict[str, Results] = {"minimax": FIVE, "hinge": ["failed"]}
     assert [row.cells[0] for row in tables(analysed(lost))["metrics"].rows] == ["minimax"]
+
+
+JUDGED = "test/fid_digits_judge_v1_400"
+
+
+def judged(run: RunRecord) -> RunRecord:
+    """Add what a second ruler says of the later runs, as of a study that went on with one."""
+    run = told_apart(run)
+    if METRIC not in run.metrics or run.trial == 0:
+        return run
+    floors = {"test/fid_floor_digits_judge_v1_400": 0.25, METRIC.replace("fid", "fid_floor"): 0.5}
+    own = {JUDGED: 10 * run.metrics[METRIC], JUDGED.replace("fid", "coverage"): 0.75}
+    params = {**run.params, "evaluate.judge": "digits_judge_v1"}
+    return replace(run, metrics={**own, **run.metrics, **floors}, params=params)
+
+
+def test_a_second_ruler_has_a_table_of_its_own(study: Any, make_records: Any) -> None:
+    definition = study(compare={"loss": list(WHOLE)})
+    best = {"g_lr": 0.001, "batch_size": 16}
+    plain, both = (
+        analyse(make_records(WHOLE, {}, definition, best=best, edit=edit))
+        for edit in (told_apart, judged)
+    )
+    assert "judge" not in tables(plain)
+    assert plain.judged == ()
+    found = tables(both)
+    assert found["judge"].columns == ("arm", "FID", "coverage")
+    assert found["judge"].rows[0].cells == ("real images", "0.250", "–")
+    assert found["judge"].rows[2].cells[0] == "hinge"
+    means = both.arm("hinge").metric_mean(JUDGED)
+    assert found["judge"].rows[2].cells[1:] == (plus_minus(*means), "0.750 ± 0.000")
+    assert "digits_judge_v1" in found["judge"].caption
+
+    # Nothing else is touched by it.
+    assert both.figures == plain.figures
+    assert both.floor(both.figure) == (0.5, None)
+    assert both.floor(both.figure, judged=True) == (0.25, None)
+    for arm in both.arms:
+        assert arm.key(both.figure) == METRIC
+        assert arm.key(both.figure, judged=True) == JUDGED
+    for name in ("results", "comparison", "runs"):
+        assert [row.cells for row in found[name].rows] == [
+            row.cells for row in tables(plain)[name].rows
+        ]
 
 
 def test_every_run_has_a_row_of_its_own(analysed: Any) -> None:
@@ -268,7 +327,8 @@ def test_pairs_name_the_runs_of_both_arms(analysed: Any) -> None:
     three: dict[str, Results] = {"minimax": FIVE, "hinge": TEN_MORE, "wasserstein": FIVE}
     row = tables(analysed(three))["pairs"].rows[1]
     assert row.cells[0] == "minimax against wasserstein"
-    assert row.cells[2:] == ("1.0000", "1.0000", "+0")
+    assert row.cells[2:4] == ("1.0000", "1.0000")
+    assert row.cells[4].startswith("+0")
     assert row.run_ids == ids("minimax", "confirm", 5) + ids("wasserstein", "confirm", 5)
 
 

@@ -88,15 +88,17 @@ def test_a_study_without_blemish_has_only_the_threats_of_every_study(analysed: A
 
 
 @pytest.mark.parametrize(("count", "smallest"), [(3, "0.1000"), (5, "0.0079"), (9, "< 0.0001")])
-def test_few_seeds(count: int, smallest: str, analysed: Any) -> None:
-    (text,) = started(analysed({"minimax": HIGH[:count], "hinge": LOW[:count]}), "Few seeds")
+def test_few_seeds(count: int, smallest: str, analysed: Any, study: Any) -> None:
+    scores = {"minimax": HIGH[:count], "hinge": LOW[:count]}
+    definition = study(compare={"loss": list(scores)}, confirm={"seeds": count})
+    (text,) = started(analysed(scores, definition=definition), "Few seeds")
     assert f"{count} runs in an arm" in text
     assert smallest in text
     assert started(analysed(), "Few seeds") == []
 
 
 def curve(*values: float) -> dict[str, list[tuple[int, float]]]:
-    return {OBJECTIVE: list(enumerate(values))}
+    return {OBJECTIVE: list(zip((400, 800, 1000)[-len(values) :], values, strict=True))}
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,15 @@ def test_fid_that_was_still_falling(last: float, percent: str | None, analysed: 
     found = started(analysed(), "Budget", falls | flat)
     assert len(found) == (percent is not None)
     assert all("hinge" in text and f"by {percent} (median)" in text for text in found)
+
+
+@pytest.mark.parametrize(("last", "told"), [(94.0, False), (86.0, True)])
+def test_a_fall_since_long_before_the_end_counts_by_its_pace(
+    last: float, told: bool, analysed: Any
+) -> None:
+    # From 0.57 to 1 is 2.5 times as far, on a logarithmic scale, as from 0.8 to 1.
+    falls = {f"hinge-confirm-{i}": {OBJECTIVE: [(572, 100.0), (1000, last)]} for i in range(10)}
+    assert len(started(analysed(), "Budget", falls)) == told
 
 
 def test_one_falling_run_of_three_is_not_the_median(analysed: Any) -> None:
@@ -317,7 +328,7 @@ def test_no_run_is_expected_of_an_arm_lost_in_the_search(analysed: Any) -> None:
 def test_an_answer_that_is_resolved(analysed: Any, study: Any) -> None:
     text = answer(analysed())
     assert text.startswith(
-        "hinge beats minimax: test FID 5.5 ± 3.0 against 105.5 ± 3.0, difference −100"
+        "hinge beats minimax: test FID 5.5 ± 3.0 against 105.5 ± 3.0, median difference −100"
     )
     assert "resolved" not in text
     assert text.endswith(
@@ -329,9 +340,19 @@ def test_an_answer_that_is_resolved(analysed: Any, study: Any) -> None:
 
 
 def test_an_answer_that_is_not_resolved_says_what_that_means(analysed: Any) -> None:
-    text = answer(analysed({"minimax": HIGH[:3], "hinge": LOW[:3]}))
-    assert "hinge against minimax is not resolved with 3 and 3 runs" in text
+    text = answer(analysed({"minimax": HIGH, "hinge": [each + 0.5 for each in HIGH]}))
+    assert "hinge against minimax is not resolved with 10 and 10 runs" in text
     assert "Not resolved means that these runs are compatible with no difference" in text
+
+
+def test_arms_that_are_fully_apart_are_never_called_alike(analysed: Any, study: Any) -> None:
+    scores: dict[str, Results] = {"minimax": HIGH[:3], "hinge": LOW[:3]}
+    definition = study(compare={"loss": list(scores)}, confirm={"seeds": 3})
+    text = answer(analysed(scores, definition=definition))
+    assert "is not resolved with 3 and 3 runs, although one won every pair" in text
+    assert "compatible" not in text
+    assert "Fully apart, and yet not resolved for want of runs: hinge against minimax." in text
+    assert "can attain is 0.1000 after" in text
 
 
 def test_many_arms_are_answered_in_groups(analysed: Any) -> None:
@@ -353,7 +374,9 @@ def test_many_arms_are_answered_in_groups(analysed: Any) -> None:
 
 def test_a_study_under_way_answers_so_far(analysed: Any) -> None:
     part: dict[str, Results] = {"minimax": HIGH, "hinge": [*LOW[:9], "waiting"]}
-    assert answer(analysed(part)).startswith("So far, hinge beats minimax")
+    assert answer(analysed(part)).startswith(
+        "So far, hinge against minimax is not tested before 10 seeds of either, of which 9 and 10"
+    )
     part |= {"wasserstein": HIGH, "non_saturating": HIGH}
     assert answer(analysed(part)).startswith("So far, against the baseline minimax")
     nothing: dict[str, Results] = {"minimax": ["waiting"], "hinge": LOW}

@@ -87,6 +87,7 @@ def write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Write:
     monkeypatch.setattr(harness.results.report.write, "Tracker", Store)
     monkeypatch.setattr(harness.results.report.write, "check_known", lambda names, workspace: None)
     draw = harness.results.report.write.build_charts
+    draw_costs = harness.results.report.write.build_view_charts
     # The baseline's name is that of its levels, so a renamed one is named to the analysis.
     analyse = harness.results.report.write.analyse
 
@@ -101,6 +102,8 @@ def write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Write:
         monkeypatch.setattr(harness.results.report.write, "analyse", compared)
         charts = draw if drawn else lambda *_: []  # drawing is what takes long
         monkeypatch.setattr(harness.results.report.write, "build_charts", charts)
+        costs = draw_costs if drawn else lambda *_: []
+        monkeypatch.setattr(harness.results.report.write, "build_view_charts", costs)
         return write_report([name], Workspace.locate(root=tmp_path), tmp_path / "report")
 
     return write
@@ -145,7 +148,7 @@ def test_every_picture_lies_in_the_page_and_is_described(write: Write, records: 
     report = write(records(), drawn=True)
     shown = page(report)
     sources, alts = shown.all("img", "src"), shown.all("img", "alt")
-    assert len(sources) == len(alts) == 4
+    assert len(sources) == len(alts) == 5
     assert all(len(alt) > 30 for alt in alts)
     files = {file.read_bytes() for file in report.folder.glob("figures/*.png")}
     head = "data:image/png;base64,"
@@ -174,7 +177,7 @@ def test_links_have_targets_and_ids_are_unique(write: Write, records: Any) -> No
 def test_tables_have_a_cell_for_every_heading(write: Write, records: Any) -> None:
     html = (write(records()).folder / "report.html").read_text()
     tables = re.findall(r"<table.*?</table>", html, re.DOTALL)
-    assert len(tables) == 8
+    assert len(tables) == 10
     for table in tables:
         headings = table.count("<th scope")
         rows = re.findall(r"<tr.*?</tr>", table.partition("<tbody>")[2], re.DOTALL)
@@ -217,7 +220,7 @@ def test_markdown_tables_have_a_cell_for_every_heading(write: Write, records: An
     markdown = (write(records({"minimax": "a|b"})).folder / "report.md").read_text()
     for table in tables(markdown):
         assert len({len(row) for row in table}) == 1
-    assert len(tables(markdown)) == 8
+    assert len(tables(markdown)) == 10
 
 
 def test_markdown_holds_no_html(write: Write, records: Any) -> None:
@@ -229,7 +232,7 @@ def test_markdown_pictures_are_there(write: Write, records: Any) -> None:
     report = write(records(), drawn=True)
     markdown = (report.folder / "report.md").read_text()
     files = re.findall(r"\]\((figures/.*?)\)", markdown)
-    assert len(files) == 4
+    assert len(files) == 5
     for file in files:
         assert (report.folder / file).is_file()
 
@@ -248,6 +251,7 @@ def test_markdown_pictures_are_there(write: Write, records: Any) -> None:
         ("P(A < B) > 0", "P(A $<$ B) $>$ 0"),
         ("−1 ± 2", r"$-$1 $\pm$ 2"),
         ("1 → ∞", r"1 $\to$ $\infty$"),
+        ("2 × 1", r"2 $\times$ 1"),
         ("–", "--"),
         ("plain text, 1.5", "plain text, 1.5"),
         pytest.param(
@@ -266,7 +270,7 @@ def test_tex_tables_are_whole(write: Write, records: Any) -> None:
     body = "\n".join(lines)
     for begin, end in (("{table}", "{table}"), ("{tabular}", "{tabular}")):
         assert (
-            body.count(rf"\begin{begin}") == body.count(rf"\end{end}") == 7
+            body.count(rf"\begin{begin}") == body.count(rf"\end{end}") == 9
         )  # all but that of runs
     plain = re.sub(r"\\.", "", body)
     assert plain.count("{") == plain.count("}")

@@ -8,18 +8,45 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.results.report.arm import ArmAnalysis
-from harness.results.statistics import Interval, holm, interaction, stratified_test
-from harness.results.summary import FEWEST_FOR_INTERVALS
+from harness.results.comparison import FEWEST_FOR_INTERVALS
+from harness.statistics import SIGNIFICANCE, Interval, holm, interaction, stratified_test
 
 Levels = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorArm:
+    """What is needed of an arm.
+
+    Attributes:
+        name: Its name.
+        levels: Factor -> level.
+        costs: Scores of its ended confirm runs, the smaller wins, `inf` without a score.
+        scores: Those of them that there are, as they are.
+    """
+
+    name: str
+    levels: Levels
+    costs: Sequence[float]
+    scores: Sequence[float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MarginalEffect:
     """A factor's level against the baseline's, over the levels of the other factors.
 
-    `num_strata` of `all_strata` combinations of these have confirm runs on both sides.
+    Attributes:
+        factor: The factor.
+        level: Its level.
+        reference: The baseline's.
+        num_strata: Combinations of the other factors' levels with confirm runs on both sides.
+        all_strata: All combinations.
+        superiority: Chance that a run with the level scores better than one with the baseline's,
+            ties half, mean over strata.
+        p_value: Of the exact stratified test; None where it is not due or withheld.
+        p_holm: Adjusted for all marginal effects; None likewise.
+        smallest_p: The least that can be after that adjustment.
+        arms: The arms that it rests on.
     """
 
     factor: str
@@ -28,9 +55,15 @@ class MarginalEffect:
     num_strata: int
     all_strata: int
     superiority: float
-    p_value: float
-    p_holm: float
-    run_ids: tuple[str, ...]
+    p_value: float | None
+    p_holm: float | None
+    smallest_p: float
+    arms: tuple[str, ...]
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether the level makes a difference, at 5 % after Holm's adjustment."""
+        return self.p_holm is not None and self.p_holm <= SIGNIFICANCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +74,24 @@ class Interaction:
     second: str
     contrast: float
     interval: Interval | None
-    run_ids: tuple[str, ...]
+    arms: tuple[str, ...]
 
 
 def marginal_effects(
-    arms: Sequence[ArmAnalysis], factors: Mapping[str, Sequence[Any]], reference: Levels
+    arms: Sequence[FactorArm],
+    factors: Mapping[str, Sequence[Any]],
+    reference: Levels,
+    *,
+    tested: bool = True,
 ) -> tuple[MarginalEffect, ...]:
-    """Test every level of every factor against the baseline's, stratified by the other factors."""
+    """Test every level of every factor against the baseline's, stratified by the other factors.
+
+    Args:
+        arms: The study's.
+        factors: Its factors with their levels.
+        reference: The baseline's levels.
+        tested: Whether p-values are due.
+    """
     found = []
     for factor, levels in factors.items():
         for level in levels:
@@ -55,9 +99,9 @@ def marginal_effects(
             strata = _matched(arms, step)
             if level != reference[factor] and len(strata) > 1:
                 test = stratified_test([(a.costs, b.costs) for a, b in strata])
-                ids = tuple(run.run_id for pair in strata for arm in pair for run in arm.confirm)
+                names = tuple(arm.name for pair in strata for arm in pair)
                 num_all = len(_matched(arms, step, empty=True))
-                found.append((factor, level, (len(strata), num_all), test, ids))
+                found.append((factor, level, (len(strata), num_all), test, names))
     adjusted = holm([test.p_value for _, _, _, test, _ in found])
     return tuple(
         MarginalEffect(
@@ -67,16 +111,17 @@ def marginal_effects(
             num_strata=counts[0],
             all_strata=counts[1],
             superiority=test.superiority,
-            p_value=test.p_value,
-            p_holm=p_holm,
-            run_ids=ids,
+            p_value=test.p_value if tested else None,
+            p_holm=p_holm if tested else None,
+            smallest_p=min(1.0, len(found) * test.smallest_p),
+            arms=names,
         )
-        for (factor, level, counts, test, ids), p_holm in zip(found, adjusted, strict=True)
+        for (factor, level, counts, test, names), p_holm in zip(found, adjusted, strict=True)
     )
 
 
 def interactions(
-    arms: Sequence[ArmAnalysis], factors: Mapping[str, Sequence[Any]], reference: Levels
+    arms: Sequence[FactorArm], factors: Mapping[str, Sequence[Any]], reference: Levels
 ) -> tuple[Interaction, ...]:
     """Contrast every pair of steps away from the baseline's levels, within the other factors."""
     found = []
@@ -91,9 +136,9 @@ def interactions(
             contrast, interval = interaction(
                 [(b.scores, f.scores, s.scores, n.scores) for b, f, s, n in matched]
             )
-            fewest = min(len(arm.scored) for corners in matched for arm in corners)
+            fewest = min(len(arm.scores) for corners in matched for arm in corners)
             enough = fewest >= FEWEST_FOR_INTERVALS
-            ids = [run.run_id for corners in matched for arm in corners for run in arm.confirm]
+            names = tuple(arm.name for corners in matched for arm in corners)
             if math.isfinite(contrast):
                 found.append(
                     Interaction(
@@ -101,25 +146,25 @@ def interactions(
                         second=f"{other} {reference[other]} → {second}",
                         contrast=contrast,
                         interval=interval if enough else None,
-                        run_ids=tuple(ids),
+                        arms=names,
                     )
                 )
     return tuple(found)
 
 
 def _matched(
-    arms: Sequence[ArmAnalysis], steps: Mapping[str, tuple[Any, Any]], *, empty: bool = False
-) -> list[tuple[ArmAnalysis, ...]]:
+    arms: Sequence[FactorArm], steps: Mapping[str, tuple[Any, Any]], *, empty: bool = False
+) -> list[tuple[FactorArm, ...]]:
     """Return, for every setting of the factors not stepped, the arms at all ends of the steps.
 
     The order is that of a truth table, "step made" first: (both, first only, second only, neither)
     for two steps. Settings where an arm is missing are left out, and unless
     `empty` those where one has no runs.
     """
-    by_levels = {tuple(arm.state.arm.levels.items()): arm for arm in arms if arm.costs or empty}
-    matched: dict[tuple[Any, ...], tuple[ArmAnalysis, ...]] = {}
+    by_levels = {tuple(arm.levels.items()): arm for arm in arms if arm.costs or empty}
+    matched: dict[tuple[Any, ...], tuple[FactorArm, ...]] = {}
     for arm in arms:
-        levels = arm.state.arm.levels
+        levels = arm.levels
         if not set(steps) <= set(levels):
             continue
         corners = [

@@ -1,0 +1,151 @@
+"""The plan as it was registered, and a checklist that is filled from the records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from harness.results.power import power_of
+from harness.results.report.analysis import Analysis
+from harness.results.report.records import JUDGE, StudyRecords
+from harness.results.report.table import Table, row
+from harness.results.spelling import number, p_text, span
+from harness.study.ledger import Entry, Ledger
+
+DAY = "%Y-%m-%d %H:%M UTC"
+
+
+def plan_table(studies: Sequence[StudyRecords]) -> Table:
+    """Return every entry of the studies' ledgers, in order of time."""
+    rows = [
+        row(
+            time.strftime(DAY, time.gmtime(entry.time)),
+            *([records.name] if len(studies) > 1 else []),
+            _what(entry, records.ledger),
+            ", ".join(f"{arm} {count}" for arm, count in entry.confirmed.items() if count) or "0",
+            runs=[],
+        )
+        for records in studies
+        for entry in records.ledger.entries
+    ]
+    return Table(
+        name="plan",
+        caption=(
+            "The ledger: entries are added and never changed. The plan was registered before its "
+            "first run; test scores were shown by these commands (what MLflow's pages show once "
+            "they are open is not noted). Tests lose their level where seeds or trials are added "
+            "after a look, and have no p then."
+        ),
+        columns=(
+            "when",
+            *(["study"] if len(studies) > 1 else []),
+            "what",
+            "confirm runs that had ended",
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _what(entry: Entry, ledger: Ledger) -> str:
+    if entry.study is None:
+        return f"test scores shown by {entry.shown_by}"
+    facts = power_of(entry.study, entry.study.arms())
+    seeds = " and ".join(map(str, facts["looks"]))
+    plan = f"{len(entry.study.arms())} arms, {facts['num_tests']} tests at {seeds} seeds"
+    file = f", file {entry.source_sha256[:12]}" if entry.source_sha256 else ""
+    if entry.kind == "registered":
+        return f"registered: {plan}{file}"
+    changes = next(
+        ("; ".join(each.changes.values()) for each in ledger.extensions if each.entry == entry), ""
+    )
+    return f"extended ({changes or 'nothing that bears on the tests'}): {plan}{file}"
+
+
+def checklist(analysis: Analysis, studies: Sequence[StudyRecords]) -> Table:
+    """Return what reviewers ask for, each answered from the records."""
+    return Table(
+        name="checklist",
+        caption=(
+            "What checklists for experiments ask (after REFORMS, Kapoor et al. 2024, and the "
+            "NeurIPS paper checklist), answered from the records."
+        ),
+        columns=("asked", "answer"),
+        rows=tuple(row(asked, said, runs=[]) for asked, said in _answers(analysis, studies)),
+    )
+
+
+def _answers(analysis: Analysis, studies: Sequence[StudyRecords]) -> Iterator[tuple[str, str]]:
+    records, summary = analysis.records, analysis.summary
+    study = records.study
+    yield "Is the question stated?", study.question
+    ledgers = [each.ledger for each in studies]
+    entries = [ledger.registered for ledger in ledgers]
+    if any(entry is None for entry in entries):
+        yield "Was the plan fixed in advance?", "not on record"
+    else:
+        late = sum(sum(entry.confirmed.values()) for entry in entries if entry)
+        before = "before its first confirm run" if late == 0 else f"after {late} confirm runs"
+        longer = sum(len(ledger.extensions) for ledger in ledgers)
+        yield (
+            "Was the plan fixed in advance?",
+            f"registered {before}; extended {longer} times; "
+            f"{'put together after the fact' if records.is_joint else 'compared as planned'}",
+        )
+    runs = span([len(arm.confirm) for arm in analysis.arms])
+    yield (
+        "What holds for whom?",
+        (
+            f"{study.dataset}, {runs} confirm runs an arm, these "
+            "budgets and settings; no other data, sizes or budgets were tried"
+        ),
+    )
+    yield (
+        "Are training, choice and test data apart?",
+        (
+            "networks and rulers see training images, settings are chosen on validation images, "
+            "test images score confirm runs only"
+        ),
+    )
+    trials = {arm.name: len(arm.state.search) for arm in analysis.arms}
+    equal = len(set(trials.values())) == 1
+    searched = max(trials.values(), default=0) > 0
+    yield (
+        "Were all arms tuned alike?",
+        (
+            (f"{next(iter(trials.values()))} trials each" if searched else "nothing was tuned")
+            if equal
+            else ", ".join(f"{name} {count}" for name, count in trials.items())
+        ),
+    )
+    if not summary.unranked and not records.is_joint:
+        facts = power_of(study, [state.arm for state in records.states])
+        shift = facts["smallest_shift"]
+        yield (
+            "What could it have found?",
+            (
+                f"least attainable p {p_text(facts['smallest_p'])} after Holm over "
+                f"{facts['num_tests']}"
+                + (f"; differences of {number(shift)} sd with 80 % power" if shift else "")
+            ),
+        )
+    failed = sum(len(arm.confirm) - len(arm.scored) for arm in analysis.arms)
+    total = sum(len(arm.confirm) for arm in analysis.arms)
+    yield "Are failures counted?", f"{failed} of {total} confirm runs have no score and rank worst"
+    yield "Is uncertainty over seeds shown?", "points, sd and intervals, by table and figure"
+    asked = [test for test in summary.comparisons if test.axes and test.axes.found]
+    yield (
+        "Is the verdict more than one number?",
+        (
+            ", ".join(axis.name for axis in asked[0].axes.found)
+            if asked and asked[0].axes
+            else "not on record"
+        ),
+    )
+    judges = sorted({run.params[JUDGE] for run in records.runs if JUDGE in run.params})
+    yield "Was it seen with other eyes?", ", ".join(judges) or "no second ruler on record"
+    hours = sum(run.train_seconds for run in records.runs) / 3600
+    devices = sorted({run.params.get("device", "unknown") for run in records.runs})
+    yield "What did it cost?", f"{hours:.1f} hours of training on {', '.join(devices)}"
+    commits = {run.tags.get("mlflow.source.git.commit", "unknown") for run in records.runs}
+    yield "Which code was it?", ", ".join(sorted(commit[:12] for commit in commits))
+    yield "Can it be made again?", "commands below; runs on a CPU bit for bit (harness reproduce)"

@@ -1,0 +1,67 @@
+"""Comparing arms: pure functions on scores that are costs, the smaller wins.
+
+A run without a score (it diverged or failed) is `inf`. `docs/statistics.md` says what each figure
+means and how well it keeps its promise.
+"""
+
+from harness.statistics.arms import (
+    bootstrap_interval,
+    expected_best,
+    finite_or_none,
+    interquartile_mean,
+    interquartile_means,
+    mean_and_sd,
+    median,
+    wilson_interval,
+)
+from harness.statistics.effects import (
+    hedges_g,
+    hodges_lehmann,
+    is_equivalent,
+    shift_interval,
+)
+from harness.statistics.interval import CONFIDENCE, SIGNIFICANCE, Interval
+from harness.statistics.looks import Looks, SequentialTest
+from harness.statistics.power import smallest_holm_p, smallest_shift
+from harness.statistics.ranks import (
+    RankTest,
+    holm,
+    holm_levels,
+    mann_whitney,
+    noninferiority,
+    smallest_p,
+    superiority_interval,
+)
+from harness.statistics.strata import StratifiedTest, interaction, stratified_test
+
+__all__ = [
+    "CONFIDENCE",
+    "SIGNIFICANCE",
+    "Interval",
+    "Looks",
+    "RankTest",
+    "SequentialTest",
+    "StratifiedTest",
+    "bootstrap_interval",
+    "expected_best",
+    "finite_or_none",
+    "hedges_g",
+    "hodges_lehmann",
+    "holm",
+    "holm_levels",
+    "interaction",
+    "interquartile_mean",
+    "interquartile_means",
+    "is_equivalent",
+    "mann_whitney",
+    "mean_and_sd",
+    "median",
+    "noninferiority",
+    "shift_interval",
+    "smallest_holm_p",
+    "smallest_p",
+    "smallest_shift",
+    "stratified_test",
+    "superiority_interval",
+    "wilson_interval",
+]

@@ -1,0 +1,192 @@
+"""What a plan lets one say: looks, contrasts, marginal effects, and plans that were changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.results.power import check_power, power_of
+from harness.results.summary import StudySummary, summarise
+from harness.statistics import Looks
+from harness.study.ledger import Entry, Ledger
+
+METRIC = "test/fid_digits_cnn_v1_400"
+BETTER = [1.0, 2.0, 3.0, 4.0, 5.0]
+WORSE = [11.0, 12.0, 13.0, 14.0, 15.0]
+
+
+def only_sentence(summary: StudySummary) -> str:
+    (sentence,) = summary.answer()
+    return sentence
+
+
+def planned(make_study: Any, make_records: Any, scores: Any, **plan: Any) -> StudySummary:
+    """Summarise two or more losses under a plan."""
+    ledger = plan.pop("ledger", Ledger())
+    definition = make_study(compare={"loss": list(scores)}, space={}, confirm=plan)
+    made = make_records(scores, study=definition)
+    return summarise("mine", definition, made.states, metric=METRIC, ledger=ledger)
+
+
+def test_an_arm_may_be_decided_at_a_look(make_study: Any, make_records: Any) -> None:
+    scores = {"minimax": WORSE, "hinge": BETTER}
+    summary = planned(make_study, make_records, scores, looks=[5, 8, 12])
+    (comparison,) = summary.comparisons
+    looks = Looks((5, 8, 12))
+    assert comparison.num_runs == (5, 5)
+    assert comparison.p_value == looks.p_value(BETTER, WORSE).p_value  # type: ignore[union-attr]
+    assert comparison.p_value > 2 / 252  # three looks have a price
+    assert comparison.is_resolved
+    assert comparison.difference_interval is not None
+    assert comparison.difference_interval.high < 0
+    assert "hinge beats minimax" in only_sentence(summary)
+
+
+def test_runs_beyond_a_look_wait_for_the_next(make_study: Any, make_records: Any) -> None:
+    scores = {"minimax": [*WORSE, 0.0, 0.0], "hinge": [*BETTER, 99.0]}
+    summary = planned(make_study, make_records, scores, looks=[5, 8])
+    assert summary.comparisons[0].num_runs == (5, 5)
+    assert summary.comparisons[0].superiority == 1
+
+
+def test_runs_count_in_the_order_of_their_seeds(make_study: Any, make_records: Any) -> None:
+    scores = {"minimax": WORSE, "hinge": [1.0, "running", *BETTER[:3]]}
+    summary = planned(make_study, make_records, scores, looks=[3, 5])
+    assert summary.comparisons[0].due == 3
+
+
+def test_what_is_futile_is_said_to_have_been_stopped(make_study: Any, make_records: Any) -> None:
+    scores = {"minimax": [1.0, 4.0, 5.0, 8.0, 9.0], "hinge": [2.0, 3.0, 6.0, 7.0, 10.0]}
+    summary = planned(make_study, make_records, scores, looks=[5, 6])
+    assert summary.comparisons[0].futile
+    assert "it was stopped (futility)" in only_sentence(summary)
+
+
+@pytest.mark.parametrize(
+    ("seen", "change", "spoilt"),
+    [
+        (True, {"confirm": {"seeds": 5}}, True),
+        (False, {"confirm": {"seeds": 5}}, False),
+        (True, {"search": {"trials_per_arm": 9}}, True),
+        (True, {"compare": {"loss": ["minimax", "hinge", "wasserstein"]}}, False),
+    ],
+)
+def test_p_is_withheld_where_the_plan_grew_after_a_look(
+    seen: bool, change: Any, spoilt: bool, make_study: Any, make_records: Any
+) -> None:
+    before = {"compare": {"loss": ["minimax", "hinge"]}, "confirm": {"seeds": 4}}
+    old, new = make_study(**before), make_study(**before | change)
+    display = Entry(kind="displayed", time=1, confirmed={"minimax": 4}, shown_by="harness status")
+    ledger = Ledger(
+        entries=(
+            Entry(kind="registered", time=0, study=old),
+            *([display] if seen else []),
+            Entry(kind="extended", time=2, study=new),
+        )
+    )
+    scores = {"minimax": WORSE, "hinge": BETTER}
+    summary = planned(make_study, make_records, scores, seeds=5, ledger=ledger)
+    (comparison,) = summary.comparisons
+    assert (comparison.p_value is None) == spoilt
+    assert ("the study was extended after a look" in only_sentence(summary)) == spoilt
+    assert comparison.superiority == 1
+
+
+def test_equivalence_needs_the_whole_interval(make_study: Any, make_records: Any) -> None:
+    scores = {"minimax": [1.0, 1.1, 1.2, 1.3, 1.4], "hinge": [1.05, 1.15, 1.22, 1.33, 1.38]}
+    for margin, same in ((0.5, True), (0.05, False)):
+        summary = planned(make_study, make_records, scores, seeds=5, smallest_effect=margin)
+        assert summary.comparisons[0].equivalent is same
+        assert ("the same within the smallest effect" in only_sentence(summary)) is same
+
+
+def test_contrasts_are_of_the_same_family(make_study: Any, make_records: Any) -> None:
+    """k has opposite effects within the losses: the mean over both is none."""
+    definition = make_study(
+        compare={"d_steps": [1, 5], "loss": ["minimax", "hinge"]},
+        contrasts=["d_steps within loss"],
+        space={},
+    )
+    low, high = BETTER, WORSE
+    scores = {
+        "d_steps=1,minimax": high, "d_steps=1,hinge": low,
+        "d_steps=5,minimax": low, "d_steps=5,hinge": high,
+    }  # fmt: skip
+    summary = summarise(
+        "mine", definition, make_records(scores, study=definition).states, metric=METRIC
+    )
+    found = {(c.arm, c.baseline): c for c in summary.comparisons}
+    assert len(found) == summary.num_tests == 4
+    simple = found["d_steps=5,hinge", "d_steps=1,hinge"]
+    assert simple.contrast == "d_steps within loss"
+    assert simple.superiority == 0
+    assert simple.is_resolved
+    assert found["d_steps=5,minimax", "d_steps=1,minimax"].is_resolved
+
+
+def test_marginal_effects_may_be_what_is_tested(make_study: Any, make_records: Any) -> None:
+    """Three seeds of nine arms could resolve no arm, and do resolve every factor's levels."""
+    levels = {"d_steps": [1, 2, 5], "loss": ["minimax", "hinge", "wasserstein"]}
+    definition = make_study(compare=levels, primary="marginal", space={}, confirm={"seeds": 3})
+    scores = {
+        f"d_steps={steps},{loss}": [100.0 * place + steps + 0.01 * seed for seed in range(3)]
+        for steps in levels["d_steps"]
+        for place, loss in enumerate(levels["loss"])
+    }
+    made = make_records(scores, study=definition)
+    summary = summarise("mine", definition, made.states, metric=METRIC)
+    assert summary.comparisons == ()
+    assert len(summary.effects) == 4
+    assert all(effect.is_resolved for effect in summary.effects)
+    least = 4 * 2 / 20**3
+    assert summary.effects[0].p_holm == pytest.approx(least)
+    assert power_of(definition, definition.arms())["smallest_p"] == pytest.approx(least)
+    first = summary.answer()[0]
+    assert first.startswith("d_steps = 2 loses to 1 over 3 of 3 strata: mean P(2 < 1) = 0.00, ")
+    assert first.endswith("after Holm over 4 (least attainable 0.0010)")
+    scores["d_steps=5,hinge"][2] = "waiting"
+    states = make_records(scores, study=definition).states
+    waiting = summarise("mine", definition, states, metric=METRIC)
+    assert all(effect.p_value is None for effect in waiting.effects)
+    assert "is not tested before the study is complete" in waiting.answer()[0]
+
+
+@pytest.mark.parametrize(
+    ("plan", "num_tests", "enough"),
+    [
+        ({"confirm": {"seeds": 3}}, 1, False),
+        ({"confirm": {"seeds": 4}}, 1, True),
+        ({"confirm": {"looks": [4, 5]}}, 1, True),
+        (
+            {"compare": {"loss": ["minimax", "hinge", "wasserstein"]}, "confirm": {"seeds": 4}},
+            2,
+            False,
+        ),
+        ({"compare": {"d_steps": [1, 2, 5], "g_lr": [1e-4, 2e-4, 4e-4]}}, 8, False),
+        (
+            {"compare": {"d_steps": [1, 2, 5], "g_lr": [1e-4, 2e-4, 4e-4]}, "primary": "marginal"},
+            4,
+            True,
+        ),
+    ],
+)
+def test_a_plan_that_nothing_could_resolve_is_refused(
+    plan: Any, num_tests: int, enough: bool, make_study: Any
+) -> None:
+    study = make_study(**{"compare": {"loss": ["minimax", "hinge"]}, "space": {}} | plan)
+    facts = power_of(study, study.arms())
+    assert facts["num_tests"] == num_tests
+    assert (facts["smallest_p"] < 0.05) == enough
+    if enough:
+        check_power(study, study.arms())
+        return
+    words = rf"confirm\.seeds = {study.confirm.seeds} with {num_tests} tests: the least p .*--under"
+    with pytest.raises(HarnessError, match=words):
+        check_power(study, study.arms())
+
+
+def test_what_is_not_ranked_needs_no_power(make_study: Any) -> None:
+    study = make_study(compare={"loss": ["minimax"]}, descriptive=True, confirm={"seeds": 1})
+    check_power(study, study.arms())
