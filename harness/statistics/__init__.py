@@ -29,6 +29,7 @@ from harness.statistics.ranks import (
     holm_levels,
     mann_whitney,
     noninferiority,
+    sign_test,
     smallest_p,
     superiority_interval,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "median",
     "noninferiority",
     "shift_interval",
+    "sign_test",
     "smallest_holm_p",
     "smallest_p",
     "smallest_shift",

@@ -135,6 +135,11 @@ def smallest_p(num_a: int, num_b: int) -> float:
     return min(1.0, 2 / math.comb(num_a + num_b, num_a))
 
 
+def sign_test(successes: int, total: int) -> float:
+    """Return the one-sided p of so many successes or more, if each were as likely as not."""
+    return sum(math.comb(total, k) for k in range(successes, total + 1)) / (1 << total)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values adjusted for testing all of them (Holm 1979), in the order given."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])

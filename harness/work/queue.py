@@ -40,7 +40,7 @@ from harness.work.lease import LEASE_SECONDS, Lease, has_ended
 
 SEPARATOR = "/"
 LEDGER = "ledger."
-FEWEST_FOR_IMPORTANCE = 8  # scored trials; below them a random forest fits anything
+FEWEST_FOR_IMPORTANCE = 20  # scored trials; below them a random forest fits anything
 
 Direction = Literal["minimize", "maximize"]
 
@@ -220,7 +220,7 @@ class Queue:
         """Return each tuned parameter's share of the variance of the scores, by fANOVA; or nothing.
 
         fANOVA, since no parameter of an arm's space is conditional on another. It needs two
-        parameters and a few scored trials.
+        parameters and 20 scored trials.
 
         Args:
             log: Whether the variance is of logarithms, so that one very poor trial does not decide.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from scipy.stats import mannwhitneyu, norm
@@ -13,15 +14,19 @@ Row = dict[str, str]
 class Facts:
     """What the runs say, computed here and now."""
 
-    def __init__(self, rows: list[Row], study: dict[str, object]) -> None:
+    def __init__(self, rows: list[Row], study: dict[str, Any]) -> None:
         self.study = study
         self.rows = [row for row in rows if row["used"] == "True"]
         self.arms = list(dict.fromkeys(row["arm"] for row in self.rows))
+        self.baseline: str = study["baseline"]["architecture"]
+        self.others = [arm for arm in self.arms if arm != self.baseline]
         names = list(rows[0])
         self.test = next(
             name for name in names if name.startswith("metric.test/fid_") and ("floor" not in name)
         )
         self.validation = self.test.replace("test/", "val/")
+        self.kid = self.test.replace("fid_", "kid_")
+        self.spread = self.test.replace("fid_", "feature_spread_")
         self.floor = float(rows[0][self.test.replace("fid_", "fid_floor_")] or self._any("floor"))
 
     def _any(self, part: str) -> str:
@@ -116,13 +121,29 @@ def cost(arm: str, facts: Facts) -> list[float]:
     ]
 
 
-def late_change(facts: Facts, arm: str) -> float:
-    """Return the median change of validation FID over the last fifth of the training, in %."""
+def curves(facts: Facts, arm: str) -> list[list[tuple[int, float]]]:
+    """Return (images, validation FID) of every confirm run."""
+    points = [row["curve." + facts.validation[7:]].split() for row in facts.runs(arm)]
+    pairs = [[point.split(":") for point in run] for run in points]
+    return [[(int(step), float(value)) for step, value in run] for run in pairs]
+
+
+def late_changes(facts: Facts, arm: str) -> list[float]:
+    """Return every run's change of validation FID over the last fifth of its training, in %."""
     changes = []
-    for row in facts.runs(arm):
-        points = [point.split(":") for point in row["curve." + facts.validation[7:]].split()]
-        curve = [(int(step), float(value)) for step, value in points]
+    for curve in curves(facts, arm):
         last = curve[-1][0]
         _, earlier = min(curve[:-1], key=lambda point: abs(point[0] - 0.8 * last))
         changes.append(100 * (curve[-1][1] / earlier - 1))
-    return float(np.median(changes))
+    return changes
+
+
+def ends_of_tried(facts: Facts, arm: str) -> dict[str, str]:
+    """Return tuned parameters whose confirmed value no trial went beyond, and which end it is."""
+    found = {}
+    for key in facts.study["space"]:
+        tried = facts.values(arm, f"param.{key}", "search")
+        confirmed = float(facts.runs(arm)[0][f"param.{key}"])
+        if confirmed in (tried.min(), tried.max()):
+            found[key] = "largest" if confirmed == tried.max() else "smallest"
+    return found

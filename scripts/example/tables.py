@@ -1,148 +1,151 @@
-"""The tables of the example, each checked row by row."""
+"""The tables of the example, every cell as it must be printed."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 from scipy.stats import binomtest, trim_mean
 
-from example.checker import NUMBER, Checker
-from example.facts import Facts, compare, cost, holm, shifts
-
-COMPARISONS = ("arms A against B", "P(A < B)")
+from example.facts import Facts, Row, compare, cost, holm, shifts
+from example.spelling import NONE, interval, number, plus_minus, setting
 
 
-def tables(text: str) -> Iterator[tuple[tuple[str, ...], list[list[str]]]]:
-    """Yield (columns, rows) of every Markdown table."""
-    for block in re.findall(r"(?:^\|.*\|\n)+", text, flags=re.MULTILINE):
-        lines = [
-            [cell.strip() for cell in line.strip("|").split(" | ")]
-            for line in (line.strip() for line in block.strip().splitlines())
-        ]
-        yield tuple(lines[0]), lines[2:]
+def markdown(columns: str, rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table; columns are separated by semicolons."""
+    names = columns.split("; ")
+    rule = ["---", *["---:"] * (len(names) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (names, rule, *rows))
 
 
-def check_tables(text: str, facts: Facts, check: Checker) -> None:
-    """Check every table by its columns; an unknown table is a problem."""
-    for columns, rows in tables(text):
-        if columns[:2] == COMPARISONS:
-            check_comparisons(rows, facts, check)
-        elif columns[:2] in ROW_CHECKS:
-            for row in rows:
-                ROW_CHECKS[columns[:2]](row, facts, check)
-        else:
-            check.problems.append(f"a table that nobody checks: {columns}")
+def results(facts: Facts) -> str:
+    """Return the arms' scores."""
+    rows = []
+    for arm in facts.arms:
+        scores = facts.scores(arm)
+        # All resamples: few enough of five.
+        resamples = np.array(list(itertools.product(scores, repeat=len(scores))))
+        means = np.sort(trim_mean(resamples, 0.25, axis=1))
+        cut = math.floor(0.025 * len(means))
+        rows.append(
+            [
+                arm,
+                f"{len(scores)}/{len(facts.runs(arm))}",
+                plus_minus(scores.mean(), scores.std(ddof=1)),
+                number(np.median(scores)),
+                interval(trim_mean(scores, 0.25), means[cut], means[-1 - cut]),
+                number(scores.min()),
+            ]
+        )
+    return markdown("arm; n_ok/n; mean ± sd; median; IQM; best", rows)
 
 
-def check_arm(row: list[str], facts: Facts, check: Checker) -> None:
-    """Check a row of the results."""
-    arm, counts, mean, median, iqm, best = row
-    scores = facts.scores(arm)
-    finite = scores[np.isfinite(scores)]
-    check.cell(f"{arm} n_ok/n", counts, len(finite), len(scores))
-    check.cell(f"{arm} mean ± sd", mean, finite.mean(), finite.std(ddof=1))
-    check.cell(f"{arm} median", median, float(np.median(scores)))
-    check.cell(f"{arm} best", best, finite.min())
-    middle = float(trim_mean(scores, 0.25))
-    if len(scores) < 5:
-        check.cell(f"{arm} IQM", iqm, middle)
-        return
-    resamples = np.array(list(itertools.product(scores, repeat=len(scores))))  # few enough of five
-    means = np.sort(trim_mean(resamples, 0.25, axis=1))
-    cut = math.floor(0.025 * len(means))
-    check.cell(f"{arm} IQM", iqm, middle, means[cut], means[-1 - cut])
-
-
-def check_comparisons(rows: list[list[str]], facts: Facts, check: Checker) -> None:
-    """Check comparisons with the baseline."""
-    found = [compare(facts, *row[0].split(" against ")) for row in rows]
+def comparison(facts: Facts) -> str:
+    """Return the other arms against the baseline."""
+    pairs = [(arm, facts.baseline) for arm in facts.others]
+    found = [compare(facts, *pair) for pair in pairs]
     adjusted = holm([each["p"] for each in found])
-    for row, each, p_holm in zip(rows, found, adjusted, strict=True):
-        name, wins, p, printed_holm, least, difference, g = row
-        many = NUMBER.findall(wins)
-        expected = [each["wins"], each["low"], each["high"]][: len(many)]
-        check.cell(f"{name} P(A < B)", wins, *expected)
-        check.cell(f"{name} p", p, each["p"])
-        check.cell(f"{name} p (Holm)", printed_holm, p_holm)
-        check.cell(f"{name} least p", least, each["least"])
-        check.cell(f"{name} g", g, each["g"])
+    rows = []
+    for (a, b), each, p_holm in zip(pairs, found, adjusted, strict=True):
         smaller = sum(other["p"] < each["p"] for other in found)
         level = 0.05 / (len(found) - min(smaller, sum(p <= 0.05 for p in adjusted)))
-        a, b = (facts.scores(arm) for arm in name.split(" against "))
-        ends = shifts(a, b, level) if len(NUMBER.findall(difference)) > 1 else ()
-        check.cell(f"{name} difference", difference, each["difference"], *ends)
+        ends = shifts(facts.scores(a), facts.scores(b), level)
+        rows.append(
+            [
+                f"{a} against {b}",
+                interval(each["wins"], each["low"], each["high"], places=2),
+                f"{each['p']:.4f}",
+                f"{p_holm:.4f}",
+                f"{each['least']:.4f}",
+                interval(each["difference"], *ends, sign="+"),
+                number(each["g"], sign="+"),
+            ]
+        )
+    return markdown("arms A against B; P(A < B); p; p (Holm); least p; A − B; g", rows)
 
 
-def check_failures(row: list[str], facts: Facts, check: Checker) -> None:
-    """Check counts and Wilson's intervals."""
-    arm, *cells = row
-    runs = facts.runs(arm)
-    for outcome, cell in zip(("diverged", "collapsed", "failed"), cells, strict=False):
-        count = sum(row["outcome"] == outcome for row in runs)
-        interval = binomtest(count, len(runs)).proportion_ci(method="wilson")
-        ends = (100 * interval.low, 100 * interval.high)
-        check.cell(f"{arm} {outcome}", cell, count, len(runs), *ends)
-    search = facts.runs(arm, "search")
-    kinds = [
-        sum(row["outcome"] == kind for row in search)
-        for kind in ("diverged", "collapsed", "failed", "pruned")
+def metrics(facts: Facts) -> str:
+    """Return means and standard deviations of the other metrics."""
+    columns = (facts.validation, facts.kid, facts.spread)
+    rows = [
+        [
+            arm,
+            *(plus_minus(v.mean(), v.std(ddof=1)) for v in (facts.values(arm, c) for c in columns)),
+        ]
+        for arm in facts.arms
     ]
-    lost = [kind for kind in kinds if kind] or [0]
-    check.cell(f"{arm} lost in the search", cells[3], *lost, len(search))
+    return markdown("arm; validation FID; test KID; test spread", rows)
 
 
-def check_cost(row: list[str], facts: Facts, check: Checker) -> None:
-    """Check parameters, seconds and the search's size."""
-    arm, *cells = row
-    for cell, value in zip(cells, cost(arm, facts), strict=True):
-        check.cell(f"{arm} cost", cell, value)
+def failures(facts: Facts) -> str:
+    """Return counts with Wilson's intervals."""
+    rows = []
+    for arm in facts.arms:
+        runs, search = facts.runs(arm), facts.runs(arm, "search")
+        cells = []
+        for outcome in ("diverged", "collapsed", "failed"):
+            count = sum(row["outcome"] == outcome for row in runs)
+            low, high = binomtest(count, len(runs)).proportion_ci(method="wilson")
+            cells.append(f"{count}/{len(runs)} [{100 * low:.0f}, {100 * high:.0f}]")
+        counts = {
+            kind: sum(row["outcome"] == kind for row in search)
+            for kind in ("diverged", "collapsed", "failed", "pruned")
+        }
+        named = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+        rows.append([arm, *cells, f"{named or 0} of {len(search)}"])
+    return markdown("arm; diverged; collapsed; failed; lost in the search", rows)
 
 
-def check_setting(row: list[str], facts: Facts, check: Checker) -> None:
-    """Check a tuned parameter against the study file and the runs."""
-    arm, key, searched, first, confirmed = row
-    space = facts.study["space"][key]  # type: ignore[index]
-    check.cell(f"range of {key}", searched, space["low"], space["high"])
-    trial = float(facts.runs(arm, "search")[0][f"param.{key}"])
-    check.cell(f"{arm} trial 0 {key}", first, trial)
-    chosen = float(facts.runs(arm)[0][f"param.{key}"])
-    check.cell(f"{arm} confirmed {key}", confirmed, chosen)
+def costs(facts: Facts) -> str:
+    """Return parameters, seconds and the search's size."""
+    rows = []
+    for arm in facts.arms:
+        generator, discriminator, seconds, trials, images, searched = cost(arm, facts)
+        sizes = [f"{size:,.0f}" for size in (generator, discriminator)]
+        rows.append(
+            [arm, *sizes, number(seconds), f"{trials:.0f}", f"{images:,.0f}", number(searched)]
+        )
+    return markdown(
+        "arm; parameters G; parameters D; s per run; search runs; search images; search s", rows
+    )
 
 
-def check_metrics(row: list[str], facts: Facts, check: Checker) -> None:
-    """Check means and standard deviations of the other metrics."""
-    arm, *cells = row
-    kid = facts.test.replace("fid_", "kid_")
-    spread = facts.test.replace("fid_", "feature_spread_")
-    for column, cell in zip((facts.validation, kid, spread), cells, strict=True):
-        values = facts.values(arm, column)
-        check.cell(f"{arm} {column}", cell, values.mean(), values.std(ddof=1))
+def settings(facts: Facts) -> str:
+    """Return what was tuned."""
+    rows = []
+    for arm in facts.arms:
+        for key, space in facts.study["space"].items():
+            searched = (
+                f"[{setting(space['low'])}, {setting(space['high'])}]" + " log" * space["log"]
+            )
+            first, chosen = (facts.runs(arm, p)[0][f"param.{key}"] for p in ("search", "confirm"))
+            rows.append([arm, key, searched, setting(float(first)), setting(float(chosen))])
+    return markdown("arm; parameter; searched; trial 0; confirmed", rows)
 
 
-def check_run(row: list[str], facts: Facts, check: Checker) -> None:
-    """Check a run against its line in runs.csv."""
-    name, seed, settings, outcome, validation, test, run_id = row
-    found = [run for run in facts.rows if run["run_id"] == run_id]
-    if len(found) != 1 or found[0]["outcome"] != outcome or found[0]["arm"] not in name:
-        check.problems.append(f"run {run_id}: not in runs.csv as printed")
-        return
-    check.cell(f"{name} seed", seed, float(found[0]["seed"]))
-    for part in settings.split(", "):
-        key, _, value = part.partition(" = ")
-        check.cell(f"{name} {key}", value, float(found[0][f"param.{key}"]))
-    for column, cell in ((facts.validation, validation), (facts.test, test)):
-        check.cell(f"{name} {column}", cell, *([float(found[0][column])] if cell != "–" else []))
+def runs(facts: Facts) -> str:
+    """Return every run."""
 
+    def cell(row: Row, column: str) -> str:
+        return number(float(row[column])) if row[column] else NONE
 
-ROW_CHECKS: dict[tuple[str, ...], Callable[[list[str], Facts, Checker], None]] = {
-    ("arm", "n_ok/n"): check_arm,
-    ("arm", "diverged"): check_failures,
-    ("arm", "parameters G"): check_cost,
-    ("arm", "parameter"): check_setting,
-    ("arm", "validation FID"): check_metrics,
-    ("run", "seed"): check_run,
-}
+    rows = []
+    for arm in facts.arms:
+        for row in (*facts.runs(arm, "search"), *facts.runs(arm)):
+            tuned = [
+                f"{key} = {setting(float(row[f'param.{key}']))}" for key in facts.study["space"]
+            ]
+            rows.append(
+                [
+                    f"{arm} {row['phase']} {row['trial']}",
+                    row["seed"],
+                    ", ".join(tuned),
+                    row["outcome"],
+                    cell(row, facts.validation),
+                    cell(row, facts.test),
+                    row["run_id"],
+                ]
+            )
+    return markdown("run; seed; settings; outcome; validation FID; test FID; MLflow run", rows)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from harness.results.comparison import FEWEST_FOR_INTERVALS
 from harness.results.report.analysis import Analysis
 from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import Curves
+from harness.results.report.score_chart import draw_scores
 from harness.results.report.search_charts import build_search_charts
 from harness.results.report.style import (
+    MARKERS,
     ArmStyle,
     Drawing,
     arm_styles,
@@ -28,7 +28,7 @@ from harness.results.report.view_charts import draw_floor, validation_floor
 from harness.results.spelling import number
 from harness.systems import SYSTEMS, Panel
 
-WIDE = 10  # the ratio of largest to smallest score from which an axis is logarithmic
+MARKS = 8  # on a curve of many points, so that arms differ without colour
 
 
 def curve_keys(analysis: Analysis) -> list[str]:
@@ -53,83 +53,12 @@ def build_charts(analysis: Analysis, curves: Curves) -> list[Drawing]:
     styles = arm_styles([arm.name for arm in analysis.arms])
     with drawing():
         charts = [
-            _scores(analysis, styles),
+            draw_scores(analysis, styles),
             _score_curves(analysis, curves, styles),
             _training(analysis, curves, styles),
             *build_search_charts(analysis, styles),
         ]
     return [chart for chart in charts if chart is not None]
-
-
-def _scores(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | None:
-    arms = [arm for arm in analysis.arms if arm.confirm]
-    if not arms:
-        return None
-    figure, (axes,) = panels(1, columns=1, height=0.9 + 0.55 * len(arms))
-    described, endless = [], []
-    for place, arm in enumerate(arms):
-        style, scores = styles[arm.name], arm.scores
-        offsets = place - 0.12 - 0.16 * (np.arange(len(scores)) % 3 - 1) / 2
-        axes.scatter(
-            scores, offsets, s=28, c=style.colour, marker=style.marker, alpha=0.8, linewidths=0
-        )
-        if arm.iqm is not None and arm.iqm_interval is not None:
-            low, high = arm.iqm_interval
-            if math.isinf(high - low):
-                endless.append((high if math.isinf(low) else low, place + 0.22))
-            else:
-                axes.plot([low, high], [place + 0.22] * 2, color="#333333", lw=2.2)
-            axes.plot(arm.iqm, place + 0.22, "|", color="#333333", ms=11, mew=2.2)
-        lost = len(arm.confirm) - len(scores)
-        if lost:
-            axes.annotate(
-                f"{lost} of {len(arm.confirm)} without a score",
-                (1, place),
-                xycoords=("axes fraction", "data"),
-                ha="right",
-                va="center",
-                color="#a00000",
-            )
-        shown = f"{number(min(scores))} to {number(max(scores))}" if scores else "no scores"
-        described.append(f"{arm.name}: {shown} over {len(arm.confirm)} runs")
-    floor = analysis.summary.floor
-    scores = [score for arm in arms for score in arm.scores]
-    if analysis.figure.log and scores and max(scores) / max(min(scores), 1e-9) > WIDE:
-        log_x(axes)
-    drawn_floor = floor is not None and (floor > 0 or not analysis.figure.log)
-    if drawn_floor:
-        axes.axvline(floor, color="#777777", lw=1, ls=(0, (4, 3)))
-        axes.annotate(
-            f" real {analysis.records.kind.noun}",
-            (floor, 1),
-            xycoords=("data", "axes fraction"),
-            va="bottom",
-            color="#555555",
-            fontsize=7.5,
-        )
-    left, right = axes.get_xlim()
-    worst, arrow = (left, "<") if analysis.figure.sign < 0 else (right, ">")
-    for end, y in endless:
-        axes.plot([end, worst], [y, y], color="#333333", lw=2.2)
-        axes.plot(worst, y, arrow, color="#333333", ms=7, clip_on=False)
-    axes.set_xlim(left, right)
-    axes.set_yticks(range(len(arms)), [arm.name for arm in arms])
-    axes.set_ylim(len(arms) - 0.5, -0.5)
-    axes.grid(axis="y", visible=False)
-    label = analysis.figure.label
-    axes.set_xlabel(
-        f"test {label} of confirm runs ({_protocol(analysis)}), {analysis.figure.direction()}"
-    )
-    few = all(len(arm.confirm) < FEWEST_FOR_INTERVALS for arm in arms)
-    bars = "" if few else " Bars: interquartile mean with its 95 % bootstrap interval."
-    bars += " An arrow: without end, for runs without a score." * bool(endless)
-    return Drawing(
-        name="scores",
-        caption=f"Test {label} of every confirm run, one mark per training seed.{bars}"
-        + f" Dashed: what real {analysis.records.kind.noun} score." * drawn_floor,
-        alt=f"Dot plot of test {label} by arm. " + "; ".join(described) + ".",
-        figure=figure,
-    )
 
 
 def _score_curves(
@@ -142,7 +71,7 @@ def _score_curves(
     described = []
     for arm in arms:
         steps, values = _stack(arm, curves, analysis.objective, whole=False)
-        _band(axes, steps, values, styles[arm.name], arm.name, marks=True)
+        _band(axes, steps, values, styles[arm.name], arm.name)
         middle = np.nanmedian(values, axis=0)
         described.append(f"{arm.name}: {number(middle[0])} to {number(middle[-1])}")
     label = analysis.figure.label
@@ -242,17 +171,19 @@ def _band(
     label: str | None,
     *,
     line: str | None = None,
-    marks: bool = False,
 ) -> None:
     if not len(steps):
         return
+    every = max(1, len(steps) // MARKS)
+    first = MARKERS.index(style.marker) * every // 3 % every  # arms' marks beside each other
     ax.plot(
         steps,
         np.nanmedian(values, axis=0),
         color=style.colour,
         ls=line or style.line,
         label=label,
-        marker=style.marker if marks else None,
+        marker=style.marker,
+        markevery=(first, every),
         ms=4,
     )
     low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
@@ -279,8 +210,3 @@ def _thousands(value: float, _position: int | None = None) -> str:
     if value >= 1e6:
         return f"{value / 1e6:g}M"
     return f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"
-
-
-def _protocol(analysis: Analysis) -> str:
-    """Return what a key says beside the figure: extractor and number of samples."""
-    return analysis.metric.partition(f"{analysis.figure.name}_")[2]

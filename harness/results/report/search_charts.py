@@ -7,15 +7,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.ticker import MaxNLocator
 
 from harness.results.report.analysis import Analysis
 from harness.results.report.arm import ArmAnalysis
+from harness.results.report.rate_chart import draw_rates
 from harness.results.report.records import budget_text
-from harness.results.report.style import ArmStyle, Drawing, legend, log_x, panels, score_axis
+from harness.results.report.style import (
+    SCORES,
+    ArmStyle,
+    Drawing,
+    legend,
+    panels,
+    score_axis,
+    span_axis,
+)
 from harness.results.spelling import number
 from harness.study.space import Choice, Range
+from harness.work.queue import FEWEST_FOR_IMPORTANCE
 
 MOST_PANELS = 12
 
@@ -24,6 +33,7 @@ def build_search_charts(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> l
     """Return the charts of the search, None for each without data."""
     return [
         _tuned(analysis, styles),
+        draw_rates(analysis),
         _search_budget(analysis, styles),
         _parallel(analysis),
         _importance(analysis, styles),
@@ -99,22 +109,54 @@ def _tuned(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing | None
         log = any(isinstance(each, Range) and each.log for each in spaces)
         if listed:
             ax.set_xticks(range(len(values)), [str(value) for value in values])
-        elif log:
-            log_x(ax)
+        else:
+            ends = [each for domain in spaces for each in _numbers(domain)]
+            span_axis(ax, min(ends), max(ends), log=log)
         score_axis(ax, analysis.figure, f"validation {label}" if ax is axes[0] else None)
         ax.set_xlabel(f"{key} (log)" if log else key)
     legend(figure)
+    ranged = any(isinstance(each, Range) for arm in arms for each in arm.state.arm.space.values())
     left_out = ""
     if len(tuned) > len(keys):
         left_out = f" Shown are the first {len(keys)} of {len(tuned)} parameters."
     return Drawing(
         name="tuned",
         caption=f"Validation {label} of the search trials against each tuned parameter. Ringed: "
-        "the settings that were confirmed. Crosses at the edge: trials without a score." + left_out,
+        "the settings that were confirmed. Crosses at the edge: trials without a score."
+        + " Axes show the whole searched range; dotted are its ends." * ranged
+        + left_out
+        + _withheld(analysis),
         alt=f"Scatter plots of validation {label} against "
         + ", ".join(keys)
         + ", one mark per trial.",
         figure=figure,
+    )
+
+
+def _numbers(parameter: Choice | Range) -> list[float]:
+    """Return the ends of a range, or the numbers of a list beside it."""
+    if isinstance(parameter, Range):
+        return [parameter.low, parameter.high]
+    return [float(value) for value in parameter.values]
+
+
+def _withheld(analysis: Analysis) -> str:
+    """Say of which arms there is no importance of parameters for want of trials."""
+    scored = {
+        arm.name: sum(record.value is not None for record in arm.state.search)
+        for arm in analysis.arms
+        if len(arm.state.arm.space) > 1
+    }
+    few = [
+        f"{name} has {count}"
+        for name, count in scored.items()
+        if count < FEWEST_FOR_IMPORTANCE and not analysis.records.importances.get(name)
+    ]
+    if not few:
+        return ""
+    return (
+        f" The importance of parameters takes {FEWEST_FOR_IMPORTANCE} scored trials of an arm and "
+        f"is withheld: {', '.join(few)}."
     )
 
 
@@ -160,16 +202,15 @@ def _parallel(analysis: Analysis) -> Drawing | None:
     values = [r.value for arm in arms for r in arm.state.search if r.value is not None]
     low, high = _height_of(min(values), log), _height_of(max(values), log)
     figure, axes = panels(len(arms), columns=min(2, len(arms)), height=2.5)
-    colours = colormaps["viridis"]
     for ax, arm in zip(axes, arms, strict=True):
         space = arm.state.arm.space
         for record in sorted(arm.state.search, key=lambda r: -analysis.figure.cost(r.value)):
             if record.value is None or not record.cell.point:
                 continue
             share = (_height_of(record.value, log) - low) / max(high - low, 1e-9)
-            shade = 1 - share if analysis.figure.sign < 0 else share
+            worse = share if analysis.figure.sign > 0 else 1 - share
             heights = [_height(space[key], record.cell.point[key]) for key in space]
-            ax.plot([*heights, share], color=colours(0.93 * shade), lw=1.3, alpha=0.9)
+            ax.plot([*heights, share], color=SCORES(worse), lw=2 - 1.2 * worse)
         ax.set_xticks(range(len(space) + 1), [*space, label])
         ax.set_yticks([])
         ax.set_ylim(-0.08, 1.08)
@@ -181,7 +222,8 @@ def _parallel(analysis: Analysis) -> Drawing | None:
     return Drawing(
         name="parallel",
         caption="Search trials as lines through their settings to their validation "
-        f"{label}{' (logarithmic)' * log}; dark is good. Trials without a score are left out.",
+        f"{label}{' (logarithmic)' * log}; dark and thick is good. Trials without a score are left "
+        "out.",
         alt="Parallel coordinates of the search trials, one panel per arm.",
         figure=figure,
     )
@@ -222,6 +264,9 @@ def _importance(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing |
             list(importances[arm].values()),
             height=0.9 * thickness,
             color=styles[arm].colour,
+            hatch=styles[arm].hatch,
+            edgecolor="white",
+            linewidth=0,
             label=arm,
         )
     axes.set_yticks([place + 0.4 - thickness / 2 for place in range(len(keys))], keys)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -19,19 +22,24 @@ PAGE_INCHES = 6.9  # a page's width of text
 PNG_DPI = 160
 LEGEND_CHARACTERS = 110  # that fit beside each other on a page's width
 
-# Okabe and Ito's colours, which the colour-blind tell apart, the faint yellow left out.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Each has a contrast of at least 3 on white, and another lightness than the others: so they differ
+# in grey and to the colour-blind too.
+COLOURS = ("#003F88", "#EC6A00", "#006B4F", "#BC5087", "#4A0A3C", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 LINES = ("-", "--", "-.", ":")
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---", "+++")
+SCORES = LinearSegmentedColormap.from_list("scores", colormaps["viridis"](np.linspace(0, 0.6, 64)))
+"""Colours from the best score, dark, to the worst, all of which show on white."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArmStyle:
-    """How an arm looks in every figure; marker and line tell arms apart without colour."""
+    """How an arm looks in every figure; marker, line and hatch tell arms apart without colour."""
 
     colour: str
     marker: str
     line: str
+    hatch: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +69,13 @@ class Drawing:
 
 
 def arm_styles(names: Sequence[str]) -> dict[str, ArmStyle]:
-    """Return every arm's style; where colours run out, marker and line still differ."""
+    """Return every arm's style; where colours run out, all else still differs."""
     return {
         name: ArmStyle(
             colour=COLOURS[index % len(COLOURS)],
             marker=MARKERS[index % len(MARKERS)],
             line=LINES[(index % len(COLOURS) + index // len(COLOURS)) % len(LINES)],
+            hatch=HATCHES[index % len(HATCHES)],
         )
         for index, name in enumerate(names)
     }
@@ -107,20 +116,35 @@ def legend(figure: Figure) -> None:
     figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns)
 
 
-def log_x(ax: Any) -> None:
-    """Make the x axis logarithmic, with plain labels."""
-    low, high = ax.dataLim.intervalx
+def log_x(ax: Any, ends: tuple[float, float] | None = None) -> None:
+    """Make the x axis logarithmic, with plain labels; `ends` are those of the data if left out."""
+    low, high = ends or ax.dataLim.intervalx
     if 0 < high < math.inf:
         ax.set_xscale("log")
-        _plain_log(ax.xaxis, low, high)
+        plain_log(ax.xaxis, low, high)
 
 
-def log_y(ax: Any) -> None:
-    """Make the y axis logarithmic, with plain labels."""
-    low, high = ax.dataLim.intervaly
+def log_y(ax: Any, ends: tuple[float, float] | None = None) -> None:
+    """Make the y axis logarithmic likewise."""
+    low, high = ends or ax.dataLim.intervaly
     if 0 < high < math.inf:
         ax.set_yscale("log")
-        _plain_log(ax.yaxis, low, high)
+        plain_log(ax.yaxis, low, high)
+
+
+def span_axis(ax: Any, low: float, high: float, *, log: bool, of: str = "x") -> None:
+    """Let an axis show the whole of a range, a little beyond it, and where it ends."""
+    if log:
+        (log_x if of == "x" else log_y)(ax, (low, high))
+        margin = (high / low) ** 0.04
+        limits = low / margin, high * margin
+    else:
+        margin = 0.04 * (high - low)
+        limits = low - margin, high + margin
+    line = ax.axvline if of == "x" else ax.axhline
+    for end in (low, high):
+        line(end, color="#777777", lw=0.8, ls=":")
+    (ax.set_xlim if of == "x" else ax.set_ylim)(limits)
 
 
 def score_axis(ax: Any, figure: ScoreFigure, label: str | None = None) -> None:
@@ -131,7 +155,7 @@ def score_axis(ax: Any, figure: ScoreFigure, label: str | None = None) -> None:
         ax.set_ylabel(label + " (log)" * figure.log)
 
 
-def _plain_log(axis: Any, low: float, high: float) -> None:
+def plain_log(axis: Any, low: float, high: float) -> None:
     """Label a logarithmic axis with plain numbers, as many as its range (low, high) needs."""
     decades = math.log10(high / low) if 0 < low < high else 0
     subs = (1, 1.5, 2, 3, 4, 5, 6, 8) if decades < 0.8 else (1, 2, 5) if decades < 2 else (1,)

@@ -9,8 +9,10 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from harness.results.report.analysis import Analysis
+from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import Curves, RunRecord, budget_text
-from harness.results.spelling import assignments, number, p_text, span
+from harness.results.spelling import assignments, number, p_phrase, p_text, span
+from harness.statistics import SIGNIFICANCE, sign_test
 from harness.study.space import Range
 
 LATE = 0.8  # of a run's training: what the end is compared with
@@ -60,6 +62,7 @@ def _few_seeds(analysis: Analysis) -> Iterator[str]:
 
 
 def _still_improving(analysis: Analysis, curves: Curves) -> Iterator[str]:
+    """Say so only of arms whose runs improved more often than noise of evaluation explains."""
     may = "may change the order of the arms"
     if analysis.summary.unranked:
         may = "may better it"
@@ -77,16 +80,27 @@ def _still_improving(analysis: Analysis, curves: Curves) -> Iterator[str]:
                 changes.append(analysis.figure.sign * (value - earlier) / abs(earlier))
                 share = late / last
                 paces.append(changes[-1] * math.log(LATE) / math.log(share))
-        if changes and float(np.median(paces)) < -STILL_IMPROVING:
-            change = float(np.median(changes))
+        if not changes or float(np.median(paces)) >= -STILL_IMPROVING:
+            continue
+        change, runs = float(np.median(changes)), len(changes)
+        better, moved = sum(each < 0 for each in changes), sum(each != 0 for each in changes)
+        p_value = sign_test(better, moved)
+        what = f"the validation {arm.figure.label} of {arm.name}"
+        by = f"{-100 * change:.0f} % (median) after {100 * share:.0f} % of the training"
+        if p_value <= SIGNIFICANCE:
             yield (
-                f"Budget: the validation {arm.figure.label} of {arm.name} was still improving, by "
-                f"{-100 * change:.0f} % (median) after {100 * share:.0f} % of the training; a "
-                f"longer budget {may}."
+                f"Budget: {what} was still improving, by {by} (better in {better} of {runs} runs, "
+                f"one-sided sign test {p_phrase(p_value)}); a longer budget {may}."
+            )
+        else:
+            yield (
+                f"Budget: whether {what} was still improving cannot be told: it became better by "
+                f"{by}, in {better} of {runs} runs (one-sided sign test {p_phrase(p_value)})."
             )
 
 
 def _edges(analysis: Analysis) -> Iterator[str]:
+    """Name confirmed settings at an end of what could be tried, or of what was."""
     for arm in analysis.arms:
         for key, parameter in arm.state.arm.space.items():
             value = (arm.state.best or {}).get(key)
@@ -104,12 +118,34 @@ def _edges(analysis: Analysis) -> Iterator[str]:
                 if isinstance(parameter, Range) and parameter.log
                 else (value - low) / (high - low)
             )
+            found = []
             if place < EDGE_SHARE or place > 1 - EDGE_SHARE:
                 side = "lower" if place < EDGE_SHARE else "upper"
+                found.append(f"lies at the {side} edge of [{low:g}, {high:g}]")
+            found += _end_of_tried(value, _tried(arm, key))
+            if found:
                 yield (
-                    f"Range: {arm.name}'s confirmed {key} = {value:.3g} lies at the {side} edge of "
-                    f"[{low:g}, {high:g}]; better settings may lie beyond."
+                    f"Range: {arm.name}'s confirmed {key} = {value:.3g} {' and '.join(found)}; "
+                    "better settings may lie beyond."
                 )
+
+
+def _tried(arm: ArmAnalysis, key: str) -> list[float]:
+    """Return a parameter's value in every ended trial, those without a score too."""
+    points = [record.cell.point for record in arm.state.search if record.is_done]
+    return [float(point[key]) for point in points if point and _is_number(point.get(key))]
+
+
+def _end_of_tried(value: float, tried: list[float]) -> Iterator[str]:
+    """Say that no trial had a larger value, or none a smaller, and how often chance does that."""
+    if len(set(tried)) < FEWEST_CHOICES or value not in (min(tried), max(tried)):
+        return
+    side = "largest" if value == max(tried) else "smallest"
+    chance = sum(each in (min(tried), max(tried)) for each in tried) / len(tried)
+    yield (
+        f"is the {side} of {len(set(tried))} tried (where a parameter has no effect, the best "
+        f"trial is at either end in {100 * chance:.0f} % of searches)"
+    )
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

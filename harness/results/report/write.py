@@ -54,7 +54,7 @@ SECTIONS = (
     ),
     ("Training", ("score_curves", "costs", "training", "over_training"), ("failures", "cost")),
     ("Samples", (NEIGHBOURS_KEY, CLASSES_KEY, OWN_PICTURES), ()),
-    ("Search", ("tuned", "search_budget", "parallel", "importance"), ("settings",)),
+    ("Search", ("tuned", "rates", "search_budget", "parallel", "importance"), ("settings",)),
     ("Factors and pairs", (), ("effects", "interactions", "pairs")),
     ("Plan", (), ("plan", "checklist")),
 )

@@ -122,7 +122,7 @@ def test_words_and_tables_say_which_way_is_good(lower: Analysis, higher: Analysi
 def test_charts_name_it_and_point_the_other_way(higher: Analysis) -> None:
     charts = {chart.name: chart for chart in build_charts(higher, {})}
     assert "FID" not in " ".join(chart.caption + chart.alt for chart in charts.values())
-    (axes,) = charts["scores"].figure.axes
+    axes, _ = charts["scores"].figure.axes
     assert axes.get_xlabel().endswith("higher is better")
     assert axes.get_xscale() == "linear"
     arrow = next(line for line in axes.get_lines() if line.get_marker() == "<")

@@ -97,59 +97,6 @@ def test_few_seeds(count: int, smallest: str, analysed: Any, study: Any) -> None
     assert started(analysed(), "Few seeds") == []
 
 
-def curve(*values: float) -> dict[str, list[tuple[int, float]]]:
-    return {OBJECTIVE: list(zip((400, 800, 1000)[-len(values) :], values, strict=True))}
-
-
-@pytest.mark.parametrize(
-    ("last", "percent"),
-    [(80.0, "20 %"), (94.0, "6 %"), (96.0, None), (100.0, None), (120.0, None)],
-)
-def test_fid_that_was_still_falling(last: float, percent: str | None, analysed: Any) -> None:
-    falls = {f"hinge-confirm-{i}": curve(500, 100, last) for i in range(10)}
-    flat = {f"minimax-confirm-{i}": curve(500, 50, 50) for i in range(10)}
-    found = started(analysed(), "Budget", falls | flat)
-    assert len(found) == (percent is not None)
-    assert all("hinge" in text and f"by {percent} (median)" in text for text in found)
-
-
-@pytest.mark.parametrize(("last", "told"), [(94.0, False), (86.0, True)])
-def test_a_fall_since_long_before_the_end_counts_by_its_pace(
-    last: float, told: bool, analysed: Any
-) -> None:
-    # From 0.57 to 1 is 2.5 times as far, on a logarithmic scale, as from 0.8 to 1.
-    falls = {f"hinge-confirm-{i}": {OBJECTIVE: [(572, 100.0), (1000, last)]} for i in range(10)}
-    assert len(started(analysed(), "Budget", falls)) == told
-
-
-def test_one_falling_run_of_three_is_not_the_median(analysed: Any) -> None:
-    curves = {f"hinge-confirm-{i}": curve(100, 50 if i == 0 else 99) for i in range(3)}
-    assert started(analysed(), "Budget", curves) == []
-    assert started(analysed(), "Budget", {"hinge-confirm-0": curve(100)}) == []
-
-
-@pytest.mark.parametrize(
-    ("value", "log", "side"),
-    [
-        (1.2e-4, True, "lower"), (9e-3, True, "upper"), (1e-4, True, "lower"), (1e-3, True, None),
-        (1.3e-4, True, None), (5e-4, False, "lower"), (9.8e-3, False, "upper"),
-        (7e-4, False, None), (9e-3, False, None),
-    ],
-)  # fmt: skip
-def test_settings_at_the_edge_of_their_range(
-    value: float, log: bool, side: str | None, analysed: Any, study: Any
-) -> None:
-    space = {"g_lr": {"low": 1e-4, "high": 1e-2, "log": log}}
-    found = started(analysed(definition=study(space=space), best={"g_lr": value}), "Range")
-    assert len(found) == (2 if side else 0)  # both arms
-    assert all(f"at the {side} edge of [0.0001, 0.01]" in text for text in found)
-
-
-def test_a_choice_has_no_edge(analysed: Any, study: Any) -> None:
-    definition = study(space={"batch_size": [16, 32]})
-    assert started(analysed(definition=definition, best={"batch_size": 16}), "Range") == []
-
-
 def test_unequal_losses_in_the_search(analysed: Any) -> None:
     unequal = {"hinge": ["diverged", 90.0, "failed"]}
     (text,) = started(analysed(search=unequal), "Unequal losses")
@@ -381,11 +328,3 @@ def test_a_study_under_way_answers_so_far(analysed: Any) -> None:
     assert answer(analysed(part)).startswith("So far, against the baseline minimax")
     nothing: dict[str, Results] = {"minimax": ["waiting"], "hinge": LOW}
     assert answer(analysed(nothing)).startswith("No arm has been compared with the baseline yet.")
-
-
-def test_a_list_with_none_among_its_numbers_has_no_edge(analysed: Any, study: Any) -> None:
-    listed = [0.5, 1.0, "none"]
-    definition = study(space={"clip_grad": listed})
-    found = analysed(definition=definition, best={"clip_grad": 1.0})
-    assert started(found, "Range") == []
-    assert definition.arms()[0].defaults == {"clip_grad": "none"}
