@@ -48,7 +48,7 @@ def draw_scores(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing |
     alt = f"Dot plot of test {label} by arm. {'; '.join(_described(analysis))}."
     if tests:
         _differences(beside[0], tests, arms, styles)
-        beside[0].set_xlabel(f"difference to {tests[0].baseline}")
+        beside[0].set_xlabel(f"difference to\n{tests[0].baseline}")
         caption += (
             " Right: Hodges–Lehmann difference to the baseline's runs, and all shifts that the "
             "test does not reject: they exclude 0 where the difference is resolved."
@@ -99,7 +99,7 @@ def _scores(axes: Any, analysis: Analysis, styles: Mapping[str, ArmStyle]) -> bo
         )
     _draw_bars(axes, bars)
     axes.set_xlabel(
-        f"test {analysis.figure.label} of confirm runs ({_protocol(analysis)}), "
+        f"test {analysis.figure.label} of confirm runs\n({_protocol(analysis)}), "
         f"{analysis.figure.direction()}"
     )
     return is_drawn
