@@ -77,6 +77,8 @@ def slots(facts: Facts) -> dict[str, str]:
             "run_id"
         ],
         "score_alt": "; ".join(_range(facts, arm) for arm in facts.arms),
+        "difference_alt": "; ".join(f"{arm} {_difference(facts, arm)}" for arm in facts.others),
+        "rates_alt": "; ".join(_confirmed(facts, arm) for arm in facts.arms),
         "curve_alt": "; ".join(_first_and_last(facts, arm) for arm in facts.arms),
         "search_alt": "; ".join(_search(facts, arm) for arm in facts.arms),
         "strip_alt": "; ".join(_median_run(facts, arm) for arm in facts.arms),
@@ -101,13 +103,19 @@ def answer(facts: Facts) -> str:
     (a,), b = facts.others, facts.baseline
     found = compare(facts, a, b)
     means = [plus_minus(s.mean(), s.std(ddof=1)) for s in (facts.scores(a), facts.scores(b))]
-    ends = shifts(facts.scores(a), facts.scores(b), 0.05)
     return (
         f"{_verdict(facts)}: test FID {means[0]} against {means[1]}, median difference "
-        f"{interval(found['difference'], *ends, sign='+')}; P({a} < {b}) = "
+        f"{_difference(facts, a)}; P({a} < {b}) = "
         f"{interval(found['wins'], found['low'], found['high'], places=2)}, exact Mann-Whitney "
         f"p = {found['p']:.4f} (least attainable {found['least']:.4f})."
     )
+
+
+def _difference(facts: Facts, arm: str) -> str:
+    """Return an arm's difference to the baseline with its interval, of a single comparison."""
+    a, b = facts.scores(arm), facts.scores(facts.baseline)
+    found = compare(facts, arm, facts.baseline)["difference"]
+    return interval(found, *shifts(a, b, 0.05), sign="+")
 
 
 def _verdict(facts: Facts) -> str:
@@ -266,3 +274,12 @@ def _search(facts: Facts, arm: str) -> str:
 def _median_run(facts: Facts, arm: str) -> str:
     rows = sorted(facts.runs(arm), key=lambda row: float(row[facts.test]))
     return f"{arm}, seed {rows[len(rows) // 2]['seed']}"
+
+
+def _confirmed(facts: Facts, arm: str) -> str:
+    best = min(facts.runs(arm, "search"), key=lambda row: float(row[facts.validation]))
+    chosen = facts.runs(arm)[0]
+    if any(best[f"param.{key}"] != chosen[f"param.{key}"] for key in facts.study["space"]):
+        raise SystemExit(f"{arm}: the best trial was not confirmed")
+    rates = (f"{key} = {setting(float(chosen[f'param.{key}']))}" for key in facts.study["space"])
+    return f"{arm}: {', '.join(rates)}, {number(float(best[facts.validation]))}"

@@ -68,6 +68,8 @@ MUTANTS = [
     (REPORT, "mlp: 71.5 to 5.29; dc: 5.97 to 2.49", "mlp: 5.97 to 2.49; dc: 71.5 to 5.29"),
     (REPORT, "3.14 after 8", "3.14 after 5"),
     (REPORT, "mlp, seed 4; dc, seed 3", "mlp, seed 3; dc, seed 4"),
+    (REPORT, "Differences to mlp: dc −2.86", "Differences to mlp: dc −2.68"),
+    (REPORT, "d_lr = 0.000145, 11.1; dc", "d_lr = 0.00145, 11.1; dc"),
     (REPORT, "Dashed: what real images", "Dashed: what generated images"),
     (REPORT, "(solid) and generated (dotted)", "(dotted) and generated (solid)"),
     (REPORT, "(figures/tuned.png)", "(figures/parallel.png)"),
@@ -177,9 +179,9 @@ def mutant_of_runs(folder: Path, column: str, value: str) -> Path:
         ("seed", "9"),
         ("run_id", "c57595c6571743669480b273216dfea1"),
         ("param.g_lr", "0.0011"),
+        ("metric.progress/train_seconds", "1600"),
         ("metric.test/fid_mnist_cnn_v1_10k", "2.33"),
         ("metric.val/fid_mnist_cnn_v1_10k", "2.33"),
-        ("metric.progress/train_seconds", "1500"),
     ],
 )
 def test_other_runs_ask_for_another_report(
