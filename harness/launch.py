@@ -142,7 +142,8 @@ def run_study(
     )
     storage.write_definition(name, definition, new=known is None)
     board = Board(storage, name, study, bench.metric)
-    register(storage, name, study, board.states(), source)
+    before = known.study if known else None
+    register(storage, name, study, board.states(), source, known=before)
     states = board.prepare(retry_failed=retry_failed)
 
     # Work, and sum up whatever comes of it.

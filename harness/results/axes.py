@@ -71,7 +71,13 @@ class Axes:
 
 
 def axes_of(
-    a: Sequence[Scores], b: Sequence[Scores], objective: Figure, *, wins: bool, margin: float
+    a: Sequence[Scores],
+    b: Sequence[Scores],
+    objective: Figure,
+    *,
+    wins: bool,
+    margin: float,
+    level: float = SIGNIFICANCE,
 ) -> Axes:
     """Return the axes of two arms.
 
@@ -81,6 +87,7 @@ def axes_of(
         objective: What they are ranked by.
         wins: Whether the first has the better score.
         margin: How much less coverage the better one may have.
+        level: Of the test of that: the level of the comparison's step in Holm's procedure.
     """
     found, objections, against = [], [], []
     for name, figure_name in {**AXES, SECOND: objective.name}.items():
@@ -101,7 +108,7 @@ def axes_of(
         )
         found.append(axis)
         own = values[0 if wins else 1]
-        if axis.noninferior_p is not None and axis.noninferior_p > SIGNIFICANCE:
+        if axis.noninferior_p is not None and axis.noninferior_p > level:
             said = axis.spell(swapped=not wins)
             objections.append(
                 f"its diversity is not shown to be no worse by {margin:g} ({said}, one-sided "

@@ -142,7 +142,7 @@ def compare(
         axes = None
         if scores is not None and test is not None:
             runs = scores[pair.arm][:num_a], scores[pair.reference][:num_b]
-            axes = axes_of(*runs, figure, wins=wins, margin=margin)
+            axes = axes_of(*runs, figure, wins=wins, margin=margin, level=levels[index])
         found.append(
             Comparison(
                 arm=pair.arm,
@@ -155,7 +155,9 @@ def compare(
                 level=levels[index],
                 wins=wins,
                 superiority=superiority,
-                interval=superiority_interval(superiority, len(a), len(b)) if enough else None,
+                interval=superiority_interval(superiority, len(a), len(b))
+                if enough and has_p
+                else None,
                 p_value=p_values[index] if has_p else None,
                 p_holm=adjusted[index] if has_p else None,
                 smallest_p=min(1.0, len(pairs) * (test.smallest_p if test else _least(looks))),

@@ -88,6 +88,7 @@ class StudySummary:
         comparisons: Of every other arm with the baseline, then the plan's contrasts.
         num_tests: How many comparisons the plan has, those included that have no runs yet.
         effects: Marginal effects of factors; empty for a single factor.
+        withheld: Why no p is to be believed; empty where it may.
         primary: Whether these are what the plan tests, instead of comparisons.
     """
 
@@ -102,6 +103,7 @@ class StudySummary:
     comparisons: tuple[Comparison, ...]
     num_tests: int
     effects: tuple[MarginalEffect, ...]
+    withheld: str
     primary: bool
 
     def arm(self, name: str) -> ArmSummary:
@@ -164,7 +166,8 @@ class StudySummary:
         step = f"{effect.factor} = {effect.level}"
         against = f"{effect.reference} over {effect.num_strata} of {effect.all_strata} strata"
         if effect.p_holm is None or effect.p_value is None:
-            verdict = f"{step} against {against} is not tested before the study is complete"
+            why = self.withheld or "it is not tested before the study is complete"
+            verdict = f"{step} against {against} has no p: {why}"
         elif not effect.is_resolved:
             verdict = f"{step} against {against} is not resolved"
         else:
@@ -232,6 +235,7 @@ def summarise(
     floor: float | None = None,
     baseline: str | None = None,
     ledger: Ledger = NOTHING_NOTED,
+    withheld: str = "",
 ) -> StudySummary:
     """Condense a study's records.
 
@@ -244,6 +248,7 @@ def summarise(
         baseline: The arm that others are compared with, with all runs that there are, where studies
             were put together; None: as the study's plan has it.
         ledger: What it remembers of its plan.
+        withheld: Why no p is to be shown, whatever the ledger says.
     """
     figure = figure_of(metric)
     arms = tuple(_summarise_arm(state, metric, figure) for state in states)
@@ -256,7 +261,7 @@ def summarise(
     pairs = () if unranked else pairs
     joint = baseline is not None
     complete = all(state.is_done for state in states)
-    withheld = _why_withheld(ledger)
+    withheld = withheld or _why_withheld(ledger)
     crossed = {} if joint or unranked else study.factors
     return StudySummary(
         name=name,
@@ -282,8 +287,9 @@ def summarise(
             [factor_arm(arm, figure) for arm in arms],
             crossed,
             study.baseline_levels,
-            tested=complete and not withheld,
+            tested=complete and not withheld and len(study.confirm.sizes) == 1,
         ),
+        withheld=withheld,
         primary=study.primary == "marginal" and not joint and not unranked,
     )
 

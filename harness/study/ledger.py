@@ -9,8 +9,8 @@ from typing import Literal
 from harness.config import Config
 from harness.study.study import StudyConfig
 
-BEARING = ("confirm.seeds", "search.trials_per_arm")
-"""What must not change once test scores were seen: an answer would depend on them."""
+BEARING = ("confirm.seeds", "search.trials_per_arm", "arms")
+"""What must not grow once test scores were seen: an answer would depend on them."""
 
 
 class Entry(Config):

@@ -233,7 +233,13 @@ def note_display(storage: Storage, name: str, states: Sequence[ArmState], shown_
 
 
 def register(
-    storage: Storage, name: str, study: StudyConfig, states: Sequence[ArmState], source: str | None
+    storage: Storage,
+    name: str,
+    study: StudyConfig,
+    states: Sequence[ArmState],
+    source: str | None,
+    *,
+    known: StudyConfig | None = None,
 ) -> None:
     """Put a study's plan down before anything of it runs, or that it has become longer.
 
@@ -243,14 +249,24 @@ def register(
         study: Its file.
         states: Where every arm stands.
         source: The file's text.
+        known: The plan of a study that was started before there were ledgers.
     """
     plan = storage.ledger(name).plan
+    confirmed = num_confirmed(states)
+    if plan is None and known is not None:
+        # Nobody noted who saw what: what has ended counts as seen.
+        plan = known
+        storage.note(name, Entry(kind="registered", time=time.time(), study=known))
+        if any(confirmed.values()):
+            by = "a version without a ledger"
+            seen = Entry(kind="displayed", time=time.time(), confirmed=confirmed, shown_by=by)
+            storage.note(name, seen)
     if plan == study:
         return
     entry = Entry(
         kind="registered" if plan is None else "extended",
         time=time.time(),
-        confirmed=num_confirmed(states),
+        confirmed=confirmed,
         study=study,
         source_sha256=hashlib.sha256(source.encode()).hexdigest() if source else "",
     )

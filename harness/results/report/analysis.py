@@ -146,6 +146,7 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
         floor=floor,
         baseline=baseline,
         ledger=records.ledger,
+        withheld=_why_withheld(records),
     )
     by_id = {run.run_id: run for run in records.runs}
 
@@ -179,6 +180,19 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
     )
 
 
+def _why_withheld(records: StudyRecords) -> str:
+    """Return why studies that were put together have no p; empty where they may."""
+    if not records.is_joint:
+        return ""
+    if any(ledger.spoilt for ledger in records.ledgers.values()):
+        return "one of the studies was extended after a look at its test scores"
+    if any(len(study.confirm.sizes) > 1 for study in records.parts.values()):
+        return "one of the studies ends when its own looks say so"
+    if not all(state.is_done for state in records.states):
+        return "not all of the studies are complete"
+    return ""
+
+
 def _contrast(test: Comparison, arm: ArmAnalysis, baseline: ArmAnalysis) -> Contrast:
     effect_size = finite_or_none(hedges_g(arm.scores, baseline.scores))
     return Contrast(test=test, effect_size=effect_size)
@@ -194,7 +208,6 @@ def _pairs(
     found = [
         Pair(arm=one.name, reference=other.name) for one, other in itertools.combinations(scored, 2)
     ]
-    planned = {test.withheld for test in summary.comparisons}
     return compare(
         found,
         {
@@ -203,5 +216,5 @@ def _pairs(
         },
         figure,
         sizes=None if records.is_joint else records.study.confirm.sizes,
-        withheld=max(planned, default=""),
+        withheld=summary.withheld,
     )

@@ -87,10 +87,13 @@ def _on_axes(summary: StudySummary) -> list[str]:
             agreeing.append((better, other, holding, test.wins))
     if len(agreeing) > MOST_SPELT_OUT:
         names = ", ".join(dict.fromkeys(axis.name for _, _, axes, _ in agreeing for axis in axes))
-        found.append(f"{len(agreeing)} of {len(asked)} verdicts hold on all axes: {names}.")
+        found.append(
+            f"{len(agreeing)} of {len(asked)} verdicts meet no objection from other axes: {names}."
+        )
         return found
     return found + [
-        f"{better} is no worse than {other} on {_listed(holding, swapped=not wins)}."
+        f"Nor do other axes object to {better} against {other}: "
+        f"{_listed(holding, swapped=not wins)}."
         for better, other, holding, wins in agreeing
     ]
 

@@ -33,8 +33,8 @@ def plan_table(studies: Sequence[StudyRecords]) -> Table:
         caption=(
             "The ledger: entries are added and never changed. The plan was registered before its "
             "first run; test scores were shown by these commands (what MLflow's pages show once "
-            "they are open is not noted). Tests lose their level where seeds or trials are added "
-            "after a look, and have no p then."
+            "they are open is not noted). Tests lose their level where seeds, trials or arms are "
+            "added after a look, and have no p then."
         ),
         columns=(
             "when",

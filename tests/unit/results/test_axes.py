@@ -119,7 +119,9 @@ def test_the_answer_names_the_axes() -> None:
         )
 
     other, agreeing = _on_axes(Summary())  # type: ignore[arg-type]
-    assert agreeing.startswith("new is no worse than old on diversity (coverage 0.902 against 0.8")
+    assert agreeing.startswith(
+        "Nor do other axes object to new against old: diversity (coverage 0.902 "
+    )
     assert "second ruler (FID 2.00 against 5.01)" in agreeing
     assert other == (
         "The axes disagree on new against old: the latter is ahead on second ruler (FID 7.01 "
@@ -132,4 +134,4 @@ def test_of_many_verdicts_those_that_hold_are_counted() -> None:
         comparisons = (compared(runs(GOOD), runs(POOR)),) * 3
 
     (text,) = _on_axes(Summary())  # type: ignore[arg-type]
-    assert text.startswith("3 of 3 verdicts hold on all axes: diversity, class balance, mem")
+    assert text.startswith("3 of 3 verdicts meet no objection from other axes: diversity, cl")

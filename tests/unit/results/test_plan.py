@@ -6,12 +6,22 @@ from typing import Any
 
 import pytest
 
+from harness.config import parse
 from harness.errors import HarnessError
 from harness.results.power import check_power, power_of
 from harness.results.summary import StudySummary, summarise
 from harness.statistics import Looks
 from harness.study.ledger import Entry, Ledger
+from harness.study.study import StudyConfig
+from harness.work.board import ArmState, register
+from harness.work.cell import Cell, CellRecord
 
+RAW: dict[str, Any] = {
+    "question": "Which?",
+    "dataset": "digits",
+    "compare": {"loss": ["minimax", "hinge"]},
+    "budget": {"images": 100},
+}
 METRIC = "test/fid_digits_cnn_v1_400"
 BETTER = [1.0, 2.0, 3.0, 4.0, 5.0]
 WORSE = [11.0, 12.0, 13.0, 14.0, 15.0]
@@ -70,7 +80,7 @@ def test_what_is_futile_is_said_to_have_been_stopped(make_study: Any, make_recor
         (True, {"confirm": {"seeds": 5}}, True),
         (False, {"confirm": {"seeds": 5}}, False),
         (True, {"search": {"trials_per_arm": 9}}, True),
-        (True, {"compare": {"loss": ["minimax", "hinge", "wasserstein"]}}, False),
+        (True, {"compare": {"loss": ["minimax", "hinge", "wasserstein"]}}, True),
     ],
 )
 def test_p_is_withheld_where_the_plan_grew_after_a_look(
@@ -190,3 +200,28 @@ def test_a_plan_that_nothing_could_resolve_is_refused(
 def test_what_is_not_ranked_needs_no_power(make_study: Any) -> None:
     study = make_study(compare={"loss": ["minimax"]}, descriptive=True, confirm={"seeds": 1})
     check_power(study, study.arms())
+
+
+def test_a_study_without_a_ledger_counts_as_seen() -> None:
+    """It had ended runs before anything was noted: an extension cannot say that nobody looked."""
+    entries: list[Entry] = []
+
+    class Kept:
+        def ledger(self, name: str) -> Ledger:
+            return Ledger(entries=tuple(entries))
+
+        def note(self, name: str, entry: Entry) -> None:
+            entries.append(entry)
+
+    old = parse(StudyConfig, RAW | {"confirm": {"seeds": 5}}, "test")
+    new = parse(StudyConfig, RAW | {"confirm": {"seeds": 20}}, "test")
+    arm = old.arms()[0]
+    cell = Cell(key="a/1", point={}, seeds=[1], trial=0)
+    ended = CellRecord(cell=cell, state="complete", outcome="finished", value=1.0)
+    state = ArmState(arm=arm, search=(), best={}, search_done=True, confirm=(ended,))
+    kept: Any = Kept()
+    register(kept, "old", new, [state], None, known=old)
+    assert [entry.kind for entry in entries] == ["registered", "displayed", "extended"]
+    spoilt = Ledger(entries=tuple(entries)).spoilt
+    assert spoilt is not None
+    assert spoilt.changes == {"confirm.seeds": "confirm.seeds from 5 to 20"}

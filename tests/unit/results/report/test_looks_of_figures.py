@@ -100,7 +100,7 @@ def test_differences_stand_beside_the_scores(drawn: Any) -> None:
     chart = drawn()["scores"]
     scores, differences = chart.figure.axes
     assert [label.get_text() for label in scores.get_yticklabels()] == ["minimax", "hinge"]
-    assert differences.get_xlabel() == "difference to minimax"
+    assert differences.get_xlabel() == "difference to\nminimax"
     points = [line for line in differences.get_lines() if line.get_marker() == "s"]
     assert [line.get_xydata().tolist() for line in points] == [[[pytest.approx(-2.9), 1]]]
     (bar,) = (line for line in differences.get_lines() if line.get_linewidth() == 2.2)
