@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, relu
 
 from harness.data import Part, to_unit_range
-from harness.evaluate.lenet import LeNet
 from harness.randomness import derive_seed, seeded
 
 # A change of anything below, or of the network, is another recipe (see `ruler.RECIPE`).
@@ -23,12 +22,12 @@ PEAK_LR = 3e-3
 WEIGHT_DECAY = 1e-2
 
 
-class Classifier(nn.Module):
-    """Three convolutions, a linear embedding (the features) and a linear layer to the classes.
+class Classifier(nn.Module, ABC):
+    """What a ruler sees through; its subclasses are the networks.
 
     Args:
         sample_shape: (C, H, W) of the images.
-        num_features: Size d of the embedding.
+        num_features: Size d of the embedding, the layer before the logits.
         num_classes: Number of logits.
     """
 
@@ -39,6 +38,23 @@ class Classifier(nn.Module):
         self.sample_shape = sample_shape
         self.num_features = num_features
         self.num_classes = num_classes
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of uint8 images: (N, C, H, W) -> (N, num_classes)."""
+
+    @abstractmethod
+    def depths(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what every depth sees of uint8 images, side by side (N, D), and their logits."""
+
+
+class SmallCnn(Classifier):
+    """Three convolutions, a linear embedding (the features) and a linear layer to the classes."""
+
+    def __init__(
+        self, sample_shape: tuple[int, int, int], *, num_features: int, num_classes: int
+    ) -> None:
+        super().__init__(sample_shape, num_features=num_features, num_classes=num_classes)
         self.embed = nn.Sequential(
             *_block(sample_shape[0], 32, stride=1),
             *_block(32, 64, stride=2),
@@ -87,12 +103,9 @@ def _block(in_channels: int, out_channels: int, *, stride: int) -> list[nn.Modul
     ]
 
 
-AnyClassifier: TypeAlias = Classifier | LeNet
-
-
 def train_classifier(
-    part: Part, num_features: int, seed: int, kind: type[AnyClassifier] = Classifier
-) -> AnyClassifier:
+    part: Part, num_features: int, seed: int, kind: type[Classifier] = SmallCnn
+) -> Classifier:
     """Train a classifier on a labelled part, on the CPU so that the device changes nothing.
 
     AdamW with a one-cycle learning rate on cross-entropy, no augmentation and no dropout. The same
@@ -139,7 +152,7 @@ def _batches(num_images: int, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def accuracy(network: AnyClassifier, part: Part) -> float:
+def accuracy(network: Classifier, part: Part) -> float:
     """Return the share of a labelled part that the classifier, in eval mode, gets right."""
     if part.labels is None:
         raise ValueError("accuracy needs labels")

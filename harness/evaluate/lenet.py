@@ -7,30 +7,23 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from harness.data import to_unit_range
+from harness.evaluate.classifier import Classifier
 
 POOLED = 4  # side of the maps that leave the convolutions
 WIDTHS = (16, 32)
 
 
-class LeNet(nn.Module):
+class LeNet(Classifier):
     """Two 5x5 convolutions with max pooling and two linear layers, after LeCun et al. 1998.
 
     Larger kernels, fewer layers and fewer maps than the ruler has. Batch norm puts the depths on
     one scale: without it the principal components would be those of the last.
-
-    Args:
-        sample_shape: (C, H, W) of the images.
-        num_features: Width of the hidden linear layer.
-        num_classes: Number of logits.
     """
 
     def __init__(
         self, sample_shape: tuple[int, int, int], *, num_features: int, num_classes: int
     ) -> None:
-        super().__init__()
-        self.sample_shape = sample_shape
-        self.num_features = num_features
-        self.num_classes = num_classes
+        super().__init__(sample_shape, num_features=num_features, num_classes=num_classes)
         first, second = WIDTHS
         self.first = nn.Sequential(
             nn.Conv2d(sample_shape[0], first, 5, padding=2, bias=False),

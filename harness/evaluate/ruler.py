@@ -25,7 +25,7 @@ from torch.nn.functional import relu
 
 from harness.data import Dataset, Part
 from harness.errors import HarnessError
-from harness.evaluate.classifier import AnyClassifier, Classifier, accuracy, train_classifier
+from harness.evaluate.classifier import Classifier, SmallCnn, accuracy, train_classifier
 from harness.evaluate.features import Extractor
 from harness.evaluate.files import write_once
 from harness.evaluate.lenet import LeNet
@@ -35,9 +35,9 @@ FOLDER = Path(__file__).with_name("rulers")
 SEED = 0
 RECIPE = "v2"  # of new rulers; v1 stays for what was measured with it
 JUDGE_RECIPE = "judge_v1"
-RECIPES: dict[str, type[AnyClassifier]] = {
-    "v1": Classifier,
-    "v2": Classifier,
+RECIPES: dict[str, type[Classifier]] = {
+    "v1": SmallCnn,
+    "v2": SmallCnn,
     JUDGE_RECIPE: LeNet,
 }
 """Version -> the classifier inside."""
@@ -67,7 +67,7 @@ class Ruler(nn.Module):
     mean: Tensor
     projection: Tensor
 
-    def __init__(self, classifier: AnyClassifier, num_features: int, recipe: str) -> None:
+    def __init__(self, classifier: Classifier, num_features: int, recipe: str) -> None:
         super().__init__()
         self.classifier = classifier
         self.recipe = recipe
@@ -82,7 +82,7 @@ class Ruler(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (N, d) and logits (N, K) of uint8 images (N, C, H, W)."""
         if self.recipe == "v1":
-            assert isinstance(self.classifier, Classifier)
+            assert isinstance(self.classifier, SmallCnn)
             features = self.classifier.features(images)
             logits: Tensor = self.classifier.classify(relu(features))
             return features, logits
