@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from harness.results.power import power_of
+from harness.results.power import attainable, power_of
 from harness.results.report.analysis import Analysis
 from harness.results.report.records import JUDGE, StudyRecords
 from harness.results.report.table import Table, row
@@ -49,9 +49,9 @@ def plan_table(studies: Sequence[StudyRecords]) -> Table:
 def _what(entry: Entry, ledger: Ledger) -> str:
     if entry.study is None:
         return f"test scores shown by {entry.shown_by}"
-    facts = power_of(entry.study, entry.study.arms())
-    seeds = " and ".join(map(str, facts["looks"]))
-    plan = f"{len(entry.study.arms())} arms, {facts['num_tests']} tests at {seeds} seeds"
+    arms = entry.study.arms()
+    seeds = " and ".join(map(str, entry.study.confirm.sizes))
+    plan = f"{len(arms)} arms, {attainable(entry.study, arms)[0]} tests at {seeds} seeds"
     file = f", file {entry.source_sha256[:12]}" if entry.source_sha256 else ""
     if entry.kind == "registered":
         return f"registered: {plan}{file}"
