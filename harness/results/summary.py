@@ -20,6 +20,7 @@ from harness.study.ledger import Ledger
 from harness.study.study import StudyConfig
 from harness.work.board import ArmState
 from harness.work.cell import CellRecord
+from harness.work.decisions import Costs
 
 NOTHING_NOTED = Ledger()
 
@@ -274,7 +275,7 @@ def summarise(
         arms=arms,
         comparisons=compare(
             pairs,
-            {arm.name: arm.costs(figure) if joint else arm.costs_in_order(figure) for arm in arms},
+            compared_costs(arms, figure, joint=joint),
             figure,
             sizes=None if joint else study.confirm.sizes,
             withheld=withheld,
@@ -292,6 +293,11 @@ def summarise(
         withheld=withheld,
         primary=study.primary == "marginal" and not joint and not unranked,
     )
+
+
+def compared_costs(arms: Sequence[ArmSummary], figure: Figure, *, joint: bool) -> Costs:
+    """Return what is compared: all ended runs of studies put together, else those in order."""
+    return {arm.name: arm.costs(figure) if joint else arm.costs_in_order(figure) for arm in arms}
 
 
 def factor_arm(arm: ArmSummary, figure: Figure) -> FactorArm:

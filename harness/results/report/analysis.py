@@ -22,7 +22,7 @@ from harness.results.comparison import Comparison, compare
 from harness.results.factors import Interaction, MarginalEffect, interactions
 from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import StudyRecords, ended_runs
-from harness.results.summary import StudySummary, factor_arm, summarise
+from harness.results.summary import StudySummary, compared_costs, factor_arm, summarise
 from harness.statistics import finite_or_none, hedges_g
 from harness.study.comparisons import Pair
 
@@ -210,10 +210,7 @@ def _pairs(
     ]
     return compare(
         found,
-        {
-            arm.name: arm.costs(figure) if records.is_joint else arm.costs_in_order(figure)
-            for arm in scored
-        },
+        compared_costs(scored, figure, joint=records.is_joint),
         figure,
         sizes=None if records.is_joint else records.study.confirm.sizes,
         withheld=summary.withheld,
