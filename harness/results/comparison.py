@@ -12,6 +12,8 @@ from harness.statistics import (
     SIGNIFICANCE,
     Interval,
     Looks,
+    RankTest,
+    SequentialTest,
     finite_or_none,
     hodges_lehmann,
     holm,
@@ -131,7 +133,7 @@ def compare(
         a, b = all_a[:num_a], all_b[:num_b]
         shifts = shift_interval(a, b, alpha=levels[index], looks=looks) if test else None
         has_p = test is not None and not withheld
-        superiority = mann_whitney(a, b).superiority
+        superiority = test.superiority if test else mann_whitney(a, b).superiority
         below, above = (shifts.high < 0, shifts.low > 0) if shifts else (False, False)
         enough = min(len(a), len(b)) >= FEWEST_FOR_INTERVALS
         interval = _of_scores(shifts, figure) if has_p and enough else None
@@ -176,30 +178,31 @@ def compare(
 
 @dataclass(frozen=True, kw_only=True)
 class _Tested:
-    """A test of two arms: its p, the least it could be, and how many runs it is of."""
+    """A test of two arms: its p, the least it could be, pairs won, and how many runs it is of."""
 
     p_value: float
     smallest_p: float
+    superiority: float
     num_runs: tuple[int, int]
 
 
 def _tested(a: Sequence[float], b: Sequence[float], looks: Looks | None) -> _Tested | None:
     """Test two arms as the plan has it; None before that is due."""
+    test: RankTest | SequentialTest | None
     if looks is None:
-        if not a or not b:
-            return None
-        whole = mann_whitney(a, b)
-        return _Tested(
-            p_value=whole.p_value, smallest_p=whole.smallest_p, num_runs=(len(a), len(b))
-        )
-    test = looks.p_value(a, b)
+        test = mann_whitney(a, b) if a and b else None
+        sizes = (len(a), len(b))
+    else:
+        test = looks.p_value(a, b)
+        sizes = (looks.sizes[test.look - 1],) * 2 if test else (0, 0)
     if test is None:
         return None
-    size = looks.sizes[test.look - 1]
-    least = test.smallest_p
-    if len(looks.sizes) == 1:  # failures that tie make it larger
-        least = mann_whitney(a[:size], b[:size]).smallest_p
-    return _Tested(p_value=test.p_value, smallest_p=least, num_runs=(size, size))
+    return _Tested(
+        p_value=test.p_value,
+        smallest_p=test.smallest_p,
+        superiority=test.superiority,
+        num_runs=sizes,
+    )
 
 
 def _least(looks: Looks | None) -> float:

@@ -31,7 +31,8 @@ class SequentialTest:
         p_value: Sequential p, two-sided: valid whenever and for whatever reason one stops.
         look: That look, counted from 1.
         superiority: P(A < B) + ½ P(A = B) among its runs.
-        smallest_p: The least p that the design can have yielded by this look.
+        smallest_p: The least p that the design can have yielded by this look; of one look, given
+            ties such as these.
         p_at_looks: The fixed-sample p of every look so far; by themselves no results.
     """
 
@@ -106,9 +107,15 @@ class Looks:
             return None
         size = self.sizes[look - 1]
         whole = mann_whitney(a[:size], b[:size])
-        p_at_looks = tuple(_p_least_favourable(a[:n], b[:n]) for n in self.sizes[:look])
         if len(self.sizes) == 1:
-            p_at_looks = (whole.p_value,)
+            return SequentialTest(
+                p_value=whole.p_value,
+                look=look,
+                superiority=whole.superiority,
+                smallest_p=whole.smallest_p,
+                p_at_looks=(whole.p_value,),
+            )
+        p_at_looks = tuple(_p_least_favourable(a[:n], b[:n]) for n in self.sizes[:look])
         return SequentialTest(
             p_value=self._adjusted(min(p_at_looks)),
             look=look,

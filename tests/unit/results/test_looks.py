@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from harness.statistics import Looks, SequentialTest, mann_whitney, smallest_p
+from harness.statistics import Looks, SequentialTest, mann_whitney
 from harness.statistics.looks import _counted, null_law
 
 INF = math.inf
@@ -121,7 +121,7 @@ def test_one_look_is_the_rank_test() -> None:
             p_value=whole.p_value,
             look=1,
             superiority=whole.superiority,
-            smallest_p=smallest_p(5, 5),
+            smallest_p=whole.smallest_p,
             p_at_looks=(whole.p_value,),
         )
     assert looks.can_decide(0.05) == (True,)
