@@ -104,7 +104,9 @@ def axes_of(
             key=key,
             values=(values[0], values[1]),
             superiority=mann_whitney(*costs).superiority,
-            noninferior_p=noninferiority(better, worse, margin) if name == "diversity" else None,
+            noninferior_p=noninferiority([(better, worse)], margin)
+            if name == "diversity"
+            else None,
         )
         found.append(axis)
         own = values[0 if wins else 1]

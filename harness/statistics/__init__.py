@@ -28,12 +28,17 @@ from harness.statistics.ranks import (
     holm,
     holm_levels,
     mann_whitney,
-    noninferiority,
     sign_test,
     smallest_p,
     superiority_interval,
 )
-from harness.statistics.strata import StratifiedTest, interaction, stratified_test
+from harness.statistics.stability import more_losses, pooled_sd, spread_ratio
+from harness.statistics.strata import (
+    StratifiedTest,
+    interaction,
+    noninferiority,
+    stratified_test,
+)
 
 __all__ = [
     "CONFIDENCE",
@@ -57,12 +62,15 @@ __all__ = [
     "mann_whitney",
     "mean_and_sd",
     "median",
+    "more_losses",
     "noninferiority",
+    "pooled_sd",
     "shift_interval",
     "sign_test",
     "smallest_holm_p",
     "smallest_p",
     "smallest_shift",
+    "spread_ratio",
     "stratified_test",
     "superiority_interval",
     "wilson_interval",
