@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.evaluate.metric import Figure
-from harness.results.axes import Axes, Scores, axes_of
+from harness.results.axes import Axes, Scores, Stratum, axes_of
 from harness.statistics import (
     SIGNIFICANCE,
     Interval,
@@ -56,6 +56,8 @@ class Comparison:
         due: Seeds per arm from which on there is a test; None where both have reached them.
         withheld: Why there is no p although there are runs enough; empty if there is one.
         futile: Whether no outcome of the runs that are left in the plan could resolve it.
+        going_on: Those of both arms that get more seeds than are compared here, for another
+            comparison if this one is futile.
         axes: What the better score has cost; None before the test is due.
         equivalent: Whether the interval lies within the smallest effect that matters; None where
             the plan names none, or there is no interval.
@@ -78,6 +80,7 @@ class Comparison:
     due: int | None = None
     withheld: str = ""
     futile: bool = False
+    going_on: tuple[str, ...] = ()
     equivalent: bool | None = None
     axes: Axes | None = None
 
@@ -90,6 +93,11 @@ class Comparison:
     def is_beaten(self) -> bool:
         """Whether one arm beats the other: it is resolved, and no axis objects."""
         return self.is_resolved and not (self.axes and self.axes.objections)
+
+    @property
+    def better(self) -> tuple[str, str]:
+        """The arm with the better score, and the other."""
+        return (self.arm, self.baseline) if self.wins else (self.baseline, self.arm)
 
     @property
     def is_separated(self) -> bool:
@@ -107,6 +115,7 @@ def compare(
     smallest_effect: float | None = None,
     scores: Mapping[str, Sequence[Scores]] | None = None,
     margin: float = 0.0,
+    confirmed: Mapping[str, int] | None = None,
 ) -> tuple[Comparison, ...]:
     """Test the arms of every pair against each other, adjusted for testing all of them.
 
@@ -119,6 +128,7 @@ def compare(
         smallest_effect: Smallest difference that matters, in units of the figure.
         scores: Arm -> all final scores of the same runs; None: only these costs are compared.
         margin: How much less coverage the better arm may have.
+        confirmed: Arm -> seeds that it is confirmed on as things stand, those to come included.
     """
     looks = None if sizes is None else Looks(sizes)
     sides = [(costs.get(pair.arm, ()), costs.get(pair.reference, ())) for pair in pairs]
@@ -144,7 +154,8 @@ def compare(
         axes = None
         if scores is not None and test is not None:
             runs = scores[pair.arm][:num_a], scores[pair.reference][:num_b]
-            axes = axes_of(*runs, figure, wins=wins, margin=margin, level=levels[index])
+            stratum = Stratum(costs=(a, b), scores=runs)
+            axes = axes_of([stratum], figure, wins=wins, margin=margin, level=levels[index])
         found.append(
             Comparison(
                 arm=pair.arm,
@@ -169,6 +180,11 @@ def compare(
                 and looks is not None
                 and len(a) < looks.sizes[-1]
                 and looks.futile(a, b, SIGNIFICANCE),
+                going_on=tuple(
+                    arm
+                    for arm, runs in ((pair.arm, a), (pair.reference, b))
+                    if (confirmed or {}).get(arm, 0) > len(runs)
+                ),
                 equivalent=equivalent,
                 axes=axes,
             )

@@ -18,11 +18,12 @@ from harness.evaluate.metric import (
     is_judged,
     is_score,
 )
+from harness.results.arms import compared_costs, factor_arm
 from harness.results.comparison import Comparison, compare
 from harness.results.factors import Interaction, MarginalEffect, interactions
 from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import StudyRecords, ended_runs
-from harness.results.summary import StudySummary, compared_costs, factor_arm, summarise
+from harness.results.summary import StudySummary, summarise
 from harness.statistics import finite_or_none, hedges_g
 from harness.study.comparisons import Pair
 
@@ -35,7 +36,8 @@ class Contrast:
 
     Attributes:
         test: Rank test, P(A < B) and difference.
-        effect_size: Hedges' g of the scored runs, None where undefined.
+        effect_size: Hedges' g of those of the runs compared that have a score, None where
+            undefined.
     """
 
     test: Comparison
@@ -194,7 +196,11 @@ def _why_withheld(records: StudyRecords) -> str:
 
 
 def _contrast(test: Comparison, arm: ArmAnalysis, baseline: ArmAnalysis) -> Contrast:
-    effect_size = finite_or_none(hedges_g(arm.scores, baseline.scores))
+    sides = [
+        [score for score in each.summary.scores[:count] if score is not None]
+        for each, count in zip((arm, baseline), test.num_runs, strict=True)
+    ]
+    effect_size = finite_or_none(hedges_g(*sides))
     return Contrast(test=test, effect_size=effect_size)
 
 
