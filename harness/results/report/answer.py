@@ -75,7 +75,7 @@ def _together(analysis: Analysis) -> list[str]:
     return [
         f"Together, {each.first} and {each.second} change the mean {analysis.figure.label} by "
         f"{with_interval(each.contrast, each.interval, sign=True)} more than the sum of both alone "
-        "(95 % interval, unadjusted)."
+        f"(95 % interval, unadjusted{', over all runs' * analysis.has_more_runs})."
         for each in analysis.interactions
         if {each.first.split()[0], each.second.split()[0]} & asked
     ]
@@ -114,7 +114,8 @@ def _verdicts(summary: StudySummary) -> str:
         text = f"{so_far} the baseline {_reference(summary, against)}, {adjusted}: "
         text += f"{_grouped(summary, against)}."
     else:
-        text = f"No arm has been compared with the baseline yet. Contrasts, {adjusted}:"
+        first = "Contrasts" if summary.complete else "So far, contrasts"
+        text = f"No arm has been compared with the baseline yet. {first}, {adjusted}:"
     for contrast in dict.fromkeys(test.contrast for test in summary.comparisons if test.contrast):
         tests = [test for test in summary.comparisons if test.contrast == contrast]
         text += f" {contrast}: {_grouped(summary, tests)}."

@@ -132,14 +132,13 @@ def _answers(analysis: Analysis, studies: Sequence[StudyRecords]) -> Iterator[tu
     total = sum(len(arm.confirm) for arm in analysis.arms)
     yield "Are failures counted?", f"{failed} of {total} confirm runs have no score and rank worst"
     yield "Is uncertainty over seeds shown?", "points, sd and intervals, by table and figure"
-    asked = [test for test in summary.comparisons if test.axes and test.axes.found]
+    asked = [test.axes for test in analysis.verdicts if test.axes]
+    found = dict.fromkeys(axis.name for axes in asked for axis in axes.found)
+    missing = dict.fromkeys(name for axes in asked for name in axes.missing)
+    lacking = f"; not on record of all runs: {', '.join(missing)}" * bool(missing)
     yield (
         "Is the verdict more than one number?",
-        (
-            ", ".join(axis.name for axis in asked[0].axes.found)
-            if asked and asked[0].axes
-            else "not on record"
-        ),
+        f"{', '.join([*found, 'stability'])}{lacking}" if asked else "not on record",
     )
     judges = sorted({run.params[JUDGE] for run in records.runs if JUDGE in run.params})
     yield "Was it seen with other eyes?", ", ".join(judges) or "no second ruler on record"
