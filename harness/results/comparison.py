@@ -55,7 +55,7 @@ class Comparison:
         smallest_p: The least that `p_holm` can be by this look, given ties such as these.
         due: Seeds per arm from which on there is a test; None where both have reached them.
         withheld: Why there is no p although there are runs enough; empty if there is one.
-        futile: Whether no outcome of the runs that are left in the plan could resolve it.
+        futile: Whether the runs that are left in the plan would hardly resolve it.
         going_on: Those of both arms that get more seeds than are compared here, for another
             comparison if this one is futile.
         axes: What the better score has cost; None before the test is due.

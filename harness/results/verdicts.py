@@ -10,7 +10,7 @@ from harness.results.axes import Axis
 from harness.results.comparison import Comparison
 from harness.results.factors import MarginalEffect
 from harness.results.spelling import p_phrase, p_text, with_interval
-from harness.statistics import Interval
+from harness.statistics import FUTILE, Interval
 
 MOST_SPELT_OUT = 2
 """Verdicts without objection that are spelt out one by one; more are counted."""
@@ -72,7 +72,10 @@ def verdict(test: Comparison, figure: Figure) -> str:
     if test.equivalent:
         text += ", and they are the same within the smallest effect that matters"
     if test.futile:
-        text += f"; further runs of the plan could not resolve it{_futility(test)}"
+        text += (
+            "; further runs of the plan would hardly resolve it (conditional power below "
+            f"{100 * FUTILE:.0f} %){_futility(test)}"
+        )
     return text
 
 

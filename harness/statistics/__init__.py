@@ -21,7 +21,7 @@ from harness.statistics.effects import (
     shift_interval,
 )
 from harness.statistics.interval import CONFIDENCE, SIGNIFICANCE, Interval
-from harness.statistics.looks import Looks, SequentialTest
+from harness.statistics.looks import FUTILE, Looks, SequentialTest
 from harness.statistics.power import smallest_holm_p, smallest_shift
 from harness.statistics.ranks import (
     RankTest,
@@ -42,6 +42,7 @@ from harness.statistics.strata import (
 
 __all__ = [
     "CONFIDENCE",
+    "FUTILE",
     "SIGNIFICANCE",
     "Interval",
     "Looks",

@@ -11,6 +11,7 @@ from harness.evaluate.metric import BACK, Figure, figure_of
 from harness.results.report.analysis import Analysis
 from harness.results.report.records import JUDGE, RunRecord, StudyRecords, budget_text
 from harness.results.spelling import assignments, number
+from harness.statistics import FUTILE
 from harness.study.arm import Arm
 from harness.study.presets import load_preset
 from harness.study.space import Range
@@ -207,7 +208,9 @@ def _primary(analysis: Analysis) -> str:
             "The primary test is a group-sequential exact two-sided Mann–Whitney test of every arm "
             f"against the baseline, at {looks} seeds an arm: its p is the chance that some look "
             "gives as small a fixed-sample p, so it holds wherever one stops. Comparisons that are "
-            "resolved, or that no outcome of the runs left could resolve, ask for no further seeds"
+            "resolved ask for no further seeds, nor do those that these would hardly resolve "
+            f"(futility, which binds nobody: conditional power below {100 * FUTILE:.0f} % were "
+            "there a difference that the last look finds with 80 % power)"
         )
     if study.contrasts and not analysis.records.is_joint:
         text += f"; contrasts of the plan are tested likewise ({'; '.join(study.contrasts)})"

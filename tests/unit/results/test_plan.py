@@ -94,7 +94,7 @@ def test_futile_pairs_whose_arms_go_on_were_not_stopped(make_study: Any, make_re
     scores["hinge"] = [*alike["hinge"], *more]
     sentence = planned(make_study, make_records, scores, looks=[5, 7]).answer()[0]
     assert "stopped" not in sentence
-    assert "resolve it (futility), though both arms go on for other comparisons" in sentence
+    assert "10 %) (futility), though both arms go on for other comparisons" in sentence
 
 
 def test_sentences_are_of_the_runs_that_are_compared(make_study: Any, make_records: Any) -> None:
