@@ -72,19 +72,18 @@ def verdict(test: Comparison, figure: Figure) -> str:
     if test.equivalent:
         text += ", and they are the same within the smallest effect that matters"
     if test.futile:
-        text += (
-            "; further runs of the plan would hardly resolve it (conditional power below "
-            f"{100 * FUTILE:.0f} %){_futility(test)}"
-        )
+        text += f"; {futility(test)}"
     return text
 
 
-def _futility(test: Comparison) -> str:
+def futility(test: Comparison) -> str:
     """Return what becomes of a comparison that is futile."""
+    text = "further runs of the plan would hardly resolve it (conditional power below "
+    text += f"{100 * FUTILE:.0f} %)"
     if len(test.going_on) > 1:
-        return " (futility), though both arms go on for other comparisons"
+        return f"{text} (futility), though both arms go on for other comparisons"
     goes_on = f", while {test.going_on[0]} goes on for another comparison" if test.going_on else ""
-    return f", and it was stopped (futility){goes_on}"
+    return f"{text}, and it was stopped (futility){goes_on}"
 
 
 def _objected(test: Comparison | MarginalEffect, figure: Figure) -> str:

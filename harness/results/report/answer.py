@@ -12,7 +12,7 @@ from harness.results.report.view_tables import turned
 from harness.results.report.views import View
 from harness.results.spelling import p_phrase, p_text, span, with_interval
 from harness.results.summary import StudySummary
-from harness.results.verdicts import MOST_SPELT_OUT, first_seeds, means
+from harness.results.verdicts import MOST_SPELT_OUT, first_seeds, futility, means
 
 
 def notices(analysis: Analysis) -> list[str]:
@@ -158,7 +158,9 @@ def _grouped(summary: StudySummary, tests: Sequence[Comparison]) -> str:
 
 
 def _objections(test: Comparison) -> tuple[str, ...]:
-    """Return why what is resolved is no victory."""
+    """Return why what is resolved is no victory, or what is not was stopped."""
+    if test.futile:
+        return (futility(test),)
     return test.axes.objections if test.axes and test.is_resolved else ()
 
 

@@ -370,6 +370,11 @@ def test_groups_are_of_the_runs_compared_at_a_look(analysed: Any, study: Any) ->
         "Mann–Whitney tests: better: hinge (3.0 ± 1.6 against 103.0 ± 1.6 over the first 5 seeds; "
     )
     assert "non_saturating (105.0 ± 2.4 against 104.5 ± 2.4; P = 0.4" in text
+    plan["confirm"] = {"looks": [5, 8, 12]}
+    text = answer(analysed(scores, definition=study(**plan)))
+    assert (
+        "; further runs of the plan would hardly resolve it (conditional power below 10 %)" in text
+    )
 
 
 def test_contrasts_are_answered_where_the_baseline_has_no_runs(analysed: Any, study: Any) -> None:
