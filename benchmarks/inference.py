@@ -21,6 +21,7 @@ import scipy
 from scipy.stats import binom
 
 from harness.statistics import (
+    FUTILE,
     Looks,
     hodges_lehmann,
     holm,
@@ -28,7 +29,7 @@ from harness.statistics import (
     smallest_shift,
     wilson_interval,
 )
-from harness.statistics.looks import lost_at_looks, null_law, simulated_losses
+from harness.statistics.looks import PLANNED, lost_at_looks, null_law, simulated_losses
 from harness.statistics.ranks import p_by_lost_pairs
 
 Array = npt.NDArray[np.float64]
@@ -284,17 +285,42 @@ def spent() -> Table:
 
 
 def futility() -> Table:
-    """Count how often looks are futile where arms are alike."""
+    """Tell what stopping for futility saves and costs, by the difference that it takes to be true.
+
+    None: nobody stops. Planned: what the last look finds with 80 % power, which is the rule. Seen:
+    what the runs so far show.
+    """
     rows = []
-    for alpha in (0.05, 0.025):
-        studies = np.random.default_rng(9).normal(size=(400, 2, 20)).tolist()
-        shares = [
-            np.mean([DESIGN.futile(a[:n], b[:n], alpha) for a, b in studies])
-            for n in DESIGN.sizes[:-1]
-        ]
-        more = np.mean([DESIGN.futile(a[:17], b[:17], alpha) for a, b in studies])
-        rows.append([f"{alpha}", *map(percent, shares), percent(float(more))])
-    return "Futile where arms are alike", ["alpha", "after 5", "8", "12", "17 runs"], rows
+    for sizes, alpha in itertools.product([(5, 8, 12, 20), (5, 8, 12)], (0.05, 0.025)):
+        looks, n = Looks(sizes), np.array(sizes)
+        needed = float(scipy.stats.norm.isf(looks.nominal(alpha) / 2))
+        share = n[:-1] / n[-1]
+        for rule in ("none", "planned", "seen"):
+            cells = []
+            for shift in (0.0, 0.5, *SHIFTS[1:4]):
+                generator = np.random.default_rng([9, int(10 * shift)])
+                a, b = generator.normal([[[0.0]], [[shift]]], size=(2, NUM, sizes[-1]))
+                lost = lost_at_looks(a, b, sizes)
+                seen = np.abs(lost / n**2 - 0.5) * n / np.sqrt((2 * n + 1) / 12)
+                hits = p_values(a, b, sizes) <= looks.nominal(alpha)
+                stops = np.zeros_like(hits)
+                if rule != "none":
+                    early = seen[:, :-1]
+                    drift = (
+                        needed + scipy.stats.norm.ppf(PLANNED)
+                        if rule == "planned"
+                        else early / np.sqrt(share)
+                    )
+                    missing = needed - early * np.sqrt(share) - drift * (1 - share)
+                    stops[:, :-1] = scipy.stats.norm.sf(missing / np.sqrt(1 - share)) < FUTILE
+                ended = hits | stops
+                ended[:, -1] = True
+                last = ended.argmax(1)
+                found = hits[np.arange(NUM), last]
+                cells.append(f"{found.mean():.3f} ({n[last].mean():.1f})")
+            rows.append([", ".join(map(str, sizes)), f"{alpha}", rule, *cells])
+    header = ["looks", "alpha", "taken to be true", "0 sd", "0.5 sd", "1 sd", "1.5 sd", "2 sd"]
+    return "Found (runs per arm) with a rule of futility", header, rows
 
 
 TABLES: tuple[Callable[[], Table], ...] = (

@@ -41,7 +41,7 @@ def print_summary(summary: StudySummary) -> None:
     """Print where a study stands, and its answer."""
     from rich.table import Table
 
-    from harness.results.summary import describe
+    from harness.results.arms import describe
 
     print(f"{summary.name}: {summary.question}")
     table = Table()
@@ -63,7 +63,7 @@ def print_summary(summary: StudySummary) -> None:
     console.print(table)
     floor = "" if summary.floor is None else f"; real against real scores {summary.floor:.3g}"
     print(f"Metric: {summary.metric}, {summary.figure.direction()}{floor}.")
-    for sentence in summary.answer():
+    for sentence in (*summary.answer(), *summary.on_axes()):
         print(sentence)
     if summary.complete:
         print("The study is complete.")

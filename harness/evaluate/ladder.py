@@ -68,21 +68,3 @@ def in_words(ruler: str, num_samples: int, fid: float) -> str | None:
     if not worse:
         return f"worse than {better[-1]}"
     return f"between {better[-1]} and {worse[0]}"
-
-
-def difference_in_words(ruler: str, num_samples: int, fid: float, other: float) -> str | None:
-    """Return what two FIDs amount to, e.g. "about one class missing against about real images".
-
-    Args:
-        ruler: What both were measured with.
-        num_samples: Of how many samples.
-        fid: The value that is named first.
-        other: What it is compared with.
-
-    Returns:
-        Both in words, or "both …" where these are the same; None as of `in_words`.
-    """
-    said, against = (in_words(ruler, num_samples, value) for value in (fid, other))
-    if said is None or against is None:
-        return None
-    return f"both {said}" if said == against else f"{said} against {against}"

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.evaluate.metric import Figure
-from harness.results.axes import Axes, Scores, axes_of
+from harness.results.axes import Axes, Scores, Stratum, axes_of
 from harness.statistics import (
     SIGNIFICANCE,
     Interval,
     Looks,
+    RankTest,
+    SequentialTest,
     finite_or_none,
     hodges_lehmann,
     holm,
@@ -53,7 +55,9 @@ class Comparison:
         smallest_p: The least that `p_holm` can be by this look, given ties such as these.
         due: Seeds per arm from which on there is a test; None where both have reached them.
         withheld: Why there is no p although there are runs enough; empty if there is one.
-        futile: Whether no outcome of the runs that are left in the plan could resolve it.
+        futile: Whether the runs that are left in the plan would hardly resolve it.
+        going_on: Those of both arms that get more seeds than are compared here, for another
+            comparison if this one is futile.
         axes: What the better score has cost; None before the test is due.
         equivalent: Whether the interval lies within the smallest effect that matters; None where
             the plan names none, or there is no interval.
@@ -76,6 +80,7 @@ class Comparison:
     due: int | None = None
     withheld: str = ""
     futile: bool = False
+    going_on: tuple[str, ...] = ()
     equivalent: bool | None = None
     axes: Axes | None = None
 
@@ -88,6 +93,11 @@ class Comparison:
     def is_beaten(self) -> bool:
         """Whether one arm beats the other: it is resolved, and no axis objects."""
         return self.is_resolved and not (self.axes and self.axes.objections)
+
+    @property
+    def better(self) -> tuple[str, str]:
+        """The arm with the better score, and the other."""
+        return (self.arm, self.baseline) if self.wins else (self.baseline, self.arm)
 
     @property
     def is_separated(self) -> bool:
@@ -105,6 +115,7 @@ def compare(
     smallest_effect: float | None = None,
     scores: Mapping[str, Sequence[Scores]] | None = None,
     margin: float = 0.0,
+    confirmed: Mapping[str, int] | None = None,
 ) -> tuple[Comparison, ...]:
     """Test the arms of every pair against each other, adjusted for testing all of them.
 
@@ -117,6 +128,7 @@ def compare(
         smallest_effect: Smallest difference that matters, in units of the figure.
         scores: Arm -> all final scores of the same runs; None: only these costs are compared.
         margin: How much less coverage the better arm may have.
+        confirmed: Arm -> seeds that it is confirmed on as things stand, those to come included.
     """
     looks = None if sizes is None else Looks(sizes)
     sides = [(costs.get(pair.arm, ()), costs.get(pair.reference, ())) for pair in pairs]
@@ -131,7 +143,7 @@ def compare(
         a, b = all_a[:num_a], all_b[:num_b]
         shifts = shift_interval(a, b, alpha=levels[index], looks=looks) if test else None
         has_p = test is not None and not withheld
-        superiority = mann_whitney(a, b).superiority
+        superiority = test.superiority if test else mann_whitney(a, b).superiority
         below, above = (shifts.high < 0, shifts.low > 0) if shifts else (False, False)
         enough = min(len(a), len(b)) >= FEWEST_FOR_INTERVALS
         interval = _of_scores(shifts, figure) if has_p and enough else None
@@ -142,7 +154,8 @@ def compare(
         axes = None
         if scores is not None and test is not None:
             runs = scores[pair.arm][:num_a], scores[pair.reference][:num_b]
-            axes = axes_of(*runs, figure, wins=wins, margin=margin, level=levels[index])
+            stratum = Stratum(costs=(a, b), scores=runs)
+            axes = axes_of([stratum], figure, wins=wins, margin=margin, level=levels[index])
         found.append(
             Comparison(
                 arm=pair.arm,
@@ -167,6 +180,11 @@ def compare(
                 and looks is not None
                 and len(a) < looks.sizes[-1]
                 and looks.futile(a, b, SIGNIFICANCE),
+                going_on=tuple(
+                    arm
+                    for arm, runs in ((pair.arm, a), (pair.reference, b))
+                    if (confirmed or {}).get(arm, 0) > len(runs)
+                ),
                 equivalent=equivalent,
                 axes=axes,
             )
@@ -176,30 +194,31 @@ def compare(
 
 @dataclass(frozen=True, kw_only=True)
 class _Tested:
-    """A test of two arms: its p, the least it could be, and how many runs it is of."""
+    """A test of two arms: its p, the least it could be, pairs won, and how many runs it is of."""
 
     p_value: float
     smallest_p: float
+    superiority: float
     num_runs: tuple[int, int]
 
 
 def _tested(a: Sequence[float], b: Sequence[float], looks: Looks | None) -> _Tested | None:
     """Test two arms as the plan has it; None before that is due."""
+    test: RankTest | SequentialTest | None
     if looks is None:
-        if not a or not b:
-            return None
-        whole = mann_whitney(a, b)
-        return _Tested(
-            p_value=whole.p_value, smallest_p=whole.smallest_p, num_runs=(len(a), len(b))
-        )
-    test = looks.p_value(a, b)
+        test = mann_whitney(a, b) if a and b else None
+        sizes = (len(a), len(b))
+    else:
+        test = looks.p_value(a, b)
+        sizes = (looks.sizes[test.look - 1],) * 2 if test else (0, 0)
     if test is None:
         return None
-    size = looks.sizes[test.look - 1]
-    least = test.smallest_p
-    if len(looks.sizes) == 1:  # failures that tie make it larger
-        least = mann_whitney(a[:size], b[:size]).smallest_p
-    return _Tested(p_value=test.p_value, smallest_p=least, num_runs=(size, size))
+    return _Tested(
+        p_value=test.p_value,
+        smallest_p=test.smallest_p,
+        superiority=test.superiority,
+        num_runs=sizes,
+    )
 
 
 def _least(looks: Looks | None) -> float:

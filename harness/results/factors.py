@@ -8,8 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.evaluate.metric import Figure
+from harness.results.axes import Axes, Scores, Stratum, axes_of
 from harness.results.comparison import FEWEST_FOR_INTERVALS
-from harness.statistics import SIGNIFICANCE, Interval, holm, interaction, stratified_test
+from harness.statistics import (
+    SIGNIFICANCE,
+    Interval,
+    StratifiedTest,
+    holm,
+    holm_levels,
+    interaction,
+    stratified_test,
+)
 
 Levels = Mapping[str, Any]
 
@@ -23,12 +33,14 @@ class FactorArm:
         levels: Factor -> level.
         costs: Scores of its ended confirm runs, the smaller wins, `inf` without a score.
         scores: Those of them that there are, as they are.
+        figures: All final scores of the same runs as `costs`.
     """
 
     name: str
     levels: Levels
     costs: Sequence[float]
     scores: Sequence[float]
+    figures: Sequence[Scores] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +52,16 @@ class MarginalEffect:
         level: Its level.
         reference: The baseline's.
         num_strata: Combinations of the other factors' levels with confirm runs on both sides.
-        all_strata: All combinations.
+        all_strata: All combinations of the plan.
+        without_runs: Arms of these that have no confirm runs.
         superiority: Chance that a run with the level scores better than one with the baseline's,
-            ties half, mean over strata.
-        p_value: Of the exact stratified test; None where it is not due or withheld.
-        p_holm: Adjusted for all marginal effects; None likewise.
+            ties half, mean over strata; None where no stratum has runs on both sides.
+        p_value: Of the exact stratified test; None where it is not due or withheld, or there is
+            nothing to test.
+        p_holm: Adjusted for all marginal effects of the plan; None likewise.
         smallest_p: The least that can be after that adjustment.
         arms: The arms that it rests on.
+        axes: What the better score has cost; None where it is not tested.
     """
 
     factor: str
@@ -54,16 +69,34 @@ class MarginalEffect:
     reference: str
     num_strata: int
     all_strata: int
-    superiority: float
+    without_runs: tuple[str, ...]
+    superiority: float | None
     p_value: float | None
     p_holm: float | None
     smallest_p: float
     arms: tuple[str, ...]
+    axes: Axes | None = None
 
     @property
     def is_resolved(self) -> bool:
         """Whether the level makes a difference, at 5 % after Holm's adjustment."""
         return self.p_holm is not None and self.p_holm <= SIGNIFICANCE
+
+    @property
+    def is_beaten(self) -> bool:
+        """Whether one level beats the other: it is resolved, and no axis objects."""
+        return self.is_resolved and not (self.axes and self.axes.objections)
+
+    @property
+    def wins(self) -> bool:
+        """Whether the level scores better than the baseline's."""
+        return self.superiority is not None and self.superiority > 0.5
+
+    @property
+    def better(self) -> tuple[str, str]:
+        """The level with the better score, and the other."""
+        level, reference = (f"{self.factor} = {each}" for each in (self.level, self.reference))
+        return (level, reference) if self.wins else (reference, level)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,41 +116,77 @@ def marginal_effects(
     reference: Levels,
     *,
     tested: bool = True,
+    figure: Figure | None = None,
+    margin: float = 0.0,
 ) -> tuple[MarginalEffect, ...]:
     """Test every level of every factor against the baseline's, stratified by the other factors.
 
+    All that the plan has two or more strata of are one family, whatever has become of their arms:
+    what cannot be tested counts in Holm's adjustment with p = 1.
+
     Args:
-        arms: The study's.
+        arms: The study's, those without runs too.
         factors: Its factors with their levels.
         reference: The baseline's levels.
         tested: Whether p-values are due.
+        figure: What arms are ranked by; None: other axes are not looked at.
+        margin: How much less coverage the better level may have.
     """
-    found = []
+    planned = []
     for factor, levels in factors.items():
         for level in levels:
             step = {factor: (level, reference[factor])}
-            strata = _matched(arms, step)
+            strata = _matched(arms, step, empty=True)
             if level != reference[factor] and len(strata) > 1:
-                test = stratified_test([(a.costs, b.costs) for a, b in strata])
-                names = tuple(arm.name for pair in strata for arm in pair)
-                num_all = len(_matched(arms, step, empty=True))
-                found.append((factor, level, (len(strata), num_all), test, names))
-    adjusted = holm([test.p_value for _, _, _, test, _ in found])
-    return tuple(
-        MarginalEffect(
-            factor=factor,
-            level=str(level),
-            reference=str(reference[factor]),
-            num_strata=counts[0],
-            all_strata=counts[1],
-            superiority=test.superiority,
-            p_value=test.p_value if tested else None,
-            p_holm=p_holm if tested else None,
-            smallest_p=min(1.0, len(found) * test.smallest_p),
-            arms=names,
+                planned.append((factor, level, strata))
+    kept = [[pair for pair in strata if all(arm.costs for arm in pair)] for *_, strata in planned]
+    tests = [stratified_test(_costs(pairs)) if pairs else None for pairs in kept]
+    p_values = [test.p_value if test else 1.0 for test in tests]
+    adjusted, judged = holm(p_values), holm_levels(p_values, SIGNIFICANCE)
+    found = []
+    for index, (factor, level, strata) in enumerate(planned):
+        pairs, test = kept[index], tests[index]
+        has_p = tested and test is not None
+        axes = None
+        if has_p and test is not None and figure is not None:
+            axes = _axes(pairs, test, figure, margin=margin, level=judged[index])
+        found.append(
+            MarginalEffect(
+                factor=factor,
+                level=str(level),
+                reference=str(reference[factor]),
+                num_strata=len(pairs),
+                all_strata=len(strata),
+                without_runs=tuple(arm.name for pair in strata for arm in pair if not arm.costs),
+                superiority=test.superiority if test else None,
+                p_value=p_values[index] if has_p else None,
+                p_holm=adjusted[index] if has_p else None,
+                smallest_p=min(1.0, len(planned) * test.smallest_p) if test else 1.0,
+                arms=tuple(arm.name for pair in pairs for arm in pair),
+                axes=axes,
+            )
         )
-        for (factor, level, counts, test, names), p_holm in zip(found, adjusted, strict=True)
-    )
+    return tuple(found)
+
+
+def _costs(pairs: Sequence[tuple[FactorArm, ...]]) -> list[tuple[Sequence[float], Sequence[float]]]:
+    return [(one.costs, other.costs) for one, other in pairs]
+
+
+def _axes(
+    pairs: Sequence[tuple[FactorArm, ...]],
+    test: StratifiedTest,
+    figure: Figure,
+    *,
+    margin: float,
+    level: float,
+) -> Axes:
+    strata = [
+        Stratum(costs=(one.costs, other.costs), scores=(one.figures, other.figures))
+        for one, other in pairs
+    ]
+    wins = test.superiority > 0.5
+    return axes_of(strata, figure, wins=wins, margin=margin, level=level)
 
 
 def interactions(

@@ -21,22 +21,28 @@ from harness.statistics.effects import (
     shift_interval,
 )
 from harness.statistics.interval import CONFIDENCE, SIGNIFICANCE, Interval
-from harness.statistics.looks import Looks, SequentialTest
+from harness.statistics.looks import FUTILE, Looks, SequentialTest
 from harness.statistics.power import smallest_holm_p, smallest_shift
 from harness.statistics.ranks import (
     RankTest,
     holm,
     holm_levels,
     mann_whitney,
-    noninferiority,
     sign_test,
     smallest_p,
     superiority_interval,
 )
-from harness.statistics.strata import StratifiedTest, interaction, stratified_test
+from harness.statistics.stability import more_losses, pooled_sd, spread_ratio
+from harness.statistics.strata import (
+    StratifiedTest,
+    interaction,
+    noninferiority,
+    stratified_test,
+)
 
 __all__ = [
     "CONFIDENCE",
+    "FUTILE",
     "SIGNIFICANCE",
     "Interval",
     "Looks",
@@ -57,12 +63,15 @@ __all__ = [
     "mann_whitney",
     "mean_and_sd",
     "median",
+    "more_losses",
     "noninferiority",
+    "pooled_sd",
     "shift_interval",
     "sign_test",
     "smallest_holm_p",
     "smallest_p",
     "smallest_shift",
+    "spread_ratio",
     "stratified_test",
     "superiority_interval",
     "wilson_interval",

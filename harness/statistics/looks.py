@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtr, ndtri
 
 from harness.statistics.interval import Array
 from harness.statistics.ranks import mann_whitney, p_by_lost_pairs, smallest_p
@@ -21,6 +22,10 @@ Losses = npt.NDArray[np.int64]
 NUM_SIMULATED = 400_000
 MOST_STATES = 1_500_000
 """Bound on the states of the exact count; larger designs are simulated."""
+FUTILE = 0.1
+"""Conditional power below which further runs are advised against."""
+PLANNED = 0.8
+"""Power of the last look for the difference that conditional power takes to be true."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +36,8 @@ class SequentialTest:
         p_value: Sequential p, two-sided: valid whenever and for whatever reason one stops.
         look: That look, counted from 1.
         superiority: P(A < B) + ½ P(A = B) among its runs.
-        smallest_p: The least p that the design can have yielded by this look.
+        smallest_p: The least p that the design can have yielded by this look; of one look, given
+            ties such as these.
         p_at_looks: The fixed-sample p of every look so far; by themselves no results.
     """
 
@@ -106,9 +112,15 @@ class Looks:
             return None
         size = self.sizes[look - 1]
         whole = mann_whitney(a[:size], b[:size])
-        p_at_looks = tuple(_p_least_favourable(a[:n], b[:n]) for n in self.sizes[:look])
         if len(self.sizes) == 1:
-            p_at_looks = (whole.p_value,)
+            return SequentialTest(
+                p_value=whole.p_value,
+                look=look,
+                superiority=whole.superiority,
+                smallest_p=whole.smallest_p,
+                p_at_looks=(whole.p_value,),
+            )
+        p_at_looks = tuple(_p_least_favourable(a[:n], b[:n]) for n in self.sizes[:look])
         return SequentialTest(
             p_value=self._adjusted(min(p_at_looks)),
             look=look,
@@ -139,16 +151,46 @@ class Looks:
         return tuple(float(law.weights[least <= nominal].sum()) for least in law.least.T)
 
     def futile(self, a: Sequence[float], b: Sequence[float], alpha: float) -> bool:
-        """Return whether no outcome of the runs that are missing could reject at this level.
+        """Return whether further runs would hardly reject at this level (see `conditional_power`).
 
-        Tried are the two extremes: all missing runs of one arm better than everything and all of
-        the other without a score. Advice that binds nobody: stopping on it or not leaves the level
-        as it is.
+        Advice that binds nobody: stopping on it or not leaves the level as it is. Never so before
+        the first look, after the last one, or where it rejects already.
         """
-        more_a, more_b = (max(0, self.sizes[-1] - len(scores)) for scores in (a, b))
-        best_a = self.p_value([*a, *[-math.inf] * more_a], [*b, *[math.inf] * more_b])
-        best_b = self.p_value([*a, *[math.inf] * more_a], [*b, *[-math.inf] * more_b])
-        return all(test is not None and test.p_value > alpha for test in (best_a, best_b))
+        test = self.p_value(a, b)
+        if test is None or test.look == len(self.sizes) or test.p_value <= alpha:
+            return False
+        return self.conditional_power(a, b, alpha) < FUTILE
+
+    def conditional_power(self, a: Sequence[float], b: Sequence[float], alpha: float) -> float:
+        """Return the chance that the last look rejects, given the runs of the last look reached.
+
+        It is taken that the arms differ, in the direction seen so far, by what the last look finds
+        with 80 % power: a difference that the plan was made for, and not the one seen, which few
+        runs hardly know. The standardised number of pairs won is a Brownian motion in the share of
+        runs (stochastic curtailment, Lan, Simon and Halperin 1982; Lan and Wittes 1988).
+
+        Args:
+            a: Scores of arm A in the order of their seeds, as `p_value` takes them.
+            b: Scores of arm B, likewise; both have reached the first look.
+            alpha: Level of the test.
+
+        Raises:
+            ValueError: Some arm has not reached the first look.
+        """
+        look = self.reached(len(a), len(b))
+        if not look:
+            raise ValueError(f"no look is reached by {len(a)} and {len(b)} runs of {self.sizes}")
+        nominal, size, last = self.nominal(alpha), self.sizes[look - 1], self.sizes[-1]
+        if not nominal:
+            return 0.0
+        needed, share = float(ndtri(1 - nominal / 2)), size / last
+        won = mann_whitney(a[:size], b[:size]).superiority - 0.5
+        seen = abs(won) * size / math.sqrt((2 * size + 1) / 12)
+        if share == 1:
+            return float(seen >= needed)
+        drift = needed + float(ndtri(PLANNED))
+        missing = needed - seen * math.sqrt(share) - drift * (1 - share)
+        return float(ndtr(-missing / math.sqrt(1 - share)))
 
     def _adjusted(self, least: float) -> float:
         """Return q, the chance that some look of the design yields such a p or less."""

@@ -61,27 +61,6 @@ def mann_whitney(a: Sequence[float], b: Sequence[float]) -> RankTest:
     )
 
 
-def noninferiority(a: Sequence[float], b: Sequence[float], margin: float) -> float:
-    """Return the exact one-sided p of "A is worse than B by the margin or more".
-
-    The rank test of A's costs, lowered by the margin, against B's: a small p says that A is not
-    worse by as much. It takes A to be B but for a shift. Ties are counted exactly.
-
-    Args:
-        a: Costs of arm A, (n,); `inf` for runs without a score, which no margin saves.
-        b: Costs of arm B, (m,).
-        margin: How much worse is still accepted, in units of the score.
-
-    Raises:
-        ValueError: A sample is empty or holds NaN, or the margin is negative or not finite.
-    """
-    if not 0 <= margin < math.inf:
-        raise ValueError(f"the margin must be finite and not negative: {margin}")
-    doubled = _doubled_ranks([cost - margin for cost in a], b)
-    counts = subset_sums(doubled, len(a))
-    return float(counts[: int(doubled[: len(a)].sum()) + 1].sum() / counts.sum())
-
-
 def _doubled_ranks(a: Sequence[float], b: Sequence[float]) -> npt.NDArray[np.int64]:
     scores = np.asarray([*a, *b], dtype=np.float64)
     if not len(a) or not len(b) or np.isnan(scores).any():

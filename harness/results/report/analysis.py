@@ -18,11 +18,13 @@ from harness.evaluate.metric import (
     is_judged,
     is_score,
 )
+from harness.results.arms import compared_costs, factor_arm
 from harness.results.comparison import Comparison, compare
 from harness.results.factors import Interaction, MarginalEffect, interactions
 from harness.results.report.arm import ArmAnalysis
-from harness.results.report.records import StudyRecords, ended_runs
-from harness.results.summary import StudySummary, factor_arm, summarise
+from harness.results.report.records import RunRecord, StudyRecords, ended_runs
+from harness.results.summary import StudySummary, summarise
+from harness.results.verdicts import first_seeds
 from harness.statistics import finite_or_none, hedges_g
 from harness.study.comparisons import Pair
 
@@ -35,7 +37,8 @@ class Contrast:
 
     Attributes:
         test: Rank test, P(A < B) and difference.
-        effect_size: Hedges' g of the scored runs, None where undefined.
+        effect_size: Hedges' g of those of the runs compared that have a score, None where
+            undefined.
     """
 
     test: Comparison
@@ -124,6 +127,34 @@ class Analysis:
         """The key of what settings are chosen by, on validation images."""
         return self.records.definition.objective
 
+    @property
+    def verdicts(self) -> tuple[Comparison | MarginalEffect, ...]:
+        """What the plan tests: comparisons of arms, or marginal effects."""
+        return self.summary.effects if self.summary.primary else self.summary.comparisons
+
+    def name_of(self, test: Comparison | MarginalEffect) -> str:
+        """Return what is compared, and of how many seeds where arms have more."""
+        if isinstance(test, MarginalEffect):
+            return f"{test.factor}: {test.level} against {test.reference}"
+        sides = self.summary.arm(test.arm), self.summary.arm(test.baseline)
+        return f"{test.arm} against {test.baseline}{first_seeds(test, *sides)}"
+
+    @property
+    def has_more_runs(self) -> bool:
+        """Whether some arm has more runs than a comparison with it is of."""
+        return any(
+            len(self.arm(name).confirm) > count
+            for test in self.summary.comparisons
+            for name, count in zip((test.arm, test.baseline), test.num_runs, strict=True)
+        )
+
+    def runs_of(self, test: Comparison | MarginalEffect) -> list[RunRecord]:
+        """Return the confirm runs that a test is of."""
+        if isinstance(test, MarginalEffect):
+            return [run for name in test.arms for run in self.arm(name).confirm]
+        counts = zip((test.arm, test.baseline), test.num_runs, strict=True)
+        return [run for name, count in counts for run in self.arm(name).confirm[:count]]
+
     def arm(self, name: str) -> ArmAnalysis:
         """Return the arm of this name."""
         return next(arm for arm in self.arms if arm.name == name)
@@ -194,7 +225,11 @@ def _why_withheld(records: StudyRecords) -> str:
 
 
 def _contrast(test: Comparison, arm: ArmAnalysis, baseline: ArmAnalysis) -> Contrast:
-    effect_size = finite_or_none(hedges_g(arm.scores, baseline.scores))
+    sides = [
+        [score for score in each.summary.scores[:count] if score is not None]
+        for each, count in zip((arm, baseline), test.num_runs, strict=True)
+    ]
+    effect_size = finite_or_none(hedges_g(*sides))
     return Contrast(test=test, effect_size=effect_size)
 
 
@@ -210,10 +245,7 @@ def _pairs(
     ]
     return compare(
         found,
-        {
-            arm.name: arm.costs(figure) if records.is_joint else arm.costs_in_order(figure)
-            for arm in scored
-        },
+        compared_costs(scored, figure, joint=records.is_joint),
         figure,
         sizes=None if records.is_joint else records.study.confirm.sizes,
         withheld=summary.withheld,

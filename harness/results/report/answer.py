@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.results.axes import Axis
+from harness.results.arms import describe
 from harness.results.comparison import Comparison
 from harness.results.report.analysis import Analysis
 from harness.results.report.records import SCORED
 from harness.results.report.view_tables import turned
 from harness.results.report.views import View
 from harness.results.spelling import p_phrase, p_text, span, with_interval
-from harness.results.summary import StudySummary, describe
-
-MOST_SPELT_OUT = 2
+from harness.results.summary import StudySummary
+from harness.results.verdicts import MOST_SPELT_OUT, first_seeds, futility, means
 
 
 def notices(analysis: Analysis) -> list[str]:
@@ -54,7 +53,7 @@ def answer(analysis: Analysis, views: Sequence[View] = ()) -> str:
     summary = analysis.summary
     few = len(summary.comparisons) <= MOST_SPELT_OUT
     sentences = [_sentence(text) for text in summary.answer()] if few else [_verdicts(summary)]
-    sentences += _on_axes(summary)
+    sentences += summary.on_axes()
     sentences += _together(analysis)
     sentences += turned(analysis, views)
     sentences += _unresolved(summary)
@@ -70,48 +69,16 @@ def answer(analysis: Analysis, views: Sequence[View] = ()) -> str:
     return " ".join(sentences)
 
 
-def _on_axes(summary: StudySummary) -> list[str]:
-    """Return on which axes resolved comparisons hold, and on which they do not."""
-    asked = [test for test in summary.comparisons if test.is_beaten and test.axes]
-    found, agreeing = [], []
-    for test in asked:
-        assert test.axes is not None
-        better, other = (test.arm, test.baseline) if test.wins else (test.baseline, test.arm)
-        holding = [axis for axis in test.axes.found if axis not in test.axes.contradictions]
-        if test.axes.contradictions:
-            found.append(
-                f"The axes disagree on {better} against {other}: the latter is ahead on "
-                f"{_listed(test.axes.contradictions, swapped=not test.wins)}."
-            )
-        elif holding:
-            agreeing.append((better, other, holding, test.wins))
-    if len(agreeing) > MOST_SPELT_OUT:
-        names = ", ".join(dict.fromkeys(axis.name for _, _, axes, _ in agreeing for axis in axes))
-        found.append(
-            f"{len(agreeing)} of {len(asked)} verdicts meet no objection from other axes: {names}."
-        )
-        return found
-    return found + [
-        f"Nor do other axes object to {better} against {other}: "
-        f"{_listed(holding, swapped=not wins)}."
-        for better, other, holding, wins in agreeing
-    ]
-
-
 def _together(analysis: Analysis) -> list[str]:
     """Return how much the steps of a contrast depend on each other."""
     asked = {text.split()[0] for text in analysis.records.study.contrasts}
     return [
         f"Together, {each.first} and {each.second} change the mean {analysis.figure.label} by "
         f"{with_interval(each.contrast, each.interval, sign=True)} more than the sum of both alone "
-        "(95 % interval, unadjusted)."
+        f"(95 % interval, unadjusted{', over all runs' * analysis.has_more_runs})."
         for each in analysis.interactions
         if {each.first.split()[0], each.second.split()[0]} & asked
     ]
-
-
-def _listed(axes: Sequence[Axis], *, swapped: bool) -> str:
-    return ", ".join(f"{axis.name} ({axis.spell(swapped=swapped)})" for axis in axes)
 
 
 def _unresolved(summary: StudySummary) -> list[str]:
@@ -135,35 +102,66 @@ def _unresolved(summary: StudySummary) -> list[str]:
 
 
 def _verdicts(summary: StudySummary) -> str:
-    """Return all comparisons in one sentence, grouped by what came of them."""
-    baseline = summary.arm(summary.comparisons[0].baseline)
-    runs = len(baseline.scores)
+    """Return all comparisons in one sentence for each reference, grouped by what came of them."""
     against = [test for test in summary.comparisons if not test.contrast]
-    lost = "".join(f" {_sentence(text)}" for text in summary.lost_arms())
-    so_far = "Against" if summary.complete else "So far, against"
-    text = (
-        f"{so_far} the baseline {baseline.name} (test {summary.figure.label} {describe(baseline)}, "
-        f"{runs} runs), with p after Holm's adjustment over {summary.num_tests} exact Mann–Whitney "
-        f"tests: {_grouped(summary, against)}.{lost}"
+    sequential = any(test.most_runs is not None for test in summary.comparisons)
+    adjusted = (
+        f"with p after Holm's adjustment over {summary.num_tests} exact "
+        f"{'sequential ' * sequential}Mann–Whitney tests"
     )
+    so_far = "Against" if summary.complete else "So far, against"
+    if against:
+        text = f"{so_far} the baseline {_reference(summary, against)}, {adjusted}: "
+        text += f"{_grouped(summary, against)}."
+    else:
+        first = "Contrasts" if summary.complete else "So far, contrasts"
+        text = f"No arm has been compared with the baseline yet. {first}, {adjusted}:"
     for contrast in dict.fromkeys(test.contrast for test in summary.comparisons if test.contrast):
         tests = [test for test in summary.comparisons if test.contrast == contrast]
         text += f" {contrast}: {_grouped(summary, tests)}."
-    return text
+    return text + "".join(f" {_sentence(lost)}" for lost in summary.lost_arms())
+
+
+def _reference(summary: StudySummary, tests: Sequence[Comparison]) -> str:
+    """Return the baseline, with its mean if all comparisons are of the same of its runs."""
+    baseline = summary.arm(tests[0].baseline)
+    counts = {test.num_runs[1] for test in tests}
+    if len(counts) > 1:
+        return baseline.name
+    (count,) = counts
+    first = "first " * (count < len(baseline.scores))
+    return (
+        f"{baseline.name} (test {summary.figure.label} {describe(baseline, count)}, "
+        f"{first}{count} runs)"
+    )
 
 
 def _grouped(summary: StudySummary, tests: Sequence[Comparison]) -> str:
     """Return comparisons by what came of them."""
+    alike = len({test.num_runs[1] for test in tests}) == 1 and not any(
+        test.contrast for test in tests
+    )
     groups: dict[str, list[str]] = {}
     for test in tests:
-        arm = summary.arm(test.arm)
-        against = f" against {test.baseline}" if test.contrast else ""
+        arm, baseline = summary.arm(test.arm), summary.arm(test.baseline)
+        said = means(test, arm, baseline)
+        if alike:
+            said = describe(arm, test.num_runs[0]) + first_seeds(test, arm, baseline)
+        name = f"{arm.name} against {test.baseline}" if test.contrast else arm.name
+        p_value = "" if test.p_holm is None else f", {p_phrase(test.p_holm)}"
+        objections = "".join(f"; {each}" for each in _objections(test))
         groups.setdefault(_group(test), []).append(
-            f"{arm.name}{against} ({describe(arm)}; P = {test.superiority:.2f}, "
-            f"{p_phrase(test.p_holm)})"
+            f"{name} ({said}; P = {test.superiority:.2f}{p_value}{objections})"
         )
-    order = sorted(groups, key=GROUPS.index)
+    order = sorted(groups, key=lambda group: GROUPS.index(group.partition(",")[0]))
     return "; ".join(f"{name}: {', '.join(groups[name])}" for name in order)
+
+
+def _objections(test: Comparison) -> tuple[str, ...]:
+    """Return why what is resolved is no victory, or what is not was stopped."""
+    if test.futile:
+        return (futility(test),)
+    return test.axes.objections if test.axes and test.is_resolved else ()
 
 
 GROUPS = (
@@ -180,9 +178,9 @@ GROUPS = (
 
 def _group(test: Comparison) -> str:
     if test.due is not None:
-        return "not tested yet"
+        return f"not tested yet, before {test.due} seeds of either"
     if test.withheld:
-        return "p withheld"
+        return f"p withheld, since {test.withheld}"
     if test.is_beaten:
         return "better" if test.wins else "worse"
     if test.is_resolved:

@@ -10,9 +10,9 @@ from functools import cached_property
 import numpy as np
 
 from harness.evaluate.metric import Figure, figure_of, is_back, is_floor, is_judged
+from harness.results.arms import ArmSummary
 from harness.results.comparison import FEWEST_FOR_INTERVALS
 from harness.results.report.records import RunRecord
-from harness.results.summary import ArmSummary
 from harness.statistics import (
     Interval,
     bootstrap_interval,

@@ -11,6 +11,7 @@ from harness.evaluate.metric import BACK, Figure, figure_of
 from harness.results.report.analysis import Analysis
 from harness.results.report.records import JUDGE, RunRecord, StudyRecords, budget_text
 from harness.results.spelling import assignments, number
+from harness.statistics import FUTILE
 from harness.study.arm import Arm
 from harness.study.presets import load_preset
 from harness.study.space import Range
@@ -167,14 +168,27 @@ def _statistics(analysis: Analysis) -> str:
         f"such as the order of the data, the tests do not use. {_primary(analysis)}, runs without "
         f"a score ranking worst, Holm's adjustment over all of them, level 0.05, "
         f"{analysis.records.chosen}. The test assumes independent runs, and its null is that both "
-        "arms have one distribution: rejecting it says that they differ. An arm beats another "
-        "only where, besides, its coverage is shown to be no worse by "
-        f"{analysis.records.study.confirm.coverage_margin:g} (exact one-sided test, level 0.05), "
-        "and it raises no alarm of copying. Intervals of the Hodges–Lehmann difference hold the "
+        f"arms have one distribution: rejecting it says that they differ.{_required(analysis)} "
+        "Intervals of the Hodges–Lehmann difference hold the "
         "shifts that this test does not reject at the level of its step. Other intervals are at "
         f"95 %, unadjusted: Newcombe's for P(A {analysis.figure.beats} B), Wilson's for shares, "
         "percentile bootstrap over runs for interquartile means. All else is exploratory."
     )
+
+
+def _required(analysis: Analysis) -> str:
+    """Return what a better score must not have cost, of what is on record; empty without any."""
+    margin = analysis.records.study.confirm.coverage_margin
+    known = {axis.name for test in analysis.verdicts if test.axes for axis in test.axes.found}
+    asked = {
+        "fidelity": "its FID is not clearly worse (in four fifths of the pairs)",
+        "diversity": f"its coverage is shown to be no worse by {margin:g} (exact one-sided test at "
+        "the level of its step)",
+        "memorisation": "it raises no alarm of copying",
+    }
+    besides = _and([text for axis, text in asked.items() if axis in known])
+    what = "A level" if analysis.summary.primary else "An arm"
+    return f" {what} beats another only where, besides, {besides}." if besides else ""
 
 
 def _primary(analysis: Analysis) -> str:
@@ -193,8 +207,10 @@ def _primary(analysis: Analysis) -> str:
         text = (
             "The primary test is a group-sequential exact two-sided Mann–Whitney test of every arm "
             f"against the baseline, at {looks} seeds an arm: its p is the chance that some look "
-            "gives as small a fixed-sample p, so it holds wherever one stops. Arms that are "
-            "resolved, or whom no outcome of the runs left could resolve, get no further seeds"
+            "gives as small a fixed-sample p, so it holds wherever one stops. Comparisons that are "
+            "resolved ask for no further seeds, nor do those that these would hardly resolve "
+            f"(futility, which binds nobody: conditional power below {100 * FUTILE:.0f} % were "
+            "there a difference that the last look finds with 80 % power)"
         )
     if study.contrasts and not analysis.records.is_joint:
         text += f"; contrasts of the plan are tested likewise ({'; '.join(study.contrasts)})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from harness.results.power import power_of
+from harness.results.power import attainable, power_of
 from harness.results.report.analysis import Analysis
 from harness.results.report.records import JUDGE, StudyRecords
 from harness.results.report.table import Table, row
@@ -49,9 +49,9 @@ def plan_table(studies: Sequence[StudyRecords]) -> Table:
 def _what(entry: Entry, ledger: Ledger) -> str:
     if entry.study is None:
         return f"test scores shown by {entry.shown_by}"
-    facts = power_of(entry.study, entry.study.arms())
-    seeds = " and ".join(map(str, facts["looks"]))
-    plan = f"{len(entry.study.arms())} arms, {facts['num_tests']} tests at {seeds} seeds"
+    arms = entry.study.arms()
+    seeds = " and ".join(map(str, entry.study.confirm.sizes))
+    plan = f"{len(arms)} arms, {attainable(entry.study, arms)[0]} tests at {seeds} seeds"
     file = f", file {entry.source_sha256[:12]}" if entry.source_sha256 else ""
     if entry.kind == "registered":
         return f"registered: {plan}{file}"
@@ -132,14 +132,13 @@ def _answers(analysis: Analysis, studies: Sequence[StudyRecords]) -> Iterator[tu
     total = sum(len(arm.confirm) for arm in analysis.arms)
     yield "Are failures counted?", f"{failed} of {total} confirm runs have no score and rank worst"
     yield "Is uncertainty over seeds shown?", "points, sd and intervals, by table and figure"
-    asked = [test for test in summary.comparisons if test.axes and test.axes.found]
+    asked = [test.axes for test in analysis.verdicts if test.axes]
+    found = dict.fromkeys(axis.name for axes in asked for axis in axes.found)
+    missing = dict.fromkeys(name for axes in asked for name in axes.missing)
+    lacking = f"; not on record of all runs: {', '.join(missing)}" * bool(missing)
     yield (
         "Is the verdict more than one number?",
-        (
-            ", ".join(axis.name for axis in asked[0].axes.found)
-            if asked and asked[0].axes
-            else "not on record"
-        ),
+        f"{', '.join([*found, 'stability'])}{lacking}" if asked else "not on record",
     )
     judges = sorted({run.params[JUDGE] for run in records.runs if JUDGE in run.params})
     yield "Was it seen with other eyes?", ", ".join(judges) or "no second ruler on record"

@@ -53,6 +53,10 @@ def draw_scores(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing |
             " Right: Hodges–Lehmann difference to the baseline's runs, and all shifts that the "
             "test does not reject: they exclude 0 where the difference is resolved."
         )
+        if analysis.has_more_runs:
+            caption += (
+                " A difference is of the seeds that both arms had reached; the left shows all runs."
+            )
         alt += f" Differences to {tests[0].baseline}: " + "; ".join(map(_spell, tests)) + "."
     if any(math.isinf(end) for interval in _intervals(analysis, tests) for end in interval):
         caption += " An arrow: without end, for runs without a score."

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.evaluate.ladder import in_words
-from harness.results.axes import ALARM
 from harness.results.comparison import Comparison
 from harness.results.report.analysis import Analysis
 from harness.results.report.arm import ArmAnalysis, Share
+from harness.results.report.axes_table import axes
 from harness.results.report.cost_table import cost
 from harness.results.report.metric_tables import (
     metrics,
@@ -26,7 +26,7 @@ def build_tables(analysis: Analysis) -> list[Table]:
     tables = [
         _results(analysis),
         _contrasts(analysis),
-        _axes(analysis),
+        axes(analysis),
         _failures(analysis),
         cost(analysis),
         _settings(analysis),
@@ -77,6 +77,8 @@ def _results(analysis: Analysis) -> Table:
             "interquartile mean (IQM) over all n, runs without a score ranking worst (– where they "
             "reach it). Brackets: 95 % percentile bootstrap interval over training seeds, "
             "conditional on the settings that one search chose; none below five runs."
+            + " Over all runs; comparisons are of those that both arms had reached at a look."
+            * analysis.has_more_runs
             + (
                 f" Real {analysis.records.kind.noun} score "
                 f"{number(analysis.summary.floor)} against the test split."
@@ -104,14 +106,14 @@ def _contrasts(analysis: Analysis) -> Table:
         test = contrast.test
         rows.append(
             row(
-                f"{test.arm} against {test.baseline}",
+                analysis.name_of(test),
                 with_interval(test.superiority, test.interval, places=2),
                 p_text(test.p_value),
                 p_text(test.p_holm),
                 p_text(test.smallest_p),
                 with_interval(test.difference, test.difference_interval, sign=True),
                 number(contrast.effect_size, sign=True),
-                runs=_confirm(analysis, test.arm, test.baseline),
+                runs=analysis.runs_of(test),
             )
         )
     count, wins = len(analysis.contrasts), _wins(analysis)
@@ -120,7 +122,7 @@ def _contrasts(analysis: Analysis) -> Table:
         caption=(
             f"Every arm against the baseline on test {analysis.figure.label}. {wins} is the chance "
             "that a run of the first arm scores better than one of the second, with Newcombe's "
-            "95 % interval; p is "
+            "95 % interval, unadjusted; p is "
             f"the exact two-sided Mann–Whitney test, {analysis.records.chosen}, runs without a "
             f"score ranking worst; Holm's adjustment is over {count} test{'s' * (count != 1)}; "
             "least p is the smallest that these numbers of runs can yield. A − B is the "
@@ -129,41 +131,6 @@ def _contrasts(analysis: Analysis) -> Table:
             "excludes 0 where the comparison is resolved. Descriptive: Hedges' g of scored runs."
         ),
         columns=("arms A against B", wins, "p", "p (Holm)", "least p", "A − B", "g"),
-        rows=tuple(rows),
-    )
-
-
-def _axes(analysis: Analysis) -> Table:
-    """Return a row per comparison and axis."""
-    rows = []
-    for test in analysis.summary.comparisons:
-        for axis in test.axes.found if test.axes else ():
-            said = "" if axis.noninferior_p is None else p_text(axis.noninferior_p)
-            rows.append(
-                row(
-                    f"{test.arm} against {test.baseline}: {axis.name}",
-                    f"{axis.figure.label}, {axis.figure.direction()}",
-                    *(number(value) for value in axis.values),
-                    number(axis.superiority, places=2)
-                    if isinstance(axis.figure.best, str)
-                    else NONE,
-                    said or NONE,
-                    runs=_confirm(analysis, test.arm, test.baseline),
-                )
-            )
-    margin = analysis.records.study.confirm.coverage_margin
-    return Table(
-        name="axes",
-        caption=(
-            "The other axes of every comparison: means over confirm runs, and P that a run of A "
-            "has the better value. An arm beats another only where its score is better, its "
-            f"coverage is shown to be no worse by {margin:g} (last column: the exact one-sided p "
-            "of the arm with the better score), and it is not nearer to training than to held-out "
-            f"images in more than {100 * ALARM:.0f} % of its samples. Failed runs rank worst on "
-            "all; how many they are, and the spread over seeds, stand in the tables of results and "
-            "failures. The second ruler tuned and chose nothing."
-        ),
-        columns=("arms A against B: axis", "figure", "A", "B", "P(A better)", "p (no worse)"),
         rows=tuple(rows),
     )
 
@@ -233,12 +200,12 @@ def _effects(analysis: Analysis) -> Table:
     wins = _wins(analysis)
     rows = [
         row(
-            f"{effect.factor}: {effect.level} against {effect.reference}",
+            analysis.name_of(effect),
             f"{effect.num_strata} of {effect.all_strata}",
             number(effect.superiority, places=2),
             p_text(effect.p_value),
             p_text(effect.p_holm),
-            runs=_confirm(analysis, *effect.arms),
+            runs=analysis.runs_of(effect),
         )
         for effect in analysis.effects
     ]
@@ -248,7 +215,8 @@ def _effects(analysis: Analysis) -> Table:
             "Marginal effects: a factor's level A against the baseline's level B within every "
             f"combination of the other factors (a stratum) where both have runs. {wins} is the "
             "mean over strata; p is the exact two-sided test that deals runs anew within strata "
-            f"only, Holm's adjustment over {len(rows)}. "
+            f"only, Holm's adjustment over {len(rows)}, those included that have no stratum with "
+            "runs on both sides. "
             + ("What the plan tests." if analysis.summary.primary else "Exploratory.")
         ),
         columns=("level A against B", "strata", wins, "p", "p (Holm)"),
@@ -283,9 +251,9 @@ def _pairs(analysis: Analysis) -> Table:
         name="pairs",
         caption=(
             f"All pairs of arms, exploratory: {_wins(analysis)} with Newcombe's 95 % interval, "
-            f"exact two-sided Mann–Whitney p, Holm's adjustment over {len(analysis.pairs)}; A − B "
-            "is the Hodges–Lehmann difference with all shifts that the test does not reject at "
-            f"{_levels(analysis.pairs)}."
+            "unadjusted, exact two-sided Mann–Whitney p, Holm's adjustment over "
+            f"{len(analysis.pairs)}; A − B is the Hodges–Lehmann difference with all shifts that "
+            f"the test does not reject at {_levels(analysis.pairs)}."
         ),
         columns=("arms A against B", _wins(analysis), "p", "p (Holm)", "A − B"),
         rows=tuple(_pair(analysis, pair) for pair in analysis.pairs),
@@ -294,12 +262,12 @@ def _pairs(analysis: Analysis) -> Table:
 
 def _pair(analysis: Analysis, pair: Comparison) -> Row:
     return row(
-        f"{pair.arm} against {pair.baseline}",
+        analysis.name_of(pair),
         with_interval(pair.superiority, pair.interval, places=2),
         p_text(pair.p_value),
         p_text(pair.p_holm),
         with_interval(pair.difference, pair.difference_interval, sign=True),
-        runs=_confirm(analysis, pair.arm, pair.baseline),
+        runs=analysis.runs_of(pair),
     )
 
 

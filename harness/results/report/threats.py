@@ -49,7 +49,7 @@ def _few_seeds(analysis: Analysis) -> Iterator[str]:
             )
             return
         summary = analysis.summary
-        attainable = [effect.smallest_p for effect in summary.effects]
+        attainable = [effect.smallest_p for effect in summary.effects if effect.num_strata]
         if not summary.primary:
             attainable = [test.smallest_p for test in summary.comparisons]
         least = max(attainable, default=1.0)

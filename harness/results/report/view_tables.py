@@ -16,13 +16,13 @@ def view_table(analysis: Analysis, views: Sequence[View]) -> Table:
     label, beats = analysis.figure.label, analysis.figure.beats
     rows = [
         row(
-            f"{view.main.arm} against {view.main.baseline}: {view.name}",
+            f"{analysis.name_of(view.main)}: {view.name}",
             view.at,
             *(_value(view, value) for value in view.values),
             number(view.superiority, places=2),
             p_text(None if view.main.p_value is None else view.p_value),
             _verdict(view),
-            runs=[run for name in _names(view) for run in analysis.arm(name).confirm],
+            runs=analysis.runs_of(view.main),
         )
         for view in views
     ]
@@ -91,10 +91,6 @@ def _verdict(view: View) -> str:
     if view.main.superiority == 0.5 or view.superiority == 0.5:
         return NONE
     return "turns" if view.turns else "holds"
-
-
-def _names(view: View) -> tuple[str, str]:
-    return view.main.arm, view.main.baseline
 
 
 def _wins(beats: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -88,7 +88,7 @@ class View:
 
 
 def study_views(analysis: Analysis, curves: Curves) -> list[View]:
-    """Return every view of every arm against the baseline that the records allow.
+    """Return every view of every comparison, of the runs compared, that the records allow.
 
     Args:
         analysis: The study; a descriptive one compares nothing and has no views.
@@ -104,11 +104,14 @@ def study_views(analysis: Analysis, curves: Curves) -> list[View]:
 
 def _views(main: Comparison, analysis: Analysis, curves: Curves) -> list[View | None]:
     figure = analysis.figure
-    tracks = {
-        resource: tuple(
-            arm_tracks(analysis.arm(name), curves, analysis.objective, resource)
-            for name in (main.arm, main.baseline)
+    arms = [
+        replace(arm, confirm=arm.confirm[:count])
+        for arm, count in zip(
+            (analysis.arm(main.arm), analysis.arm(main.baseline)), main.num_runs, strict=True
         )
+    ]
+    tracks = {
+        resource: tuple(arm_tracks(arm, curves, analysis.objective, resource) for arm in arms)
         for resource in RESOURCES
     }
     known = {resource: pair for resource, pair in tracks.items() if all(map(_has_data, pair))}

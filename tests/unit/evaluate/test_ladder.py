@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from harness.evaluate.ladder import CLOSE, FILE, difference_in_words, in_words, ladders
+from harness.evaluate.ladder import CLOSE, FILE, in_words, ladders
 from harness.evaluate.ruler import SHIPPED
 
 MNIST = ("mnist_cnn_v2", 10_000)
@@ -69,11 +69,3 @@ def test_there_are_no_words_for_another_ruler_or_number_of_samples() -> None:
     assert in_words("mnist_cnn_v2", 2_000, 10.0) is None
     assert in_words("digits_cnn_v2", 10_000, 10.0) is None
     assert in_words("folder_cats_cnn_0a1b2c3d", 10_000, 10.0) is None
-
-
-def test_two_values_in_words() -> None:
-    assert difference_in_words(*MNIST, 1.35, 0.49) == (
-        "about one class missing against about real images"
-    )
-    assert difference_in_words(*MNIST, 14.0, 13.5) == "both about a replay of 100 training images"
-    assert difference_in_words("inception", 10_000, 1.0, 2.0) is None

@@ -63,7 +63,7 @@ def _make_cell(run: RunRecord, point: Any) -> CellRecord:
         state="complete" if is_ended and run.outcome != "failed" else run.outcome,  # type: ignore[arg-type]
         outcome=run.outcome if is_ended else None,  # type: ignore[arg-type]
         value=run.score(OBJECTIVE),
-        scores={METRIC: run.metrics[METRIC]} if METRIC in run.metrics else {},
+        scores={key: value for key, value in run.metrics.items() if key.startswith("test/")},
         run_ids={run.seed: run.run_id} if run.outcome != "waiting" else {},
     )
 

@@ -9,8 +9,9 @@ import time
 import numpy as np
 import pytest
 
-from harness.statistics import Looks, SequentialTest, mann_whitney, smallest_p
-from harness.statistics.looks import _counted, null_law
+from harness.statistics import Looks, SequentialTest, mann_whitney, smallest_shift
+from harness.statistics.looks import _counted, lost_at_looks, null_law
+from harness.statistics.ranks import p_by_lost_pairs
 
 INF = math.inf
 TINY = [(2, 3), (3, 4), (1, 2, 3), (2, 4)]
@@ -121,7 +122,7 @@ def test_one_look_is_the_rank_test() -> None:
             p_value=whole.p_value,
             look=1,
             superiority=whole.superiority,
-            smallest_p=smallest_p(5, 5),
+            smallest_p=whole.smallest_p,
             p_at_looks=(whole.p_value,),
         )
     assert looks.can_decide(0.05) == (True,)
@@ -211,29 +212,42 @@ def test_exchanging_the_arms_changes_only_the_side() -> None:
     assert one.superiority == pytest.approx(1 - other.superiority)
 
 
-def test_futile_is_what_no_outcome_can_change() -> None:
-    """After two of three runs, against all outcomes of the third: only ranks count."""
-    looks = Looks((2, 3))
-    places = [0.5, 1.5, 2.5, 3.5, 4.5]
-    for order in itertools.permutations([1.0, 2.0, 3.0, 4.0]):
-        a, b = list(order[:2]), list(order[2:])
-        reachable = []
-        for x, y in itertools.product(places, repeat=2):
-            for nudge in (-0.1, 0.1):
-                test = looks.p_value([*a, x], [*b, y + nudge])
-                assert test is not None
-                reachable.append(test.p_value)
-        for alpha in (0.05, 0.1, 0.2, 0.3):
-            assert looks.futile(a, b, alpha) == (min(reachable) > alpha)
+def test_conditional_power_by_simulation() -> None:
+    """Among studies with the planned difference, as many reject at 20 as it says after 12."""
+    shift, nominal = smallest_shift(Looks((20,)), alpha=WHOLE.nominal(0.05)), WHOLE.nominal(0.05)
+    a, b = np.random.default_rng(6).normal([[[shift]], [[0.0]]], size=(2, 40_000, 20))
+    lost = lost_at_looks(a, b, (12, 20))
+    rejects = p_by_lost_pairs(20, 20)[2 * lost[:, 1]] <= nominal
+    assert rejects.mean() == pytest.approx(0.8, abs=0.03)
+    for low, high in [(73, 76), (80, 85), (90, 95), (105, 110)]:
+        own = (low <= lost[:, 0]) & (lost[:, 0] <= high)
+        said = [
+            WHOLE.conditional_power(one[:12].tolist(), other[:12].tolist(), 0.05)
+            for one, other in zip(a[own][:200], b[own][:200], strict=True)
+        ]
+        assert float(np.mean(said)) == pytest.approx(rejects[own].mean(), abs=0.07)
 
 
 def test_futile_at_the_ends() -> None:
     alike = [float(i) for i in range(20)]
+    near = [x + 0.5 for x in alike]
     assert not WHOLE.futile([], [], 0.05)
-    assert WHOLE.futile([], [], 1e-9)
-    assert WHOLE.futile(alike, [x + 0.5 for x in alike], 0.05)
-    assert not WHOLE.futile(alike, [x + 50 for x in alike], 0.05)
-    assert not WHOLE.futile(alike[:12], alike[:12], 0.05)
+    assert WHOLE.futile(alike[:12], alike[:12], 0.05)
+    assert not WHOLE.futile(alike[:5], alike[:5], 0.05)  # 15 runs can still show it
+    assert not WHOLE.futile(alike, near, 0.05)  # nothing is left to stop
+    assert not WHOLE.futile(alike[:12], [x + 50 for x in alike[:12]], 0.05)
+    assert not WHOLE.futile(alike[:12], [x + 4 for x in alike[:12]], 0.05)
+    assert WHOLE.conditional_power(alike, [x + 50 for x in alike], 0.05) == 1
+    assert WHOLE.conditional_power(alike[:5], near[:5], 1e-9) == 0
+    with pytest.raises(ValueError, match="no look is reached"):
+        WHOLE.conditional_power([], [], 0.05)
+
+
+def test_more_runs_cannot_be_futile_for_the_arm_that_is_ahead() -> None:
+    """The farther apart, the greater the conditional power."""
+    a = [float(i) for i in range(8)]
+    powers = [WHOLE.conditional_power(a, [x + gap for x in a], 0.05) for gap in (0.5, 1.5, 3.5)]
+    assert powers == sorted(powers)
 
 
 @pytest.mark.parametrize("sizes", [(), (0, 3), (5, 5), (8, 5)])

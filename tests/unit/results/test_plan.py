@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -72,6 +75,38 @@ def test_what_is_futile_is_said_to_have_been_stopped(make_study: Any, make_recor
     summary = planned(make_study, make_records, scores, looks=[5, 6])
     assert summary.comparisons[0].futile
     assert "it was stopped (futility)" in only_sentence(summary)
+
+
+def test_futile_pairs_whose_arms_go_on_were_not_stopped(make_study: Any, make_records: Any) -> None:
+    """hinge is futile against the baseline, which goes on for wasserstein."""
+    alike = {"minimax": [1.0, 4.0, 5.0, 8.0, 9.0], "hinge": [2.0, 3.0, 6.0, 7.0, 10.0]}
+    close = [0.5, 1.5, 2.5, 3.5, 8.5]
+    more = ["waiting", "waiting"]
+    scores = {
+        "minimax": [*alike["minimax"], *more], "hinge": alike["hinge"],
+        "wasserstein": [*close, *more],
+    }  # fmt: skip
+    summary = planned(make_study, make_records, scores, looks=[5, 7])
+    futile, _ = summary.comparisons
+    assert (futile.futile, futile.going_on) == (True, ("minimax",))
+    sentence = summary.answer()[0]
+    assert "stopped (futility), while minimax goes on for another comparison: test" in sentence
+    scores["hinge"] = [*alike["hinge"], *more]
+    sentence = planned(make_study, make_records, scores, looks=[5, 7]).answer()[0]
+    assert "stopped" not in sentence
+    assert "10 %) (futility), though both arms go on for other comparisons" in sentence
+
+
+def test_sentences_are_of_the_runs_that_are_compared(make_study: Any, make_records: Any) -> None:
+    """The baseline went on to eight seeds for another arm: hinge still meets its first five."""
+    scores = {
+        "minimax": [*WORSE, 99.0, 99.0, 99.0], "hinge": BETTER,
+        "wasserstein": [*WORSE, 12.5, 13.5, 14.5],
+    }  # fmt: skip
+    summary = planned(make_study, make_records, scores, looks=[5, 8])
+    first, second = summary.answer()
+    assert "test FID 3.0 ± 1.6 against 13.0 ± 1.6 over the first 5 seeds, median diff" in first
+    assert "test FID 13.2 ± 1.3 against 45 ± 45, median" in second
 
 
 @pytest.mark.parametrize(
@@ -161,6 +196,80 @@ def test_marginal_effects_may_be_what_is_tested(make_study: Any, make_records: A
     waiting = summarise("mine", definition, states, metric=METRIC)
     assert all(effect.p_value is None for effect in waiting.effects)
     assert "is not tested before the study is complete" in waiting.answer()[0]
+
+
+def marginal(
+    make_study: Any, make_records: Any, scores: Callable[[int, str, int], float], **figures: Any
+) -> StudySummary:
+    """Summarise two factors; a score of NaN is no run, figures are functions of the steps."""
+    levels = {"d_steps": [1, 2], "loss": ["minimax", "hinge", "wasserstein"]}
+    definition = make_study(compare=levels, primary="marginal", space={}, confirm={"seeds": 5})
+    made = {
+        f"d_steps={steps},{loss}": [
+            score for seed in range(5) if not math.isnan(score := scores(steps, loss, seed))
+        ]
+        for steps in levels["d_steps"]
+        for loss in levels["loss"]
+    }
+
+    def known(state: ArmState) -> ArmState:
+        more = {
+            f"test/{name}_digits_cnn_v1_400": value(state.arm.levels["d_steps"])
+            for name, value in figures.items()
+        }
+        confirm = tuple(replace(cell, scores=cell.scores | more) for cell in state.confirm)
+        return replace(state, confirm=confirm)
+
+    states = make_records(made, study=definition).states
+    return summarise("mine", definition, [known(state) for state in states], metric=METRIC)
+
+
+def test_marginal_effects_are_asked_for_all_axes(make_study: Any, make_records: Any) -> None:
+    def scores(steps: int, loss: str, seed: int) -> float:
+        return 10.0 - steps + 0.1 * seed
+
+    def found(**figures: Any) -> StudySummary:
+        return marginal(make_study, make_records, scores, **figures)
+
+    good = {"coverage": lambda k: 0.9, "memorised": lambda k: 0.5, "class_distance": lambda k: 0.1}
+    summary = found(**good)
+    assert summary.answer()[0].startswith("d_steps = 2 beats 1 over 3 of 3 strata: mean P(2 < 1)")
+    *_, agreeing, missing = summary.on_axes()
+    assert agreeing.startswith(
+        "Nor do other axes object to d_steps = 2 against d_steps = 1: diversity (coverage 0.900 "
+    )
+    assert missing.startswith("Not on record of all runs, and so not asked: second ruler.")
+    narrow = found(**good | {"coverage": lambda k: 0.9 if k == 1 else 0.2})
+    assert narrow.effects[0].is_resolved
+    assert not narrow.effects[0].is_beaten
+    assert narrow.answer()[0].startswith(
+        "d_steps = 2 has the better FID than d_steps = 1, which is resolved, but does not beat it: "
+        "its diversity is not shown to be no worse by 0.05 (coverage 0.200 against 0.900, "
+    )
+    copies = found(**good | {"memorised": lambda k: 0.5 if k == 1 else 0.9})
+    assert "but does not beat it: it copies training images" in copies.answer()[0]
+    balance = found(**good | {"class_distance": lambda k: 0.1 * k})
+    assert balance.on_axes()[0] == (
+        "The axes disagree on d_steps = 2 against d_steps = 1: the latter is ahead on class "
+        "balance (class distance 0.200 against 0.100)."
+    )
+
+
+def test_an_effect_of_dead_arms_does_not_vanish(make_study: Any, make_records: Any) -> None:
+    def scores(steps: int, loss: str, seed: int) -> float:
+        return math.nan if loss == "hinge" else 10.0 * steps + seed + 100 * len(loss)
+
+    summary = marginal(make_study, make_records, scores)
+    steps, hinge, _ = summary.answer()
+    assert len(summary.effects) == 3
+    assert steps.startswith(
+        "d_steps = 2 loses to 1 over 2 of 3 strata (no runs of d_steps=2,hinge, d_steps=1,hinge): "
+    )
+    assert "after Holm over 3 (" in steps
+    assert hinge == (
+        "loss = hinge against minimax has no p: none of 2 strata has runs on both sides (no runs "
+        "of d_steps=1,hinge, d_steps=2,hinge); of the 3 tests of Holm's adjustment it is one"
+    )
 
 
 @pytest.mark.parametrize(

@@ -232,15 +232,15 @@ def test_holms_levels_decide_as_its_adjusted_p_do() -> None:
 def test_noninferiority_by_hand(
     a: list[float], b: list[float], margin: float, p_value: float
 ) -> None:
-    assert noninferiority(a, b, margin) == pytest.approx(p_value, abs=1e-12)
+    assert noninferiority([(a, b)], margin) == pytest.approx(p_value, abs=1e-12)
 
 
 @pytest.mark.parametrize(("a", "b"), SAMPLES)
 def test_noninferiority_is_one_side_of_the_test(a: list[float], b: list[float]) -> None:
     """Both sides share the observed value; a wider margin never raises p."""
-    assert noninferiority(a, b, 0.0) + noninferiority(b, a, 0.0) >= 1 - 1e-12
-    p_values = [noninferiority(a, b, margin) for margin in (0.0, 0.5, 1.5, 4.0, 100.0)]
+    assert noninferiority([(a, b)], 0.0) + noninferiority([(b, a)], 0.0) >= 1 - 1e-12
+    p_values = [noninferiority([(a, b)], margin) for margin in (0.0, 0.5, 1.5, 4.0, 100.0)]
     assert p_values == sorted(p_values, reverse=True)
     for margin in (-0.1, INF, math.nan):
         with pytest.raises(ValueError, match="margin must be finite"):
-            noninferiority(a, b, margin)
+            noninferiority([(a, b)], margin)

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from harness.evaluate.metric import figure_of
+from harness.results.arms import ArmSummary, describe
 from harness.results.report.records import RunRecord
-from harness.results.summary import ArmSummary, StudySummary, describe, summarise
+from harness.results.summary import StudySummary, summarise
 from harness.statistics import mann_whitney, superiority_interval
 from harness.study.study import StudyConfig
 
@@ -183,8 +184,8 @@ def test_an_arm_that_is_lower_beats_the_baseline(answer: Any) -> None:
     assert comparison.is_resolved
     assert only_sentence(summary) == (
         "hinge beats minimax: test FID 3.0 ± 1.6 against 13.0 ± 1.6, "
-        "median difference −10.0 [−13.0, −7.0]; P(hinge < minimax) = 1.00 [0.64, 1.00], "
-        "exact Mann-Whitney p = 0.0079 (least attainable 0.0079)"
+        "median difference −10.0 [−13.0, −7.0]; P(hinge < minimax) = 1.00 [0.64, 1.00, "
+        "unadjusted], exact Mann-Whitney p = 0.0079 (least attainable 0.0079)"
     )
 
 

@@ -181,12 +181,33 @@ def test_a_corner_without_runs(analysed: Any) -> None:
         return [] if levels == {"loss": "hinge", "d_steps": 2} else two_by_two(levels)
 
     analysis = analysed(TWO_BY_TWO, scores)
-    assert (analysis.effects, analysis.interactions) == ((), ())
+    dead = ("hinge,d_steps=2",)
+    assert analysis.interactions == ()
+    assert [(e.num_strata, e.all_strata, e.without_runs) for e in analysis.effects] == [
+        (1, 2, dead), (1, 2, dead),
+    ]  # fmt: skip
     three = analysed(TWO_BY_THREE, scores_without_a_corner)
-    assert [(e.factor, e.level, e.num_strata) for e in three.effects] == [
-        ("loss", "hinge", 2), ("d_steps", "5", 2),
+    assert [(e.factor, e.level, e.num_strata, e.without_runs) for e in three.effects] == [
+        ("loss", "hinge", 2, dead), ("d_steps", "2", 1, dead), ("d_steps", "5", 2, ()),
     ]  # fmt: skip
     assert [each.second for each in three.interactions] == ["d_steps 1 → 5"]
+
+
+def test_an_effect_without_a_stratum_stays_in_the_family(analysed: Any) -> None:
+    """Two arms of d_steps = 2 that nothing survived: the others' p may not shrink for it."""
+
+    def scores(levels: dict[str, Any]) -> list[float]:
+        return [] if levels["d_steps"] == 2 else two_by_three(levels)
+
+    whole, part = analysed(TWO_BY_THREE, two_by_three), analysed(TWO_BY_THREE, scores)
+    assert len(part.effects) == len(whole.effects) == 3
+    dead = part.effects[1]
+    assert (dead.level, dead.num_strata, dead.all_strata) == ("2", 0, 2)
+    assert (dead.superiority, dead.p_value, dead.p_holm, dead.smallest_p) == (None, None, None, 1)
+    assert dead.without_runs == ("minimax,d_steps=2", "hinge,d_steps=2")
+    least = min(effect.p_value for effect in part.effects if effect.p_value is not None)
+    holm = min(effect.p_holm for effect in part.effects if effect.p_holm is not None)
+    assert holm == pytest.approx(3 * least)
 
 
 def scores_without_a_corner(levels: dict[str, Any]) -> list[float]:

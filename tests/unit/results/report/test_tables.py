@@ -13,7 +13,7 @@ from harness.results.report.analysis import Analysis, analyse
 from harness.results.report.records import RunRecord
 from harness.results.report.tables import Table, build_tables
 from harness.results.spelling import decimals, number, p_text, plus_minus, with_interval
-from harness.statistics import Interval
+from harness.statistics import Interval, hedges_g
 from harness.study.study import StudyConfig
 
 METRIC, OBJECTIVE = "test/fid_digits_cnn_v1_400", "val/fid_digits_cnn_v1_400"
@@ -336,5 +336,43 @@ def test_tables_without_rows_are_left_out(analysed: Any, study: Any) -> None:
     found = tables(analysed({"minimax": FIVE, "hinge": []}, definition=study(space={})))
     assert set(found) == {"results", "failures", "cost", "metrics", "runs"}
     assert set(tables(analysed(WHOLE))) == {
-        "results", "comparison", "failures", "cost", "settings", "metrics", "runs",
+        "results", "comparison", "axes", "failures", "cost", "settings", "metrics", "runs",
     }  # fmt: skip
+
+
+def test_a_comparison_at_a_look_is_of_its_first_runs(analysed: Any, study: Any) -> None:
+    """Also Hedges' g and the list of runs; the baseline went on to eight for another arm."""
+    later = [50.0, 60.0, 70.0]
+    scores = {"minimax": [*TEN_MORE, *later], "hinge": FIVE, "wasserstein": [*TEN_MORE, *later]}
+    plan = {"compare": {"loss": list(scores)}, "space": {}, "confirm": {"looks": [5, 8]}}
+    analysis = analysed(scores, definition=study(**plan))
+    first, second = (contrast.effect_size for contrast in analysis.contrasts)
+    assert first == pytest.approx(hedges_g(FIVE, TEN_MORE))
+    assert second == 0
+    found = tables(analysis)
+    row, other = found["comparison"].rows
+    assert row.cells[0] == "hinge against minimax over the first 5 seeds"
+    assert other.cells[0] == "wasserstein against minimax"
+    assert (len(row.run_ids), len(other.run_ids)) == (10, 16)
+    assert "Over all runs; comparisons are of those that both" in found["results"].caption
+    assert "unadjusted" in found["comparison"].caption
+    assert "unadjusted" in found["pairs"].caption
+    assert [each.cells[0] for each in found["axes"].rows] == [
+        "hinge against minimax over the first 5 seeds: stability",
+        "wasserstein against minimax: stability",
+    ]
+    assert found["axes"].rows[0].cells[2:4] == ("0/5, 1.58", "0/5, 1.58")
+
+
+def test_marginal_effects_have_their_axes(analysed: Any, study: Any) -> None:
+    factors = {"d_steps": [1, 2], "loss": ["minimax", "hinge"]}
+    definition = study(compare=factors, primary="marginal", space={})
+    scores = {arm.name: [*FIVE[:4], "failed"] for arm in definition.arms()}
+    found = tables(analysed(scores, definition=definition))
+    first, _ = found["axes"].rows
+    assert first.cells[:4] == (
+        "d_steps: 2 against 1: stability",
+        "runs lost, sd",
+        *["2/10, 1.29"] * 2,
+    )
+    assert len(first.run_ids) == 20

@@ -80,6 +80,20 @@ def test_equal_seconds_are_between_evaluations(study: Any) -> None:
     assert got["equal seconds"].values == pytest.approx((4 * 400 / (800 / 3), 10.0))
 
 
+def test_views_are_of_the_runs_that_are_compared(make_records: Any, make_study: Any) -> None:
+    """The baseline has three more runs, for another arm: each view pairs five with five."""
+    scores = {"minimax": [10.0] * 8, "hinge": [2.0] * 5, "wasserstein": [9.0] * 8}
+    definition = make_study(compare={"loss": list(scores)}, confirm={"looks": [5, 8]}, space={})
+    analysis = analyse(make_records(scores, study=definition))
+    shapes = {"minimax": FAST, "hinge": SLOW, "wasserstein": FAST}
+    found = study_views(analysis, curves(analysis, scores=shapes))
+    sizes = {view.main.arm: view.num_pairs for view in found}
+    assert sizes == {"hinge": 25, "wasserstein": 64}
+    row = view_table(analysis, found).rows[0]
+    assert row.cells[0] == "hinge against minimax over the first 5 seeds: equal images"
+    assert len(row.run_ids) == 10
+
+
 def test_a_first_score_a_little_later_stands_for_it(study: Any) -> None:
     got = views(study([10.0] * 3, [2.0] * 3), seconds={"minimax": 1.0, "hinge": 9.0})
     view = got["equal seconds"]

@@ -12,6 +12,7 @@ from harness.results.report.analysis import Analysis, analyse
 from harness.results.report.answer import answer, notices
 from harness.results.report.records import RunRecord
 from harness.results.report.threats import threats
+from harness.study.ledger import Entry, Ledger
 from harness.study.study import StudyConfig
 
 NOTHING: Mapping[str, Any] = {}
@@ -317,6 +318,84 @@ def test_many_arms_are_answered_in_groups(analysed: Any) -> None:
     assert worse.startswith("wasserstein (605.5 ± 3.0; P = 0.00")
     assert unresolved.startswith("non_saturating (106.0 ± 3.0; P = 0.4")
     assert "Not resolved means" in text
+
+
+FOUR: dict[str, Results] = {
+    "minimax": HIGH, "hinge": LOW, "wasserstein": [each + 500 for each in HIGH],
+    "non_saturating": [each + 0.5 for each in HIGH],
+}  # fmt: skip
+
+
+def test_objections_are_spelt_out_in_groups_too(analysed: Any) -> None:
+    def replayed(run: RunRecord) -> RunRecord:
+        if METRIC not in run.metrics:
+            return run
+        coverage = {METRIC.replace("fid", "coverage"): 0.2 if run.arm == "hinge" else 0.9}
+        return replace(run, metrics={**run.metrics, **coverage})
+
+    text = answer(analysed(FOUR, edit=replayed))
+    group = text.split("better on the score alone: ")[1].split("; worse")[0]
+    assert group.startswith("hinge (5.5 ± 3.0; P = 1.00, p < 0.0001; its diversity is not shown to")
+    assert "coverage 0.200 against 0.900, one-sided p = 1.0000" in group
+
+
+def test_why_p_is_withheld_is_said_in_groups_too(analysed: Any) -> None:
+    records = analysed(FOUR).records
+    old = records.study.model_copy(
+        update={"confirm": records.study.confirm.model_copy(update={"seeds": 5})}
+    )
+    ledger = Ledger(
+        entries=(
+            Entry(kind="registered", time=0, study=old),
+            Entry(kind="displayed", time=1, confirmed={"minimax": 4}, shown_by="harness status"),
+            Entry(kind="extended", time=2, study=records.study),
+        )
+    )
+    text = answer(analyse(replace(records, ledgers={records.name: ledger})))
+    why = "p withheld, since the study was extended after a look at its test scores (confirm.seeds"
+    assert f": {why} from 5 to 10): hinge (5.5 ± 3.0; P = 1.00), wasserstein (605.5" in text
+    assert "no p" not in text
+
+
+def test_groups_are_of_the_runs_compared_at_a_look(analysed: Any, study: Any) -> None:
+    """Against hinge it ended at five; against the others the baseline went on to eight."""
+    scores: dict[str, Results] = {
+        name: runs[: 5 if name == "hinge" else 8] for name, runs in FOUR.items()
+    }
+    scores["wasserstein"] = [each + 0.25 for each in HIGH[:8]]
+    plan = {"compare": {"loss": list(scores)}, "confirm": {"looks": [5, 8]}}
+    text = answer(analysed(scores, definition=study(**plan)))
+    assert text.startswith(
+        "Against the baseline minimax, with p after Holm's adjustment over 3 exact sequential "
+        "Mann–Whitney tests: better: hinge (3.0 ± 1.6 against 103.0 ± 1.6 over the first 5 seeds; "
+    )
+    assert "non_saturating (105.0 ± 2.4 against 104.5 ± 2.4; P = 0.4" in text
+    plan["confirm"] = {"looks": [5, 8, 12]}
+    text = answer(analysed(scores, definition=study(**plan)))
+    assert (
+        "; further runs of the plan would hardly resolve it (conditional power below 10 %)" in text
+    )
+
+
+def test_contrasts_are_answered_where_the_baseline_has_no_runs(analysed: Any, study: Any) -> None:
+    losses = ["minimax", "hinge", "wasserstein", "non_saturating"]
+    plan: dict[str, Any] = {
+        "compare": {"d_steps": [1, 5], "loss": losses},
+        "contrasts": ["d_steps within loss"],
+        "space": {},
+    }
+    scores: dict[str, Results] = {
+        f"d_steps={steps},{loss}": [steps * each for each in HIGH]
+        for steps in (1, 5)
+        for loss in losses
+    }
+    scores["d_steps=1,minimax"] = ["waiting"] * 10
+    text = answer(analysed(scores, definition=study(**plan)))
+    assert text.startswith(
+        "No arm has been compared with the baseline yet. So far, contrasts, with p after Holm's "
+        "adjustment over 10 exact Mann–Whitney tests: d_steps within loss: worse: d_steps=5,hinge "
+    )
+    assert "the baseline d_steps=1,hinge" not in text
 
 
 def test_a_study_under_way_answers_so_far(analysed: Any) -> None:

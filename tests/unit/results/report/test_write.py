@@ -177,7 +177,7 @@ def test_links_have_targets_and_ids_are_unique(write: Write, records: Any) -> No
 def test_tables_have_a_cell_for_every_heading(write: Write, records: Any) -> None:
     html = (write(records()).folder / "report.html").read_text()
     tables = re.findall(r"<table.*?</table>", html, re.DOTALL)
-    assert len(tables) == 10
+    assert len(tables) == 11
     for table in tables:
         headings = table.count("<th scope")
         rows = re.findall(r"<tr.*?</tr>", table.partition("<tbody>")[2], re.DOTALL)
@@ -220,7 +220,7 @@ def test_markdown_tables_have_a_cell_for_every_heading(write: Write, records: An
     markdown = (write(records({"minimax": "a|b"})).folder / "report.md").read_text()
     for table in tables(markdown):
         assert len({len(row) for row in table}) == 1
-    assert len(tables(markdown)) == 10
+    assert len(tables(markdown)) == 11
 
 
 def test_markdown_holds_no_html(write: Write, records: Any) -> None:
@@ -270,7 +270,7 @@ def test_tex_tables_are_whole(write: Write, records: Any) -> None:
     body = "\n".join(lines)
     for begin, end in (("{table}", "{table}"), ("{tabular}", "{tabular}")):
         assert (
-            body.count(rf"\begin{begin}") == body.count(rf"\end{end}") == 9
+            body.count(rf"\begin{begin}") == body.count(rf"\end{end}") == 10
         )  # all but that of runs
     plain = re.sub(r"\\.", "", body)
     assert plain.count("{") == plain.count("}")
