@@ -12,7 +12,16 @@ from typing import Any
 from harness.evaluate.metric import Figure, figure_of
 from harness.results.comparison import Comparison, compare
 from harness.results.factors import FactorArm, MarginalEffect, marginal_effects
-from harness.results.spelling import p_phrase, p_text, plus_minus, with_interval
+from harness.results.marginals import Marginal, marginals, spell
+from harness.results.spelling import (
+    assignments,
+    number,
+    p_phrase,
+    p_text,
+    plus_minus,
+    setting_text,
+    with_interval,
+)
 from harness.statistics import Interval, finite_or_none, mean_and_sd, median
 from harness.study.budget import read_budget
 from harness.study.comparisons import Pair
@@ -35,6 +44,7 @@ class ArmSummary:
         search_outcomes: Search trials by outcome (waiting and running ones by state).
         confirm_outcomes: Confirm runs by outcome, likewise.
         best_validation: Best validation score of the search: it was selected on, so no result.
+        first_validation: That of trial 0, the defaults; None without a score or a search.
         scores: One entry per ended confirm run, None where it has no score.
         levels: Factor -> level.
         num_in_order: How many of these come before the first seed whose run has not ended.
@@ -50,6 +60,7 @@ class ArmSummary:
     search_outcomes: Mapping[str, int]
     confirm_outcomes: Mapping[str, int]
     best_validation: float | None
+    first_validation: float | None
     scores: tuple[float | None, ...]
     levels: Mapping[str, Any]
     num_in_order: int
@@ -90,6 +101,9 @@ class StudySummary:
         effects: Marginal effects of factors; empty for a single factor.
         withheld: Why no p is to be believed; empty where it may.
         primary: Whether these are what the plan tests, instead of comparisons.
+        is_search: Whether it is one search, whose best settings are confirmed.
+        marginals: What the trials show of each tuned parameter, arm by arm; nothing of searches of
+            fewer than twenty.
     """
 
     name: str
@@ -105,6 +119,8 @@ class StudySummary:
     effects: tuple[MarginalEffect, ...]
     withheld: str
     primary: bool
+    is_search: bool
+    marginals: tuple[Marginal, ...]
 
     def arm(self, name: str) -> ArmSummary:
         """Return the arm of this name."""
@@ -121,6 +137,9 @@ class StudySummary:
     def answer(self) -> list[str]:
         """Return sentences whose strength is that of the evidence."""
         so_far = "" if self.complete else "So far, "
+        if self.is_search:
+            found = so_far + self._found(self.arms[0])
+            return [found[0].upper() + found[1:], *spell(self.marginals, self.figure)]
         if self.unranked:
             return [self.unranked, self._listed(so_far), *self.lost_arms()]
         if self.primary:
@@ -136,6 +155,24 @@ class StudySummary:
             for arm in self.arms
             if arm.settings is None and arm.search_outcomes and self.complete
         ]
+
+    def _found(self, arm: ArmSummary) -> str:
+        """Return what the search has found, and what fresh seeds say of it."""
+        trials = sum(arm.search_outcomes.values())
+        if arm.settings is None:
+            return f"none of {trials} trials has been confirmed"
+        label = self.figure.label
+        chosen = {key: setting_text(value) for key, value in arm.settings.items()}
+        text = f"the best of {trials} trials has {assignments(chosen)}"
+        if not arm.scores:
+            return f"{text}; no fresh seed has ended yet"
+        text += f": test {label} {describe(arm)} over {len(arm.scores)} fresh seeds"
+        if arm.best_validation is not None:
+            text += f" (validation {label} {number(arm.best_validation)} when it was chosen"
+            if arm.first_validation is not None:
+                text += f", {number(arm.first_validation)} of the defaults, trial 0"
+            text += ")"
+        return text
 
     def _listed(self, so_far: str) -> str:
         """Return every arm's score, in the file's order."""
@@ -252,14 +289,14 @@ def summarise(
     """
     figure = figure_of(metric)
     arms = tuple(_summarise_arm(state, metric, figure) for state in states)
-    unranked = _why_unranked(study, arms)
+    joint = baseline is not None
+    unranked = _why_unranked(study, arms, joint=joint)
     if baseline is None:
         pairs = study.pairs([state.arm for state in states])
     else:
         others = [arm.name for arm in arms if arm.name != baseline]
         pairs = tuple(Pair(arm=other, reference=baseline) for other in others)
     pairs = () if unranked else pairs
-    joint = baseline is not None
     complete = all(state.is_done for state in states)
     withheld = withheld or _why_withheld(ledger)
     crossed = {} if joint or unranked else study.factors
@@ -291,6 +328,10 @@ def summarise(
         ),
         withheld=withheld,
         primary=study.primary == "marginal" and not joint and not unranked,
+        is_search=study.is_search and not joint,
+        marginals=tuple(
+            found for state in states for found in marginals(state, study.search, figure)
+        ),
     )
 
 
@@ -308,7 +349,9 @@ def _why_withheld(ledger: Ledger) -> str:
     return f"the study was extended after a look at its test scores ({changes})"
 
 
-def _why_unranked(study: StudyConfig, arms: Sequence[ArmSummary]) -> str:
+def _why_unranked(study: StudyConfig, arms: Sequence[ArmSummary], *, joint: bool) -> str:
+    if study.is_search and not joint:
+        return "The study is one search; nothing is compared"
     if not study.descriptive:
         return ""
     if len({arm.budget for arm in arms}) > 1:
@@ -346,6 +389,7 @@ def _summarise_arm(state: ArmState, metric: str, figure: Figure) -> ArmSummary:
         search_outcomes=_outcomes(state.search),
         confirm_outcomes=_outcomes(state.confirm),
         best_validation=figure.value(min(searched, default=math.inf)),
+        first_validation=figure.value(searched[0]) if searched else None,
         scores=scores,
         levels=dict(state.arm.levels),
         figures=tuple(_finite(record.scores) for record in state.confirm if record.is_done),
