@@ -42,6 +42,7 @@ def print_summary(summary: StudySummary) -> None:
     from rich.table import Table
 
     from harness.results.arms import describe
+    from harness.results.spelling import setting_text
 
     print(f"{summary.name}: {summary.question}")
     table = Table()
@@ -55,7 +56,7 @@ def print_summary(summary: StudySummary) -> None:
             ", ".join(f"{count} {state}" for state, count in arm.search_outcomes.items()) or "-",
             "-" if arm.best_validation is None else f"{arm.best_validation:.3g}",
             ", ".join(f"{count} {state}" for state, count in arm.confirm_outcomes.items()) or "-",
-            ", ".join(f"{key} = {_short(value)}" for key, value in settings.items()) or "-",
+            ", ".join(f"{key} = {setting_text(value)}" for key, value in settings.items()) or "-",
             describe(arm) if arm.scores else "-",
             "-" if arm.median is None else f"{arm.median:.3g}",
         )
@@ -69,7 +70,3 @@ def print_summary(summary: StudySummary) -> None:
         print("The study is complete.")
     else:
         print("The study is not complete; the same `harness run` command goes on.")
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

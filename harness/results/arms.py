@@ -30,6 +30,7 @@ class ArmSummary:
         search_outcomes: Search trials by outcome (waiting and running ones by state).
         confirm_outcomes: Confirm runs by outcome, likewise.
         best_validation: Best validation score of the search: it was selected on, so no result.
+        first_validation: That of trial 0, the defaults; None without a score or a search.
         scores: One entry per ended confirm run, None where it has no score.
         levels: Factor -> level.
         num_in_order: How many of these come before the first seed whose run has not ended.
@@ -45,6 +46,7 @@ class ArmSummary:
     search_outcomes: Mapping[str, int]
     confirm_outcomes: Mapping[str, int]
     best_validation: float | None
+    first_validation: float | None
     scores: tuple[float | None, ...]
     levels: Mapping[str, Any]
     num_in_order: int
@@ -84,6 +86,7 @@ def summarise_arm(state: ArmState, metric: str, figure: Figure) -> ArmSummary:
         search_outcomes=_outcomes(state.search),
         confirm_outcomes=_outcomes(state.confirm),
         best_validation=figure.value(min(searched, default=math.inf)),
+        first_validation=figure.value(searched[0]) if searched else None,
         scores=scores,
         levels=dict(state.arm.levels),
         figures=tuple(_finite(record.scores) for record in state.confirm if record.is_done),

@@ -82,6 +82,19 @@ def span(counts: Sequence[int]) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
+def setting_text(value: object) -> str:
+    """Spell a setting with 3 significant digits; texts that are numbers count as numbers."""
+    if value is None:
+        return NONE
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        amount = float(str(value))
+    except ValueError:
+        return str(value)
+    return f"{amount:.0f}" if amount.is_integer() and abs(amount) < 1e6 else f"{amount:.3g}"
+
+
 def assignments(settings: Mapping[str, Any]) -> str:
-    """Spell settings: "d_steps = 2, loss = hinge"."""
+    """Spell settings as they are: "d_steps = 2, g_lr = 0.0002"."""
     return ", ".join(f"{key} = {value}" for key, value in settings.items())

@@ -16,6 +16,8 @@ from harness.results.arms import (
 )
 from harness.results.comparison import Comparison, compare
 from harness.results.factors import MarginalEffect, marginal_effects
+from harness.results.marginals import Marginal, marginals, spell
+from harness.results.spelling import assignments, number, setting_text
 from harness.results.verdicts import comparison_sentence, effect_sentence, on_axes
 from harness.statistics import finite_or_none
 from harness.study.comparisons import Pair
@@ -44,6 +46,9 @@ class StudySummary:
         effects: Marginal effects of factors; empty for a single factor.
         withheld: Why no p is to be believed; empty where it may.
         primary: Whether these are what the plan tests, instead of comparisons.
+        is_search: Whether it is one search, whose best settings are confirmed.
+        marginals: What the trials show of each tuned parameter, arm by arm; nothing of searches of
+            fewer than twenty.
     """
 
     name: str
@@ -59,6 +64,8 @@ class StudySummary:
     effects: tuple[MarginalEffect, ...]
     withheld: str
     primary: bool
+    is_search: bool
+    marginals: tuple[Marginal, ...]
 
     def arm(self, name: str) -> ArmSummary:
         """Return the arm of this name."""
@@ -75,6 +82,9 @@ class StudySummary:
     def answer(self) -> list[str]:
         """Return sentences whose strength is that of the evidence."""
         so_far = "" if self.complete else "So far, "
+        if self.is_search:
+            found = so_far + self._found(self.arms[0])
+            return [found[0].upper() + found[1:], *spell(self.marginals, self.figure)]
         if self.unranked:
             return [self.unranked, self._listed(so_far), *self.lost_arms()]
         if self.primary:
@@ -102,6 +112,24 @@ class StudySummary:
             for arm in self.arms
             if arm.settings is None and arm.search_outcomes and self.complete
         ]
+
+    def _found(self, arm: ArmSummary) -> str:
+        """Return what the search has found, and what fresh seeds say of it."""
+        trials = sum(arm.search_outcomes.values())
+        if arm.settings is None:
+            return f"none of {trials} trials has been confirmed"
+        label = self.figure.label
+        chosen = {key: setting_text(value) for key, value in arm.settings.items()}
+        text = f"the best of {trials} trials has {assignments(chosen)}"
+        if not arm.scores:
+            return f"{text}; no fresh seed has ended yet"
+        text += f": test {label} {describe(arm)} over {len(arm.scores)} fresh seeds"
+        if arm.best_validation is not None:
+            text += f" (validation {label} {number(arm.best_validation)} when it was chosen"
+            if arm.first_validation is not None:
+                text += f", {number(arm.first_validation)} of the defaults, trial 0"
+            text += ")"
+        return text
 
     def _listed(self, so_far: str) -> str:
         """Return every arm's score, in the file's order."""
@@ -141,14 +169,14 @@ def summarise(
     """
     figure = figure_of(metric)
     arms = tuple(summarise_arm(state, metric, figure) for state in states)
-    unranked = _why_unranked(study, arms)
+    joint = baseline is not None
+    unranked = _why_unranked(study, arms, joint=joint)
     if baseline is None:
         pairs = study.pairs([state.arm for state in states])
     else:
         others = [arm.name for arm in arms if arm.name != baseline]
         pairs = tuple(Pair(arm=other, reference=baseline) for other in others)
     pairs = () if unranked else pairs
-    joint = baseline is not None
     complete = all(state.is_done for state in states)
     withheld = withheld or _why_withheld(ledger)
     crossed = {} if joint or unranked else study.factors
@@ -183,6 +211,10 @@ def summarise(
         ),
         withheld=withheld,
         primary=study.primary == "marginal" and not joint and not unranked,
+        is_search=study.is_search and not joint,
+        marginals=tuple(
+            found for state in states for found in marginals(state, study.search, figure)
+        ),
     )
 
 
@@ -194,7 +226,9 @@ def _why_withheld(ledger: Ledger) -> str:
     return f"the study was extended after a look at its test scores ({changes})"
 
 
-def _why_unranked(study: StudyConfig, arms: Sequence[ArmSummary]) -> str:
+def _why_unranked(study: StudyConfig, arms: Sequence[ArmSummary], *, joint: bool) -> str:
+    if study.is_search and not joint:
+        return "The study is one search; nothing is compared"
     if not study.descriptive:
         return ""
     if len({arm.budget for arm in arms}) > 1:

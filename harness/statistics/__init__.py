@@ -20,6 +20,7 @@ from harness.statistics.effects import (
     is_equivalent,
     shift_interval,
 )
+from harness.statistics.groups import kruskal_wallis
 from harness.statistics.interval import CONFIDENCE, SIGNIFICANCE, Interval
 from harness.statistics.looks import FUTILE, Looks, SequentialTest
 from harness.statistics.power import smallest_holm_p, smallest_shift
@@ -60,6 +61,7 @@ __all__ = [
     "interquartile_mean",
     "interquartile_means",
     "is_equivalent",
+    "kruskal_wallis",
     "mann_whitney",
     "mean_and_sd",
     "median",

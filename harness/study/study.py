@@ -36,6 +36,7 @@ BUNDLES = {"preset", "variant"}
 # Factors whose levels name arms alone.
 SELF_EXPLAINING = {"system", "architecture", "variant", "loss", "preset"}
 DEFAULT_TRIALS = 20
+ONLY_ARM = "tuned"  # of a study that compares nothing
 MIN_SCALED_SAMPLES = 250
 Listed = Field(strict=False, min_length=1)
 SEARCH_SEEDS_FROM = 1_000_000  # confirm seeds count from 1: tuning never sees them
@@ -63,13 +64,12 @@ class StudyConfig(Config):
     variants: dict[str, Variant] = {}
     """Named bundles, legal levels of the factor `variant`."""
     compare: Annotated[
-        Annotated[
-            dict[str, Annotated[tuple[Setting, ...], Listed]], Field(min_length=1), Tag("(product)")
-        ]
+        Annotated[dict[str, Annotated[tuple[Setting, ...], Listed]], Tag("(product)")]
         | Annotated[tuple[dict[str, Setting], ...], Listed, Tag("(changes)")],
         Discriminator(lambda raw: "(product)" if isinstance(raw, dict) else "(changes)"),
-    ]
-    """Factors with their levels (arms are their product), or a list of changes to the baseline."""
+    ] = {}
+    """Factors with their levels (arms are their product), or a list of changes to the baseline;
+    omitted: nothing is compared, and one search over the space is confirmed."""
     primary: Literal["baseline", "marginal"] = "baseline"
     """What is tested: every arm against the baseline, or each level of a factor over others'."""
     contrasts: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -109,6 +109,8 @@ class StudyConfig(Config):
         for (one, keys), (other, more) in itertools.combinations(places.items(), 2):
             if both := sorted(keys & more):
                 raise ValueError(f"{both[0]!r} stands in both {one} and {other}; keep one of them")
+        if not self.compare:
+            self._check_search()
         for name, variant in self.variants.items():
             if name in LOSSES:
                 raise ValueError(f"variants.{name}: a loss of this name is a variant by itself")
@@ -121,6 +123,27 @@ class StudyConfig(Config):
             check_contrast(contrast, self.factors)
         self._check_marginal()
         return self
+
+    def _check_search(self) -> None:
+        if not self.space:
+            raise ValueError(
+                "compare is missing, and so is space: name factors to compare, settings to tune, "
+                "or both"
+            )
+        belonging: dict[str, object] = {
+            "baseline": self.baseline,
+            "variants": self.variants,
+            "contrasts": self.contrasts,
+            "descriptive": self.descriptive,
+            "confirm.looks": self.confirm.looks,
+            "confirm.smallest_effect": self.confirm.smallest_effect,
+        }
+        for key, given in belonging.items():
+            if given:
+                raise ValueError(
+                    f"{key}: without compare there is nothing that it could be about; add compare "
+                    f"or leave {key} out"
+                )
 
     def _check_marginal(self) -> None:
         if self.primary != "marginal":
@@ -150,6 +173,11 @@ class StudyConfig(Config):
                 for factor in changes:
                     if factor not in self.baseline:
                         raise ValueError(f"compare changes {factor!r}, which baseline does not set")
+
+    @property
+    def is_search(self) -> bool:
+        """Whether it compares nothing: one search, whose best settings are confirmed."""
+        return not self.compare
 
     @property
     def factors(self) -> dict[str, tuple[Setting, ...]]:
@@ -319,9 +347,12 @@ class StudyConfig(Config):
 
         A name depends on the arm alone, so that it stays when a study is extended.
         """
-        return ",".join(
-            str(level) if factor in SELF_EXPLAINING else f"{factor}={_spell(level)}"
-            for factor, level in levels.items()
+        return (
+            ",".join(
+                str(level) if factor in SELF_EXPLAINING else f"{factor}={_spell(level)}"
+                for factor, level in levels.items()
+            )
+            or ONLY_ARM
         )
 
 

@@ -57,6 +57,11 @@ def answer(analysis: Analysis, views: Sequence[View] = ()) -> str:
     sentences += _together(analysis)
     sentences += turned(analysis, views)
     sentences += _unresolved(summary)
+    if summary.is_search:
+        sentences.append(
+            "This holds for the space that was searched, for this budget and this data set; "
+            "another search could have chosen other settings."
+        )
     if not summary.comparisons and not summary.primary:
         return " ".join(sentences)
     counts = [len(arm.state.search) for arm in analysis.arms]

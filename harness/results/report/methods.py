@@ -41,8 +41,12 @@ def _study_methods(records: StudyRecords, *, joint: bool) -> str:
     )
     baseline = "nothing is ranked" if study.descriptive else f"baseline {study.baseline_arm}"
     text.append(
-        f"Arms: {_listed(arms)}; {baseline}. "
-        + (f"The same in all arms: {assignments(study.fixed)}. " if study.fixed else "")
+        ("Nothing is compared. " if study.is_search else f"Arms: {_listed(arms)}; {baseline}. ")
+        + (
+            f"The same in all {'runs' if study.is_search else 'arms'}: {assignments(study.fixed)}. "
+            if study.fixed
+            else ""
+        )
         + "All other settings are in runs.csv."
     )
     text += [_describe_preset(name) for name in dict.fromkeys(arm.preset for arm in arms) if name]
@@ -160,7 +164,7 @@ def _statistics(analysis: Analysis) -> str:
     if analysis.summary.unranked:
         return (
             f"Statistics: {analysis.summary.unranked[0].lower()}{analysis.summary.unranked[1:]}, "
-            "and nothing is tested. Intervals are at 95 %: Wilson's for shares, percentile "
+            "and no arms are tested. Intervals are at 95 %: Wilson's for shares, percentile "
             "bootstrap over runs for interquartile means."
         )
     return (

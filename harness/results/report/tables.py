@@ -10,6 +10,7 @@ from harness.results.report.analysis import Analysis
 from harness.results.report.arm import ArmAnalysis, Share
 from harness.results.report.axes_table import axes
 from harness.results.report.cost_table import cost
+from harness.results.report.marginal_table import marginal_table
 from harness.results.report.metric_tables import (
     metrics,
     metrics_by_the_judge,
@@ -17,7 +18,14 @@ from harness.results.report.metric_tables import (
 )
 from harness.results.report.records import RunRecord
 from harness.results.report.table import Row, Table, row
-from harness.results.spelling import NONE, number, p_text, plus_minus, with_interval
+from harness.results.spelling import (
+    NONE,
+    number,
+    p_text,
+    plus_minus,
+    setting_text,
+    with_interval,
+)
 from harness.study.space import Choice, Range
 
 
@@ -30,6 +38,7 @@ def build_tables(analysis: Analysis) -> list[Table]:
         _failures(analysis),
         cost(analysis),
         _settings(analysis),
+        marginal_table(analysis),
         _effects(analysis),
         _interactions(analysis),
         _pairs(analysis),
@@ -179,8 +188,8 @@ def _settings(analysis: Analysis) -> Table:
                     arm.name,
                     key,
                     _domain(parameter),
-                    _value(arm.state.arm.defaults.get(key)),
-                    _value(chosen.get(key)),
+                    setting_text(arm.state.arm.defaults.get(key)),
+                    setting_text(chosen.get(key)),
                     runs=arm.search,
                 )
             )
@@ -280,7 +289,8 @@ def _runs(analysis: Analysis) -> Table:
                 row(
                     f"{arm.name} {run.phase} {run.trial}",
                     str(run.seed),
-                    ", ".join(f"{key} = {_value(run.params.get(key))}" for key in tuned) or NONE,
+                    ", ".join(f"{key} = {setting_text(run.params.get(key))}" for key in tuned)
+                    or NONE,
                     run.outcome,
                     number(run.score(analysis.objective)),
                     number(run.score(analysis.metric)),
@@ -319,18 +329,7 @@ def _share(share: Share) -> str:
 
 def _domain(parameter: Choice | Range) -> str:
     if isinstance(parameter, Choice):
-        return "{" + ", ".join(_value(value) for value in parameter.values) + "}"
-    return f"[{_value(parameter.low)}, {_value(parameter.high)}]" + " log" * parameter.log
-
-
-def _value(value: object) -> str:
-    """Spell a setting; texts that are numbers count as numbers."""
-    if value is None:
-        return NONE
-    if isinstance(value, bool):
-        return str(value).lower()
-    try:
-        amount = float(str(value))
-    except ValueError:
-        return str(value)
-    return f"{amount:.0f}" if amount.is_integer() and abs(amount) < 1e6 else f"{amount:.3g}"
+        return "{" + ", ".join(setting_text(value) for value in parameter.values) + "}"
+    return (
+        f"[{setting_text(parameter.low)}, {setting_text(parameter.high)}]" + " log" * parameter.log
+    )

@@ -54,7 +54,11 @@ SECTIONS = (
     ),
     ("Training", ("score_curves", "costs", "training", "over_training"), ("failures", "cost")),
     ("Samples", (NEIGHBOURS_KEY, CLASSES_KEY, OWN_PICTURES), ()),
-    ("Search", ("tuned", "rates", "search_budget", "parallel", "importance"), ("settings",)),
+    (
+        "Search",
+        ("tuned", "rates", "search_budget", "parallel", "importance"),
+        ("settings", "marginals"),
+    ),
     ("Factors and pairs", (), ("effects", "interactions", "pairs")),
     ("Plan", (), ("plan", "checklist")),
 )

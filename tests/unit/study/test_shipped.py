@@ -52,6 +52,7 @@ EXPECTED = {
         "no_penalty", "gradient", "gradient_one_sided", "dragan", "r1", "r2", "r1_r2",
     ],
     "recipe": ["full", *(f"no_{part}" for part in PARTS)],
+    "search": ["tuned"],
     "style_parts": ["full", *(f"no_{part}" for part in STYLE_PARTS)],
     "toy": ["plain", "no_average", "pack", "r1", "wgan_gp"],
     "tricks": [
@@ -73,6 +74,7 @@ BASELINES = {
     "penalties": "no_penalty",
     "recipe": "full",
     "toy": "plain",
+    "search": "tuned",
     "style_parts": "full",
     "tricks": "dc",
 }
