@@ -106,6 +106,7 @@ def run_study(
         check_defaults(name, states, Tracker(workspace))
     with cpu_threads(execution.threads):
         reason, execution, bench = _set_up(known, study, arms, execution, workspace)
+        floor = bench.floor if known is None else known.floor
 
     # From here on things are written.
     storage = Storage(workspace)
@@ -133,7 +134,7 @@ def run_study(
         parent_run_id=parent,
         metric=bench.metric,
         objective=bench.objective,
-        floor=bench.floor if known is None else known.floor,
+        floor=floor,
         dataset_digest=bench.dataset.digest,
         created=time.time() if known is None else known.created,
         plugins=plugin_hashes(),
@@ -290,16 +291,17 @@ def preview(
     check_workers(workers, execution)
     with cpu_threads(execution.threads):
         reason, execution, bench = _set_up(known, study, arms, execution, workspace)
-        rows: list[dict[str, Any]] = [
-            {
-                "name": arm.name,
-                "search_runs": len(study.points(arm)) * study.search.seeds if arm.space else 0,
-                "confirm_runs": study.confirm.seeds,
-                "tuned": list(arm.space),
-                "hours": estimate_seconds(study, arm, bench) / 3600,
-            }
-            for arm in arms
-        ]
+        seconds = estimate_seconds(study, arms, bench)
+    rows: list[dict[str, Any]] = [
+        {
+            "name": arm.name,
+            "search_runs": len(study.points(arm)) * study.search.seeds if arm.space else 0,
+            "confirm_runs": study.confirm.seeds,
+            "tuned": list(arm.space),
+            "hours": seconds[arm.name] / 3600,
+        }
+        for arm in arms
+    ]
     runs = sum(row["search_runs"] + row["confirm_runs"] for row in rows)
     number = count_workers(workers, execution, runs)
     return {

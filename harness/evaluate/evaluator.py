@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import json
@@ -275,6 +276,13 @@ class Evaluator:
         """Return the ruler's class of each image, (N,), or None where it knows none."""
         classes = self._extractor(images).classes
         return None if classes is None else classes.argmax(dim=1)
+
+    def of_fewer(self, num_samples: int) -> Evaluator:
+        """Return one that scores so many samples, or fewer, by the same ruler and metrics."""
+        fewer = copy.copy(self)
+        fewer.num_samples = min(self.num_samples, num_samples)
+        fewer._features = {}
+        return fewer
 
     def real_images(self, split: Split, num: int) -> Tensor:
         """Return the first `num` of the images that a split's scores rest on."""

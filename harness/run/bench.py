@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,6 @@ class Bench:
         evenly: Whether they are evenly spaced, as those of early records were.
         device: Where runs train.
         precision: Of training's matrix products.
-        floors: Real-vs-real scores, by protocol key, as `floors_of` returns them of most runs.
     """
 
     dataset: Dataset
@@ -45,7 +45,6 @@ class Bench:
     times: int
     device: torch.device
     precision: Precision
-    floors: Mapping[str, float]
     evenly: bool = False
 
     @classmethod
@@ -88,10 +87,18 @@ class Bench:
             times=evaluate.times,
             device=device,
             precision=execution.precision,
-            floors=_floors(evaluator, conditional=evaluator.ranks_by_asked_classes)
-            | (_floors(back, conditional=False) if back else {})
-            | (_floors(judge, conditional=False) if judge else {}),
         )
+
+    @cached_property
+    def floors(self) -> Mapping[str, float]:
+        """Real-vs-real scores, by protocol key, as `floors_of` returns them of most runs.
+
+        Made when they are first asked for, which takes a minute on MNIST, and kept in the cache.
+        """
+        floors = _floors(self.evaluator, conditional=self.evaluator.ranks_by_asked_classes)
+        for other in filter(None, (self.back, self.judge)):
+            floors |= _floors(other, conditional=False)
+        return floors
 
     def floors_of(self, *, conditional: bool) -> Mapping[str, float]:
         """Return what real images score by the figures of a run, recorded beside its own.

@@ -15,7 +15,6 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
 from harness.evaluate.metric import figure_of
@@ -38,6 +37,8 @@ class Event:
         outcome: How the run ended.
         reason: Why it did not finish, or what a `note` says.
         counts: Phase -> (cells that have ended, cells that are needed) (`counts`).
+        costs: Phase -> length of a cell, in full budgets (`counts`); 1 of phases that it lacks.
+        cost: Length of this run, likewise.
     """
 
     kind: Literal["started", "progress", "ended", "counts", "note"]
@@ -48,6 +49,51 @@ class Event:
     outcome: str = ""
     reason: str | None = None
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    costs: Mapping[str, float] = field(default_factory=dict)
+    cost: float = 1.0
+
+
+class Pace:
+    """How far a study is, in full budgets, and how long the rest takes at the pace so far.
+
+    Args:
+        clock: Returns seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started = clock()
+        self._before: float | None = None  # what had been done when this process began to look
+        self._ended = 0.0
+        self._running: dict[int, tuple[float, float]] = {}
+        self.total = 0.0
+
+    def hear(self, event: Event) -> None:
+        """Take one event into account."""
+        if event.kind == "counts":
+            costs = {phase: event.costs.get(phase, 1.0) for phase in event.counts}
+            self._ended = sum(costs[phase] * done for phase, (done, _) in event.counts.items())
+            self.total = sum(costs[phase] * total for phase, (_, total) in event.counts.items())
+            if self._before is None:
+                self._before, self._started = self._ended, self._clock()
+        elif event.kind in ("started", "progress"):
+            self._running[event.worker] = (event.cost, event.share)
+        elif event.kind == "ended":
+            cost, _ = self._running.pop(event.worker, (event.cost, 1.0))
+            self._ended += cost  # until the next counts say so
+
+    @property
+    def done(self) -> float:
+        """What has been done, the shares of runs that go on included."""
+        return self._ended + sum(cost * share for cost, share in self._running.values())
+
+    @property
+    def seconds_left(self) -> float | None:
+        """None before anything has been done."""
+        since = self.done - (self._before or 0.0)
+        if since <= 0 or not self.total:
+            return None
+        return (self._clock() - self._started) / since * max(0.0, self.total - self.done)
 
 
 def show_lone_run(
@@ -129,8 +175,10 @@ class _Lines(_Silence):
         self._metric = metric
         self._started: dict[int, float] = {}
         self._count = (0, 0)
+        self._pace = Pace()
 
     def show(self, event: Event) -> None:
+        self._pace.hear(event)
         if event.kind == "counts":
             self._count = _sum(event.counts)
         elif event.kind == "note":
@@ -141,8 +189,9 @@ class _Lines(_Silence):
             now = time.monotonic()
             seconds = now - self._started.get(event.worker, now)
             done, total = self._count
+            left = _left(self._pace)
             self._console.print(
-                f"[{done + 1}/{total}] {_ended(event, self._metric)} ({seconds:.0f} s)",
+                f"[{done + 1}/{total}] {_ended(event, self._metric)} ({seconds:.0f} s{left})",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
@@ -154,13 +203,13 @@ class _Bars(_Silence):
 
     def __init__(self, console: Console, metric: str) -> None:
         self._metric = metric
+        self._pace = Pace()
+        self._cells = (0, 0)
         self._progress = bars.Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=console,
         )
@@ -176,12 +225,23 @@ class _Bars(_Silence):
         self._progress.stop()
 
     def show(self, event: Event) -> None:
+        self._pace.hear(event)
         if event.kind == "counts":
-            self._count(self._study, *_sum(event.counts))
+            self._cells = _sum(event.counts)
+        done, total = self._cells
+        self._progress.update(
+            self._study,
+            completed=self._pace.done,
+            total=self._pace.total or None,
+            note=f"{done}/{total}{_left(self._pace)}",
+        )
+        if event.kind == "counts":
             for phase, (done, total) in event.counts.items():
                 if phase not in self._phases:
                     self._phases[phase] = self._progress.add_task(f"  {phase}", note="")
-                self._count(self._phases[phase], done, total)
+                self._progress.update(
+                    self._phases[phase], completed=done, total=total, note=f"{done}/{total}"
+                )
             return
         if event.kind == "note":
             self._progress.console.print(event.reason, markup=False, highlight=False)
@@ -199,12 +259,23 @@ class _Bars(_Silence):
             self._progress.update(task, completed=1.0)
             self._progress.console.print(_ended(event, self._metric), markup=False, highlight=False)
 
-    def _count(self, task: TaskID, done: int, total: int) -> None:
-        self._progress.update(task, completed=done, total=total, note=f"{done}/{total}")
-
 
 def _sum(counts: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
     return sum(done for done, _ in counts.values()), sum(total for _, total in counts.values())
+
+
+def _left(pace: Pace) -> str:
+    """Say how long the rest will take, or nothing where that is not known yet."""
+    seconds = pace.seconds_left
+    if not seconds:
+        return ""
+    if seconds < 90:
+        return f", about {seconds:.0f} s left"
+    return (
+        f", about {seconds / 60:.0f} min left"
+        if seconds < 5400
+        else f", about {seconds / 3600:.1f} h left"
+    )
 
 
 def _ended(event: Event, metric: str) -> str:

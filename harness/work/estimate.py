@@ -1,64 +1,129 @@
-"""How long a study will take, from a few timed steps of every arm."""
+"""How long a study will take, from a few timed steps of every shape of its runs."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from statistics import median
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
 
 import torch
 
 from harness.data import Batches
+from harness.evaluate.timing import scoring_seconds
 from harness.run.bench import Bench
 from harness.run.loop import Progress
 from harness.study.arm import Arm
 from harness.study.study import StudyConfig
-from harness.systems import draw_inputs, generate
+from harness.systems import TrainConfig, draw_inputs, generate
 
-WARM_UP_STEPS = 3
-TIMED_STEPS = 5
-TIMED_SAMPLES = 500
+TIMED_STEPS = 3  # after one that warms up
+TIMED_SAMPLES = 200
+PATIENCE = 3.0  # seconds for steps of all shapes; what is left out then takes the others' mean
+RECORDING = 1.0  # seconds a run, of building networks, checkpoints and MLflow
 
 
-def estimate_seconds(study: StudyConfig, arm: Arm, bench: Bench) -> float:
-    """Return seconds that all runs of an arm take one after another, at its default settings.
+@dataclass(frozen=True, kw_only=True)
+class _Cost:
+    """Seconds of one shape of run.
 
-    Pruned and diverged runs take less; a tuned k or size can make it more or less.
+    Attributes:
+        training: For the full budget.
+        drawing: Of the samples of one evaluation.
+        ways: 2 where samples are translated back and scored in both domains, else 1.
     """
-    config = arm.config(arm.defaults, seed=0)
+
+    training: float
+    drawing: float
+    ways: int
+
+
+def estimate_seconds(study: StudyConfig, arms: Sequence[Arm], bench: Bench) -> dict[str, float]:
+    """Return seconds that all runs of each arm take one after another, by its name.
+
+    Rates and weights change no step's cost, so runs that differ in these alone are timed once.
+    Pruned and diverged runs take less; what is confirmed is taken for a mean trial.
+    """
+    tried = {
+        arm.name: [arm.config(point or arm.defaults, seed=0) for point in study.points(arm)]
+        for arm in arms
+    }
+    # Every arm's first trial, then all the others.
+    in_order = [configs[0] for configs in tried.values()]
+    in_order += [config for configs in tried.values() for config in configs[1:]]
+    costs = _time_shapes(in_order, bench)
+    midway, last = scoring_seconds(bench.evaluator)
+    judged = scoring_seconds(bench.judge)[1] if bench.judge else 0.0
+
+    def evaluations(cost: _Cost, splits: int) -> float:
+        """Return the seconds of a run beside training, its last samples scored on so many parts."""
+        scoring = (bench.times - 1) * midway + splits * last + (splits - 1) * judged
+        return bench.times * cost.drawing + cost.ways * scoring + RECORDING
+
+    found: dict[str, float] = {}
+    for arm in arms:
+        own = [costs[shape] for config in tried[arm.name] if (shape := shape_of(config)) in costs]
+        mean = _mean(own or [*costs.values()])
+        num_search = len(tried[arm.name]) * study.search.seeds if arm.space else 0
+        search = study.search.budget_share * mean.training + evaluations(mean, splits=1)
+        confirm = mean.training + evaluations(mean, splits=2)
+        found[arm.name] = num_search * search + study.confirm.seeds * confirm
+    return found
+
+
+def shape_of(config: TrainConfig) -> str:
+    """Return what a step's cost depends on: all settings, rates and weights only as on or off."""
+    return repr({key: bool(each) if isinstance(each, float) else each for key, each in config})
+
+
+def _mean(costs: Sequence[_Cost]) -> _Cost:
+    return _Cost(
+        training=fmean(cost.training for cost in costs),
+        drawing=fmean(cost.drawing for cost in costs),
+        ways=costs[0].ways,
+    )
+
+
+def _time_shapes(configs: Iterable[TrainConfig], bench: Bench) -> dict[str, _Cost]:
+    """Time runs of different shapes until patience ends, one at least."""
+    costs: dict[str, _Cost] = {}
+    started = time.perf_counter()
+    for config in configs:
+        shape = shape_of(config)
+        if shape not in costs:
+            costs[shape] = _time_run(config, bench)
+        if time.perf_counter() - started > PATIENCE:
+            break
+    return costs
+
+
+def _time_run(config: TrainConfig, bench: Bench) -> _Cost:
     system = bench.start(config)
     generator = system.networks[system.sampled(config)]
     order = torch.Generator(bench.device).manual_seed(0)
     batches = Batches(bench.part, config.batch_size, order)
+    sources = bench.evaluator.sources("test")
+    inputs = draw_inputs(config, system.facts, TIMED_SAMPLES, 0, sources=sources)
 
     def step() -> None:
         next(iter(system.step(batches.take, 0.0).values())).item()
-
-    sources = bench.evaluator.sources("test")
-    inputs = draw_inputs(config, system.facts, TIMED_SAMPLES, 0, sources=sources)
 
     def draw() -> None:
         generator.eval()
         generate(generator, inputs)
 
-    def score() -> None:
-        bench.evaluator.score(bench.dataset.test.images[: bench.evaluator.num_samples], "test")
-
-    for _ in range(WARM_UP_STEPS):
-        step()
+    step()
     if config.budget.seconds is not None:
         training = config.budget.seconds
     else:
-        done = Progress(images_seen=batches.images_seen, counts=system.counts)
-        share = done.share(config.budget) / WARM_UP_STEPS
-        training = _seconds(step, TIMED_STEPS) / share
-    # Where images are translated back, both ways are scored, each after going there and back.
+        one = Progress(images_seen=batches.images_seen, counts=system.counts)
+        training = (
+            _seconds(step, TIMED_STEPS) * config.budget.amount / one.spent(config.budget.unit)
+        )
+    # Where images are translated back, both ways are drawn, each after going there and back.
     ways = 1 if system.returning(config) is None else 2
     draws = ways**2 * bench.evaluator.num_samples / len(inputs[0])
-    evaluation = bench.times * (draws * _seconds(draw, 1) + ways * _seconds(score, 1))
-    num_search = len(study.points(arm)) * study.search.seeds if arm.space else 0
-    shares = num_search * study.search.budget_share + study.confirm.seeds
-    return shares * training + (num_search + study.confirm.seeds) * evaluation
+    return _Cost(training=training, drawing=draws * _seconds(draw, 1), ways=ways)
 
 
 def _seconds(work: Callable[[], None], times: int) -> float:

@@ -86,7 +86,8 @@ class Worker:
 
     def _tell_counts(self, states: Sequence[ArmState]) -> None:
         counts = count_cells(self._study, states)
-        self._tell(Event(kind="counts", worker=self._index, counts=counts))
+        costs = {"search": self._study.search.budget_share * self._study.search.seeds}
+        self._tell(Event(kind="counts", worker=self._index, counts=counts, costs=costs))
 
     def _train(self, claim: Claim, arm: Arm, phase: Phase) -> None:
         """Train a claimed cell's seeds, each under an MLflow run, and settle it with their mean."""
@@ -100,7 +101,7 @@ class Worker:
                 continue
             config = arm.config(claim.cell.point or {}, seed, share)
             label = f"{arm.name}, {phase} {claim.cell.trial}, seed {seed}"
-            event = Event(kind="started", worker=self._index, run=label)
+            event = Event(kind="started", worker=self._index, run=label, cost=share)
             self._tell(event)
             with contextlib.ExitStack() as recorded:
                 with uninterrupted():  # a record that is begun is ended in any case

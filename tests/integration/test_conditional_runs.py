@@ -41,12 +41,7 @@ def ranked_by(bench: Bench, objective: str) -> Bench:
     evaluate = EvaluateConfig(samples=64, times=2, kid_subsets=2, objective=objective)
     cache = bench.evaluator._cache_dir
     evaluator = Evaluator(bench.dataset, evaluate, cache_dir=cache, device=bench.device)
-    floors = {
-        key: value
-        for split in ("validation", "test")
-        for key, value in evaluator.floor(split, conditional=True).items()
-    }
-    return dataclasses.replace(bench, evaluator=evaluator, floors=floors)
+    return dataclasses.replace(bench, evaluator=evaluator)
 
 
 CONDITIONAL = ("intra_fid", "class_accuracy")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from harness.work.display import Display, Event, display, silent
+from harness.work.display import Display, Event, Pace, display, silent
 
 METRIC = "validation/fid_digits_cnn_v1_400"
 
@@ -58,7 +58,7 @@ def test_lines_say_one_thing_per_run(width: int) -> None:
     shown = console(terminal=False, width=width)
     tell(display(shown, METRIC))
     lines = text(shown).splitlines()
-    assert [re.sub(r"\(\d+ s\)$", "(… s)", line) for line in lines] == [
+    assert [re.sub(r"\(\d+ s(, about \d+ \w+ left)?\)$", "(… s)", line) for line in lines] == [
         "[1/12] mlp, search trial 0: finished FID 7.891 (… s)",
         "[2/12] d_steps=1,dc, search trial 0: diverged: d_loss is not finite [step 3] (… s)",
         "[3/12] mlp, confirm seed 1: failed: disk (… s)",
@@ -116,3 +116,38 @@ def test_quiet_prints_nothing(terminal: bool) -> None:
     tell(display(shown, METRIC, quiet=True))
     tell(silent(METRIC))
     assert text(shown) == ""
+
+
+# How long the rest takes.
+
+
+def test_the_rest_is_judged_by_what_was_done_in_full_budgets() -> None:
+    now = [100.0]
+    pace = Pace(lambda: now[0])
+    costs = {"search": 0.5}
+    pace.hear(Event(kind="counts", counts={"search": (2, 4), "confirm": (0, 3)}, costs=costs))
+    assert pace.total == 5.0
+    assert pace.seconds_left is None  # what was done before says nothing of the pace
+    pace.hear(Event(kind="started", worker=0, cost=0.5))
+    now[0] += 10
+    pace.hear(Event(kind="progress", worker=0, cost=0.5, share=0.5))
+    assert pace.done == 1.25
+    assert pace.seconds_left == pytest.approx(10 / 0.25 * 3.75)
+    now[0] += 10
+    pace.hear(Event(kind="ended", worker=0, cost=0.5))
+    assert pace.done == 1.5  # also before the next counts
+    pace.hear(Event(kind="counts", counts={"search": (3, 4), "confirm": (0, 3)}, costs=costs))
+    assert pace.done == 1.5
+    assert pace.seconds_left == pytest.approx(20 / 0.5 * 3.5)
+
+
+def test_a_time_is_shown_from_the_second_run_on_and_stays() -> None:
+    shown = console(terminal=True, width=160)
+    with display(shown, METRIC) as entered:
+        for done in range(1, 4):
+            entered.show(Event(kind="counts", counts={"search": (done - 1, 9)}))
+            entered.show(Event(kind="started", run=f"run {done}"))
+            entered.show(Event(kind="ended", run=f"run {done}", outcome="finished"))
+    output = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text(shown))
+    assert "-:--:--" not in output
+    assert re.search(r"2/9, about \d+ s left", output)
