@@ -81,16 +81,16 @@ def run_study(
         KeyboardInterrupt: After all states have been recorded; the same call goes on.
     """
     arms = study.arms()
-    known = _known_definition(name, workspace)
-    execution = plan_execution(name, workspace, device, threads, workers)
-    if known is not None:
+    storage = Storage(workspace) if Storage.exists(workspace) else None
+    known = storage.read_definition(name) if storage else None
+    execution = _execution(name, known, device, threads, workers)
+    if storage is not None and known is not None:
         check_plugins(known.plugins, f"study {name!r}", exactly=True)
         check_extension(name, known.study, study)
-        states = Board(Storage(workspace), name, study, known.metric).states()
+        states = Board(storage, name, study, known.metric).states()
         if known.study == study and is_complete(states) and not retry_failed:
-            storage = Storage(workspace)
-            note_display(storage, name, states, SHOWN_BY)
-            return _summarise(name, known, states, storage.ledger(name))
+            ledger = note_display(storage, name, states, SHOWN_BY)
+            return _summarise(name, known, states, ledger)
     check_workers(workers, execution)
     if not underpowered and (known is None or known.study != study):
         check_power(study, arms)
@@ -108,7 +108,7 @@ def run_study(
         reason, execution, bench = _set_up(known, study, arms, execution, workspace)
 
     # From here on things are written.
-    storage = Storage(workspace)
+    storage = storage or Storage(workspace)
     tracker = Tracker(workspace)
     experiment = tracker.open_experiment(name)
     tags = {
@@ -222,6 +222,12 @@ def plan_execution(
             fewer cores than threads.
     """
     known = _known_definition(name, workspace)
+    return _execution(name, known, device, threads, workers)
+
+
+def _execution(
+    name: str, known: Definition | None, device: str, threads: int | None, workers: int | None
+) -> Execution:
     if known is None:
         device = resolve_device(device)
         return Execution(device=device, threads=resolve_threads(threads, device, workers))
