@@ -30,16 +30,10 @@ from harness.study.ledger import Ledger
 from harness.study.space import corner_points
 from harness.study.study import StudyConfig
 from harness.systems import TrainConfig
-from harness.work.board import (
-    ArmState,
-    Board,
-    count_cells,
-    is_complete,
-    note_display,
-    register,
-)
+from harness.work.board import ArmState, OpenStudy, count_cells, is_complete
 from harness.work.display import Display, Event, ended, show_lone_run, silent
 from harness.work.estimate import estimate_seconds
+from harness.work.notes import note_display, register
 from harness.work.plan import Plan, set_up_bench, set_up_lone_bench
 from harness.work.pool import check_workers, count_workers, work_side_by_side
 from harness.work.queue import Storage
@@ -87,10 +81,10 @@ def run_study(
     if storage is not None and known is not None:
         check_plugins(known.plugins, f"study {name!r}", exactly=True)
         check_extension(name, known.study, study)
-        states = Board(storage, name, study, known.metric).states()
+        opened = OpenStudy.of(name, known.model_copy(update={"study": study}), storage)
+        states = opened.board.states()
         if known.study == study and is_complete(states) and not retry_failed:
-            ledger = note_display(storage, name, states, SHOWN_BY)
-            return _summarise(name, known, states, ledger)
+            return _summarise(opened, states, note_display(opened, states, SHOWN_BY))
     check_workers(workers, execution)
     if not underpowered and (known is None or known.study != study):
         check_power(study, arms)
@@ -141,10 +135,9 @@ def run_study(
         extractor_back=bench.back.describe()["extractor"] if bench.back else "",
     )
     storage.write_definition(name, definition, new=known is None)
-    board = Board(storage, name, study, bench.metric)
-    before = known.study if known else None
-    register(storage, name, study, board.states(), source, known=before)
-    states = board.prepare(retry_failed=retry_failed)
+    opened = OpenStudy.of(name, definition, storage)
+    register(opened, opened.board.states(), source, known=known.study if known else None)
+    states = opened.board.prepare(retry_failed=retry_failed)
 
     # Work, and sum up whatever comes of it.
     with recording(f"study {name!r}"):
@@ -172,24 +165,16 @@ def run_study(
                             Worker(plan, bench, shown.show).work()
         except BaseException:
             with contextlib.suppress(Exception):  # what stopped the study is told, not what follows
-                _sum_up(name, definition, storage, board, tracker, bench)
+                _sum_up(opened, tracker, bench)
             raise
-        return _sum_up(name, definition, storage, board, tracker, bench)
+        return _sum_up(opened, tracker, bench)
 
 
-def _sum_up(
-    name: str,
-    definition: Definition,
-    storage: Storage,
-    board: Board,
-    tracker: Tracker,
-    bench: Bench,
-) -> StudySummary:
+def _sum_up(opened: OpenStudy, tracker: Tracker, bench: Bench) -> StudySummary:
     """Note on the study's own run what has come of it so far."""
-    states = board.states()
-    ledger = note_display(storage, name, states, SHOWN_BY)
-    summary = _summarise(name, definition, states, ledger)
-    parent = definition.parent_run_id
+    states = opened.board.states()
+    summary = _summarise(opened, states, note_display(opened, states, SHOWN_BY))
+    parent = opened.definition.parent_run_id
     tracker.log_file(parent, "summary.json", json.dumps(summary.to_json(), indent=2))
     tracker.close_parent(
         parent,
@@ -200,11 +185,9 @@ def _sum_up(
     return summary
 
 
-def _summarise(
-    name: str, definition: Definition, states: Sequence[ArmState], ledger: Ledger
-) -> StudySummary:
-    metric, floor = definition.metric, definition.floor
-    return summarise(name, definition.study, states, metric=metric, floor=floor, ledger=ledger)
+def _summarise(opened: OpenStudy, states: Sequence[ArmState], ledger: Ledger) -> StudySummary:
+    metric, floor = opened.definition.metric, opened.definition.floor
+    return summarise(opened.name, opened.study, states, metric=metric, floor=floor, ledger=ledger)
 
 
 def _known_definition(name: str, workspace: Workspace) -> Definition | None:

@@ -12,6 +12,7 @@ from harness.records.workspace import Workspace
 from harness.results.summary import StudySummary, summarise
 from harness.study.study import StudyConfig
 from harness.work.board import ArmState, open_study
+from harness.work.notes import note_display
 from harness.work.queue import Storage
 
 
@@ -48,7 +49,7 @@ def note_browsing(workspace: Workspace) -> None:
     for name in list_studies(workspace):
         with contextlib.suppress(HarnessError):  # it needs a plugin, say
             opened = open_study(name, workspace)
-            opened.note_display(opened.board.states(), "harness ui")
+            note_display(opened, opened.board.states(), "harness ui")
 
 
 def read_status(name: str, workspace: Workspace) -> StudyStatus:
@@ -59,7 +60,7 @@ def read_status(name: str, workspace: Workspace) -> StudyStatus:
     """
     opened = open_study(name, workspace)
     definition, states = opened.definition, opened.board.states()
-    ledger = opened.note_display(states, "harness status")
+    ledger = note_display(opened, states, "harness status")
     summary = summarise(
         name,
         definition.study,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from harness.results.summary import StudySummary, summarise
 from harness.statistics import Looks
 from harness.study.ledger import Entry, Ledger
 from harness.study.study import StudyConfig
-from harness.work.board import ArmState, register
+from harness.work.board import ArmState
 from harness.work.cell import Cell, CellRecord
+from harness.work.notes import register
 
 RAW: dict[str, Any] = {
     "question": "Which?",
@@ -219,8 +221,8 @@ def test_a_study_without_a_ledger_counts_as_seen() -> None:
     cell = Cell(key="a/1", point={}, seeds=[1], trial=0)
     ended = CellRecord(cell=cell, state="complete", outcome="finished", value=1.0)
     state = ArmState(arm=arm, search=(), best={}, search_done=True, confirm=(ended,))
-    kept: Any = Kept()
-    register(kept, "old", new, [state], None, known=old)
+    opened: Any = SimpleNamespace(name="old", study=new, storage=Kept())
+    register(opened, [state], None, known=old)
     assert [entry.kind for entry in entries] == ["registered", "displayed", "extended"]
     spoilt = Ledger(entries=tuple(entries)).spoilt
     assert spoilt is not None
