@@ -163,6 +163,8 @@ class Board:
         sizes = self.study.confirm.sizes
         costs = {}
         for state in states if len(sizes) > 1 else ():
+            if state.search_done and state.best is None:
+                continue  # it has nothing to confirm
             known = self._confirm[state.arm.name].records()
             records = [known.get(cell.key) for cell in self._confirm_cells(state, sizes[-1])]
             ended = itertools.takewhile(lambda record: record and record.is_done, records)
