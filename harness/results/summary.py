@@ -261,7 +261,7 @@ def summarise(
     pairs = () if unranked else pairs
     joint = baseline is not None
     complete = all(state.is_done for state in states)
-    withheld = withheld or _why_withheld(ledger)
+    withheld = withheld or ledger.spoilt
     crossed = {} if joint or unranked else study.factors
     return StudySummary(
         name=name,
@@ -298,14 +298,6 @@ def factor_arm(arm: ArmSummary, figure: Figure) -> FactorArm:
     """Return what factors need of an arm."""
     scores = [score for score in arm.scores if score is not None]
     return FactorArm(name=arm.name, levels=arm.levels, costs=arm.costs(figure), scores=scores)
-
-
-def _why_withheld(ledger: Ledger) -> str:
-    """Return why no p of a study is to be believed; empty where it may."""
-    if ledger.spoilt is None:
-        return ""
-    changes = ", ".join(ledger.spoilt.changes.values())
-    return f"the study was extended after a look at its test scores ({changes})"
 
 
 def _why_unranked(study: StudyConfig, arms: Sequence[ArmSummary]) -> str:

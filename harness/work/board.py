@@ -139,6 +139,13 @@ class Board:
                     return claim, state.arm, phase
         return None
 
+    def confirmed(self) -> dict[str, list[CellRecord]]:
+        """Return every confirm run of each arm that has ended, whatever its settings."""
+        return {
+            arm.name: [r for r in self._confirm[arm.name].records().values() if r.is_done]
+            for arm in self.arms
+        }
+
     def importances(self) -> dict[str, dict[str, float]]:
         """Return arm -> tuned parameter -> importance (see `Queue.importances`)."""
         log = self._figure.log
