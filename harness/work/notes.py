@@ -33,13 +33,9 @@ def register(opened: OpenStudy, source: str | None, *, known: StudyConfig | None
     storage, name, study = opened.storage, opened.name, opened.study
     plan, confirmed = storage.ledger(name).plan, num_confirmed(opened)
     if plan is None and known is not None:  # it was started before there were ledgers
-        # Nobody noted who saw what: what has ended counts as seen.
         plan = known
-        storage.note(name, Entry(kind="registered", time=time.time(), study=known))
-        if any(confirmed.values()):
-            by = "a version without a ledger"
-            seen = Entry(kind="displayed", time=time.time(), confirmed=confirmed, shown_by=by)
-            storage.note(name, seen)
+        late = Entry(kind="registered", time=time.time(), confirmed=confirmed, study=known)
+        storage.note(name, late)
     if plan == study:
         return
     entry = Entry(

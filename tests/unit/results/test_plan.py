@@ -222,6 +222,6 @@ def test_a_study_without_a_ledger_counts_as_seen() -> None:
     board = SimpleNamespace(confirmed=lambda: {arm.name: [ended]})
     opened: Any = SimpleNamespace(name="old", study=new, board=board, storage=Kept())
     register(opened, None, known=old)
-    assert [entry.kind for entry in entries] == ["registered", "displayed", "extended"]
+    assert [entry.kind for entry in entries] == ["registered", "extended"]
     spoilt = Ledger(entries=tuple(entries)).spoilt
     assert spoilt.endswith("after a look at its test scores (confirm.seeds from 5 to 20)")
