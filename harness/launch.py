@@ -146,10 +146,10 @@ def run_study(
     if retry_failed:
         ledger = note_retry(opened, states, ledger)
     states = opened.board.prepare(retry_failed=retry_failed)
-    describe(parent, _summarise(opened, states, ledger), tracker, bench.floors)
 
     # Work, and sum up whatever comes of it.
     with recording(f"study {name!r}"):
+        describe(parent, _summarise(opened, states, ledger), tracker, bench.floors)
         try:
             with display(bench.objective) as shown:
                 for line in _opening(definition, bench, ledger, new=known is None):
