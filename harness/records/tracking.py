@@ -114,8 +114,7 @@ class Tracker:
     ) -> None:
         """Record a study's summary; what an earlier one said of tests goes."""
         tags = {_safe(key): value for key, value in tags.items()}
-        said = {key for key in self.run(run_id).data.tags if key.startswith(TESTS)}
-        for key in said - set(tags):
+        for key in {key for key in self.run(run_id).data.tags if key.startswith(TESTS)} - set(tags):
             with contextlib.suppress(MlflowException):  # somebody else was quicker
                 self._client.delete_tag(run_id, key)
         now = int(time.time() * 1000)
