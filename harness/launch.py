@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from harness.plugins import check_plugins, plugin_hashes, plugin_sources
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
 from harness.results.continuing import check_defaults
+from harness.results.parent import describe
 from harness.results.power import check_power, power_of
 from harness.results.summary import StudySummary, summarise
 from harness.run.bench import Bench, run_params
@@ -30,22 +30,17 @@ from harness.study.ledger import Ledger
 from harness.study.space import corner_points
 from harness.study.study import StudyConfig
 from harness.systems import TrainConfig
-from harness.work.board import (
-    ArmState,
-    Board,
-    count_cells,
-    is_complete,
-    note_display,
-    register,
-)
+from harness.work.board import ArmState, OpenStudy, count_cells, is_complete
 from harness.work.display import Display, Event, ended, show_lone_run, silent
 from harness.work.estimate import estimate_seconds
+from harness.work.notes import note_display, note_repeats, note_retry, register
 from harness.work.plan import Plan, set_up_bench, set_up_lone_bench
 from harness.work.pool import check_workers, count_workers, work_side_by_side
 from harness.work.queue import Storage
 from harness.work.worker import Worker, ended_in_any_case
 
 SHOWN_BY = "harness run"
+AFRESH = "--name NEW --set seed=1000 starts afresh, with other seeds"
 
 
 def run_study(
@@ -81,16 +76,16 @@ def run_study(
         KeyboardInterrupt: After all states have been recorded; the same call goes on.
     """
     arms = study.arms()
-    known = _known_definition(name, workspace)
-    execution = plan_execution(name, workspace, device, threads, workers)
-    if known is not None:
+    storage = Storage(workspace) if Storage.exists(workspace) else None
+    known = storage.read_definition(name) if storage else None
+    execution = _execution(name, known, device, threads, workers)
+    if storage is not None and known is not None:
         check_plugins(known.plugins, f"study {name!r}", exactly=True)
         check_extension(name, known.study, study)
-        states = Board(Storage(workspace), name, study, known.metric).states()
+        opened = OpenStudy.of(name, known.model_copy(update={"study": study}), storage)
+        states = opened.board.states()
         if known.study == study and is_complete(states) and not retry_failed:
-            storage = Storage(workspace)
-            note_display(storage, name, states, SHOWN_BY)
-            return _summarise(name, known, states, storage.ledger(name))
+            return _summarise(opened, states, note_display(opened, states, SHOWN_BY))
     check_workers(workers, execution)
     if not underpowered and (known is None or known.study != study):
         check_power(study, arms)
@@ -109,7 +104,7 @@ def run_study(
         floor = bench.floor if known is None else known.floor
 
     # From here on things are written.
-    storage = Storage(workspace)
+    storage = storage or Storage(workspace)
     tracker = Tracker(workspace)
     experiment = tracker.open_experiment(name)
     tags = {
@@ -141,20 +136,24 @@ def run_study(
         extractor=bench.evaluator.describe()["extractor"],
         extractor_back=bench.back.describe()["extractor"] if bench.back else "",
     )
-    storage.write_definition(name, definition, new=known is None)
-    board = Board(storage, name, study, bench.metric)
-    before = known.study if known else None
-    register(storage, name, study, board.states(), source, known=before)
-    states = board.prepare(retry_failed=retry_failed)
+    # The plan comes first: what has a definition can be worked on.
+    opened = OpenStudy.of(name, definition, storage)
+    if known is None:
+        storage.start(name)
+    register(opened, source, known=known.study if known else None)
+    storage.write_definition(name, definition)
+    states = opened.board.states()
+    ledger = note_repeats(opened, states, storage.ledger(name))
+    if retry_failed:
+        ledger = note_retry(opened, states, ledger)
+    states = opened.board.prepare(retry_failed=retry_failed)
 
     # Work, and sum up whatever comes of it.
     with recording(f"study {name!r}"):
+        describe(parent, _summarise(opened, states, ledger), tracker, bench.floors)
         try:
             with display(bench.objective) as shown:
-                if study.precision != "float32":
-                    line = f"training in {execution.precision}: {reason}"
-                    if known is not None:
-                        line += f" (when the study started){warning(execution.precision, bench)}"
+                for line in _opening(definition, bench, ledger, new=known is None):
                     shown.show(Event(kind="note", reason=line))
                 if not is_complete(states):
                     left = sum(total - done for done, total in count_cells(study, states).values())
@@ -173,39 +172,34 @@ def run_study(
                             Worker(plan, bench, shown.show).work()
         except BaseException:
             with contextlib.suppress(Exception):  # what stopped the study is told, not what follows
-                _sum_up(name, definition, storage, board, tracker, bench)
+                _sum_up(opened, tracker, bench)
             raise
-        return _sum_up(name, definition, storage, board, tracker, bench)
+        return _sum_up(opened, tracker, bench)
 
 
-def _sum_up(
-    name: str,
-    definition: Definition,
-    storage: Storage,
-    board: Board,
-    tracker: Tracker,
-    bench: Bench,
-) -> StudySummary:
+def _opening(definition: Definition, bench: Bench, ledger: Ledger, *, new: bool) -> Iterator[str]:
+    """Yield what is to be said before the first run."""
+    precision = definition.execution.precision
+    if definition.study.precision != "float32":
+        line = f"training in {precision}: {definition.precision_reason}"
+        yield line if new else f"{line} (when the study started){warning(precision, bench)}"
+    if ledger.spoilt:
+        yield f"there will be no p, since {ledger.spoilt}; {AFRESH}"
+
+
+def _sum_up(opened: OpenStudy, tracker: Tracker, bench: Bench) -> StudySummary:
     """Note on the study's own run what has come of it so far."""
-    states = board.states()
-    ledger = note_display(storage, name, states, SHOWN_BY)
-    summary = _summarise(name, definition, states, ledger)
-    parent = definition.parent_run_id
-    tracker.log_file(parent, "summary.json", json.dumps(summary.to_json(), indent=2))
-    tracker.close_parent(
-        parent,
-        summary.complete,
-        _summary_metrics(summary) | dict(bench.floors),
-        {"state": "complete" if summary.complete else "incomplete"},
-    )
+    states = opened.board.states()
+    summary = _summarise(opened, states, note_display(opened, states, SHOWN_BY))
+    parent = opened.definition.parent_run_id
+    describe(parent, summary, tracker, bench.floors)
+    tracker.close_parent(parent, summary.complete)
     return summary
 
 
-def _summarise(
-    name: str, definition: Definition, states: Sequence[ArmState], ledger: Ledger
-) -> StudySummary:
-    metric, floor = definition.metric, definition.floor
-    return summarise(name, definition.study, states, metric=metric, floor=floor, ledger=ledger)
+def _summarise(opened: OpenStudy, states: Sequence[ArmState], ledger: Ledger) -> StudySummary:
+    metric, floor = opened.definition.metric, opened.definition.floor
+    return summarise(opened.name, opened.study, states, metric=metric, floor=floor, ledger=ledger)
 
 
 def _known_definition(name: str, workspace: Workspace) -> Definition | None:
@@ -223,6 +217,12 @@ def plan_execution(
             fewer cores than threads.
     """
     known = _known_definition(name, workspace)
+    return _execution(name, known, device, threads, workers)
+
+
+def _execution(
+    name: str, known: Definition | None, device: str, threads: int | None, workers: int | None
+) -> Execution:
     if known is None:
         device = resolve_device(device)
         return Execution(device=device, threads=resolve_threads(threads, device, workers))
@@ -369,22 +369,3 @@ def train_once(
                 checkpoint.unlink(missing_ok=True)
             shown.show(ended(event, result))
     return recorder.run_id, result
-
-
-def _summary_metrics(summary: StudySummary) -> dict[str, float]:
-    """Return the study's figures under names that MLflow can list."""
-    metrics: dict[str, float] = {}
-    for arm in summary.arms:
-        figures = {"mean": arm.mean, "sd": arm.sd, "median": arm.median}
-        for key, value in figures.items():
-            if value is not None:
-                metrics[f"arm/{arm.name}/{key}"] = value
-    for comparison in summary.comparisons:
-        place = f"compare/{comparison.arm}"
-        if comparison.contrast:
-            place += f" against {comparison.baseline}"
-        metrics[f"{place}/superiority"] = comparison.superiority
-        if comparison.p_value is not None and comparison.p_holm is not None:
-            metrics[f"{place}/p_value"] = comparison.p_value
-            metrics[f"{place}/p_holm"] = comparison.p_holm
-    return metrics

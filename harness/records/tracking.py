@@ -42,6 +42,7 @@ STATUS: dict[Outcome, str] = {
 }
 METRICS_PER_BATCH = 1000  # MLflow's limit
 SYSTEM_METRICS_SECONDS = 5.0
+TESTS = "compare/"  # what is said of comparisons begins with it
 WEIGHTS_ARTIFACT = "generator_weights"
 
 
@@ -108,17 +109,24 @@ class Tracker:
         """Attach a text file to a run, replacing one of the same name."""
         self._client.log_text(run_id, text, name)
 
-    def close_parent(
-        self, run_id: str, complete: bool, metrics: Mapping[str, float], tags: Mapping[str, str]
+    def describe_parent(
+        self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]
     ) -> None:
-        """Record a study's summary; an incomplete one may go on later."""
+        """Record a study's summary; what an earlier one said of tests goes."""
+        tags = {_safe(key): value for key, value in tags.items()}
+        for key in {key for key in self.run(run_id).data.tags if key.startswith(TESTS)} - set(tags):
+            with contextlib.suppress(MlflowException):  # somebody else was quicker
+                self._client.delete_tag(run_id, key)
         now = int(time.time() * 1000)
-        values = [Metric(_safe(key), value, now, 0) for key, value in metrics.items()]
+        finite = {_safe(key): value for key, value in metrics.items() if math.isfinite(value)}
         self._client.log_batch(
             run_id,
-            metrics=[metric for metric in values if math.isfinite(metric.value)],
-            tags=[RunTag(key, str(value)) for key, value in tags.items()],
+            metrics=[Metric(key, value, now, 0) for key, value in finite.items()],
+            tags=[RunTag(*item) for item in tags.items()],
         )
+
+    def close_parent(self, run_id: str, complete: bool) -> None:
+        """End a study's run; an incomplete one may go on later."""
         self._client.set_terminated(run_id, "FINISHED" if complete else "KILLED")
 
     def start_run(

@@ -34,6 +34,7 @@ from harness.systems.generator import (
 from harness.systems.styles import find_styles, truncate
 from harness.work.board import open_study
 from harness.work.cell import CellRecord
+from harness.work.notes import note_display
 
 CARD_FILE = "README.md"
 GRID_FILE = "samples.png"
@@ -80,7 +81,7 @@ def export_best(name: str, folder: Path, workspace: Workspace, arm: str | None =
     definition, study = opened.definition, opened.study
     check_replaceable(folder, FILES | generator_files(folder), SPEC_FILE)
     states = opened.board.states()
-    opened.note_display(states, "harness export")
+    note_display(opened, states, "harness export")
     if arm is not None and arm not in [state.arm.name for state in states]:
         raise unknown_name("arm", arm, [state.arm.name for state in states])
     if study.descriptive and arm is None and len(states) > 1:

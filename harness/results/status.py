@@ -12,6 +12,7 @@ from harness.records.workspace import Workspace
 from harness.results.summary import StudySummary, summarise
 from harness.study.study import StudyConfig
 from harness.work.board import ArmState, open_study
+from harness.work.notes import note_display, note_opening
 from harness.work.queue import Storage
 
 
@@ -47,8 +48,7 @@ def note_browsing(workspace: Workspace) -> None:
     """Note of every study that its test scores can now be read in MLflow's pages."""
     for name in list_studies(workspace):
         with contextlib.suppress(HarnessError):  # it needs a plugin, say
-            opened = open_study(name, workspace)
-            opened.note_display(opened.board.states(), "harness ui")
+            note_opening(open_study(name, workspace), "harness ui")
 
 
 def read_status(name: str, workspace: Workspace) -> StudyStatus:
@@ -59,7 +59,7 @@ def read_status(name: str, workspace: Workspace) -> StudyStatus:
     """
     opened = open_study(name, workspace)
     definition, states = opened.definition, opened.board.states()
-    ledger = opened.note_display(states, "harness status")
+    ledger = note_display(opened, states, "harness status")
     summary = summarise(
         name,
         definition.study,

@@ -178,7 +178,7 @@ def summarise(
         pairs = tuple(Pair(arm=other, reference=baseline) for other in others)
     pairs = () if unranked else pairs
     complete = all(state.is_done for state in states)
-    withheld = withheld or _why_withheld(ledger)
+    withheld = withheld or ledger.spoilt
     crossed = {} if joint or unranked else study.factors
     return StudySummary(
         name=name,
@@ -216,14 +216,6 @@ def summarise(
             found for state in states for found in marginals(state, study.search, figure)
         ),
     )
-
-
-def _why_withheld(ledger: Ledger) -> str:
-    """Return why no p of a study is to be believed; empty where it may."""
-    if ledger.spoilt is None:
-        return ""
-    changes = ", ".join(ledger.spoilt.changes.values())
-    return f"the study was extended after a look at its test scores ({changes})"
 
 
 def _why_unranked(study: StudyConfig, arms: Sequence[ArmSummary], *, joint: bool) -> str:

@@ -2,52 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from harness.config import Config
 from harness.study.study import StudyConfig
 
-BEARING = ("confirm.seeds", "search.trials_per_arm", "arms")
-"""What must not grow once test scores were seen: an answer would depend on them."""
-
 
 class Entry(Config):
     """Something that bears on what a study's p-values mean."""
 
-    kind: Literal["registered", "extended", "displayed"]
-    """The first plan; a longer one; or test scores were shown to somebody."""
+    kind: Literal["registered", "extended", "retried", "repeated", "displayed", "opened"]
+    """The first plan; a longer one; failed runs were run again; its runs were made before, under
+    another name; test scores were shown; or MLflow's pages were opened, where they can be seen."""
     time: float
     """Seconds since 1970."""
     confirmed: dict[str, int] = {}
-    """Arm -> confirm runs that had ended by then."""
+    """Arm -> confirm runs that had ended by then: what MLflow's pages have shown since."""
     study: StudyConfig | None = None
     """The plan, of the first two kinds."""
     source_sha256: str = ""
     """Of the study file's text."""
+    plan_sha256: str = ""
+    """Of the plan, whatever of it stood in the file."""
+    runs: str = ""
+    """Which ones were run again, or are repeated, in words."""
+    shown: str = ""
+    """Digest of the results that were shown."""
     shown_by: str = ""
-    """The command, of the third kind."""
+    """The command."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extension:
-    """A plan that became longer.
+    """A plan that became longer, or failed runs that got another chance.
 
     Attributes:
         entry: When.
-        changes: What became longer, in words, by key.
-        seen: The last time before it that test scores were shown; None if they never were.
+        changes: What is longer, or runs again, in words.
+        seen: Whether any confirm run had ended before: its test scores could be looked at.
     """
 
     entry: Entry
-    changes: Mapping[str, str]
-    seen: Entry | None
+    changes: str
+    seen: bool
 
     @property
     def spoils(self) -> bool:
         """Whether the study's tests do not have their level any more."""
-        return self.seen is not None and any(key in BEARING for key in self.changes)
+        return self.seen and bool(self.changes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,52 +72,52 @@ class Ledger:
         return plans[-1] if plans else None
 
     @property
-    def displays(self) -> tuple[Entry, ...]:
-        """Every time that test scores were shown of more runs than before."""
-        return tuple(entry for entry in self.entries if entry.kind == "displayed")
-
-    @property
     def extensions(self) -> tuple[Extension, ...]:
-        """Every extension of the plan."""
+        """Every extension of the plan, and every time that failed runs were run again."""
         found: list[Extension] = []
         plan: StudyConfig | None = None
-        seen: Entry | None = None
+        seen = False
         for entry in self.entries:
-            if entry.kind == "displayed":
-                seen = entry
-            elif entry.study is not None:
-                if plan is not None:
-                    changes = _changes(plan, entry.study)
-                    found.append(Extension(entry=entry, changes=changes, seen=seen))
-                plan = entry.study
+            seen = seen or any(entry.confirmed.values())
+            changes = f"run again: {entry.runs}" if entry.kind == "retried" else ""
+            if entry.study is not None:
+                changes = "" if plan is None else ", ".join(_changes(plan, entry.study))
+            if entry.kind in ("extended", "retried"):
+                found.append(Extension(entry=entry, changes=changes, seen=seen))
+            plan = entry.study or plan
         return tuple(found)
 
     @property
-    def spoilt(self) -> Extension | None:
-        """The first extension after which p-values would be too small to believe; or None."""
-        return next((each for each in self.extensions if each.spoils), None)
+    def spoilt(self) -> str:
+        """Why p-values would be too small to believe; empty where they are not."""
+        for entry in self.entries:
+            if entry.kind == "repeated":
+                return f"its confirm runs had been made before under another name ({entry.runs})"
+        for extension in self.extensions:
+            if extension.spoils:
+                return (
+                    f"the study was extended after a look at its test scores ({extension.changes})"
+                )
+        return ""
 
-    def is_news(self, confirmed: Mapping[str, int]) -> bool:
-        """Return whether showing test scores of so many runs now would show any for the first time.
+    def is_news(self, shown: str) -> bool:
+        """Return whether test scores with this digest, empty where there are none, are new ones."""
+        last = next((entry for entry in reversed(self.entries) if entry.kind == "displayed"), None)
+        return bool(shown) and (last is None or last.shown != shown)
 
-        Args:
-            confirmed: Arm -> confirm runs that have ended.
-        """
-        last = self.displays[-1].confirmed if self.displays else {}
-        return any(number != last.get(arm, 0) for arm, number in confirmed.items())
+    def has(self, kind: str) -> bool:
+        """Return whether there is any entry of a kind."""
+        return any(entry.kind == kind for entry in self.entries)
 
 
-def _changes(old: StudyConfig, new: StudyConfig) -> dict[str, str]:
-    """Return what an extension has made longer."""
-    changes = {}
+def _changes(old: StudyConfig, new: StudyConfig) -> list[str]:
+    """Return what an extension has made longer: an answer would depend on all of it."""
     counts: Sequence[tuple[str, int | None, int | None]] = (
         ("confirm.seeds", old.confirm.seeds, new.confirm.seeds),
         ("search.trials_per_arm", old.num_trials, new.num_trials),
     )
-    for key, had, has in counts:
-        if had != has:
-            changes[key] = f"{key} from {had} to {has}"
+    changes = [f"{key} from {had} to {has}" for key, had, has in counts if had != has]
     had_arms = {arm.name for arm in old.arms()}
     if added := [arm.name for arm in new.arms() if arm.name not in had_arms]:
-        changes["arms"] = f"arms added: {', '.join(added)}"
+        changes.append(f"arms added: {', '.join(added)}")
     return changes

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from harness.errors import unknown_name
 from harness.evaluate.metric import Figure, figure_of, objective_figure
 from harness.records.workspace import Workspace
 from harness.study.arm import Arm
 from harness.study.definition import Definition
-from harness.study.ledger import Entry, Ledger
 from harness.study.space import Point
 from harness.study.study import StudyConfig
 from harness.work.cell import Cell, CellRecord, Phase, settings_hash
@@ -65,22 +62,16 @@ class OpenStudy:
     board: Board
     storage: Storage
 
+    @classmethod
+    def of(cls, name: str, definition: Definition, storage: Storage) -> Self:
+        """Return a study from what is stored of it."""
+        board = Board(storage, name, definition.study, definition.metric)
+        return cls(name=name, definition=definition, board=board, storage=storage)
+
     @property
     def study(self) -> StudyConfig:
         """Its file."""
         return self.definition.study
-
-    def note_display(self, states: Sequence[ArmState], shown_by: str) -> Ledger:
-        """Note that test scores are about to be shown, if there are new ones.
-
-        Args:
-            states: Where every arm stands.
-            shown_by: The command.
-
-        Returns:
-            The ledger with all that was noted.
-        """
-        return note_display(self.storage, self.name, states, shown_by)
 
 
 class Board:
@@ -148,6 +139,13 @@ class Board:
                     return claim, state.arm, phase
         return None
 
+    def confirmed(self) -> dict[str, list[CellRecord]]:
+        """Return every confirm run of each arm that has ended, whatever its settings."""
+        return {
+            arm.name: [r for r in self._confirm[arm.name].records().values() if r.is_done]
+            for arm in self.arms
+        }
+
     def importances(self) -> dict[str, dict[str, float]]:
         """Return arm -> tuned parameter -> importance (see `Queue.importances`)."""
         log = self._figure.log
@@ -172,6 +170,8 @@ class Board:
         sizes = self.study.confirm.sizes
         costs = {}
         for state in states if len(sizes) > 1 else ():
+            if state.search_done and state.best is None:
+                continue  # it has nothing to confirm
             known = self._confirm[state.arm.name].records()
             records = [known.get(cell.key) for cell in self._confirm_cells(state, sizes[-1])]
             ended = itertools.takewhile(lambda record: record and record.is_done, records)
@@ -217,65 +217,7 @@ def open_study(name: str, workspace: Workspace) -> OpenStudy:
     definition = storage.read_definition(name)
     if definition is None:
         raise unknown_name("study", name, storage.names())
-    board = Board(storage, name, definition.study, definition.metric)
-    return OpenStudy(name=name, definition=definition, board=board, storage=storage)
-
-
-def note_display(storage: Storage, name: str, states: Sequence[ArmState], shown_by: str) -> Ledger:
-    """Note that a study's test scores are about to be shown (see `OpenStudy.note_display`)."""
-    ledger = storage.ledger(name)
-    confirmed = num_confirmed(states)
-    if not ledger.is_news(confirmed):
-        return ledger
-    entry = Entry(kind="displayed", time=time.time(), confirmed=confirmed, shown_by=shown_by)
-    storage.note(name, entry)
-    return Ledger(entries=(*ledger.entries, entry))
-
-
-def register(
-    storage: Storage,
-    name: str,
-    study: StudyConfig,
-    states: Sequence[ArmState],
-    source: str | None,
-    *,
-    known: StudyConfig | None = None,
-) -> None:
-    """Put a study's plan down before anything of it runs, or that it has become longer.
-
-    Args:
-        storage: Where its cells are kept.
-        name: Its name.
-        study: Its file.
-        states: Where every arm stands.
-        source: The file's text.
-        known: The plan of a study that was started before there were ledgers.
-    """
-    plan = storage.ledger(name).plan
-    confirmed = num_confirmed(states)
-    if plan is None and known is not None:
-        # Nobody noted who saw what: what has ended counts as seen.
-        plan = known
-        storage.note(name, Entry(kind="registered", time=time.time(), study=known))
-        if any(confirmed.values()):
-            by = "a version without a ledger"
-            seen = Entry(kind="displayed", time=time.time(), confirmed=confirmed, shown_by=by)
-            storage.note(name, seen)
-    if plan == study:
-        return
-    entry = Entry(
-        kind="registered" if plan is None else "extended",
-        time=time.time(),
-        confirmed=confirmed,
-        study=study,
-        source_sha256=hashlib.sha256(source.encode()).hexdigest() if source else "",
-    )
-    storage.note(name, entry)
-
-
-def num_confirmed(states: Sequence[ArmState]) -> dict[str, int]:
-    """Return how many confirm runs have ended, by arm."""
-    return {state.arm.name: sum(record.is_done for record in state.confirm) for state in states}
+    return OpenStudy.of(name, definition, storage)
 
 
 def count_cells(study: StudyConfig, states: Sequence[ArmState]) -> dict[str, tuple[int, int]]:

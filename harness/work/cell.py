@@ -45,6 +45,7 @@ class CellRecord:
         scores: Means over its seeds of all scores at the full budget, by protocol key.
         run_ids: Seed -> MLflow run.
         seconds: From claim to end.
+        ended: When that was, in seconds since 1970; None before.
     """
 
     cell: Cell
@@ -55,6 +56,7 @@ class CellRecord:
     scores: Mapping[str, float] = field(default_factory=dict)
     run_ids: Mapping[int, str] = field(default_factory=dict)
     seconds: float | None = None
+    ended: float | None = None
 
     @property
     def is_done(self) -> bool:

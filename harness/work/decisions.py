@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 
 from harness.statistics import SIGNIFICANCE, Looks, holm
 from harness.study.comparisons import Pair
@@ -16,26 +17,35 @@ def seeds_needed(
 ) -> dict[str, int]:
     """Return how many seeds every arm is to be confirmed on, from what its runs have come to.
 
-    All arms get those of the first look. A comparison that is neither resolved nor futile takes
-    both of its arms to the next.
+    All arms get those of the first look. Once all that were taken to a look have ended it, and not
+    before, each comparison that is neither resolved nor futile takes both of its arms to the next.
+    So scores alone decide, and not the order in which runs happen to end.
+
+    Args:
+        arms: All of the study.
+        pairs: What is tested.
+        sizes: Seeds per arm at the looks.
+        costs: Of every arm that has anything to confirm, or may still have.
     """
     needed = dict.fromkeys(arms, sizes[0])
-    if len(sizes) == 1:
-        return needed
-    looks = Looks(sizes)
-    both = [(costs.get(pair.arm, ()), costs.get(pair.reference, ())) for pair in pairs]
-    tests = [looks.p_value(a, b) for a, b in both]
+    for size, following in itertools.pairwise(sizes):
+        active = [arm for arm in costs if needed[arm] == size]
+        if any(len(costs[arm]) < size for arm in active):
+            break
+        so_far = {arm: costs[arm][: needed[arm]] for arm in costs}
+        for pair in _undecided(pairs, Looks(sizes), so_far):
+            needed[pair.arm] = needed[pair.reference] = following
+    return needed
+
+
+def _undecided(pairs: Sequence[Pair], looks: Looks, costs: Costs) -> Iterable[Pair]:
+    """Yield the comparisons of arms that have runs and are neither resolved nor futile."""
+    sides = [(costs.get(pair.arm, ()), costs.get(pair.reference, ())) for pair in pairs]
+    tests = [looks.p_value(a, b) for a, b in sides]
     adjusted = holm([1.0 if test is None else test.p_value for test in tests])
-    for pair, (a, b), test, p_holm in zip(pairs, both, tests, adjusted, strict=True):
-        if test is None or test.look == len(sizes) or p_holm <= SIGNIFICANCE:
+    for pair, (a, b), test, p_holm in zip(pairs, sides, tests, adjusted, strict=True):
+        if test is None or p_holm <= SIGNIFICANCE:
             continue
-        size = sizes[test.look - 1]
+        size = looks.sizes[test.look - 1]
         if not looks.futile(a[:size], b[:size], SIGNIFICANCE):
-            for arm in (pair.arm, pair.reference):
-                needed[arm] = max(needed[arm], sizes[test.look])
-    return {arm: max(number, _reached(costs, arm, sizes)) for arm, number in needed.items()}
-
-
-def _reached(costs: Costs, arm: str, sizes: tuple[int, ...]) -> int:
-    """Return the seeds of the last look that an arm has already been taken to."""
-    return min((size for size in sizes if size >= len(costs.get(arm, ()))), default=sizes[-1])
+            yield pair

@@ -83,29 +83,24 @@ class Storage:
 
     def names(self) -> list[str]:
         """Return the studies' names."""
-        names = optuna.get_all_study_names(self._storage)
-        return [name for name in names if SEPARATOR not in name]
+        return [key for key in optuna.get_all_study_names(self._storage) if SEPARATOR not in key]
 
     def read_definition(self, name: str) -> Definition | None:
         """Return what `write_definition` stored, or None for an unknown study."""
-        if name not in self.names():
+        raw = self._load(name).user_attrs.get("definition") if name in self.names() else None
+        if raw is None:
             return None
-        attrs = optuna.load_study(study_name=name, storage=self._storage).user_attrs
-        if "definition" not in attrs:
-            return None
-        raw = attrs["definition"]
         check_plugins(raw.get("plugins", {}), f"study {name!r}")
         return parse(Definition, raw, f"the record of study {name!r}")
 
-    def write_definition(self, name: str, definition: Definition, *, new: bool = False) -> None:
-        """Store all that workers need to know of a study, as JSON values.
+    def start(self, name: str) -> None:
+        """Make a place for a new study; it is none before it has a definition.
 
         Raises:
-            HarnessError: The study is `new`, and another process has started it meanwhile.
+            HarnessError: Another process has started it meanwhile.
         """
-        place: dict[str, Any] = {"study_name": name, "storage": self._storage}
         try:
-            study = optuna.create_study(**place, load_if_exists=not new)
+            optuna.create_study(study_name=name, storage=self._storage)
         except optuna.exceptions.DuplicatedStudyError:
             for _ in range(10):  # its definition follows a moment after its name, if nothing broke
                 if self.read_definition(name) is not None:
@@ -114,21 +109,25 @@ class Storage:
                         "command takes part in it"
                     ) from None
                 time.sleep(0.1)
-            study = optuna.load_study(**place)
-        study.set_user_attr("definition", definition.model_dump(mode="json"))
+
+    def write_definition(self, name: str, definition: Definition) -> None:
+        """Store all that workers need to know of a study, as JSON values."""
+        self._load(name).set_user_attr("definition", definition.model_dump(mode="json"))
 
     def note(self, name: str, entry: Entry) -> None:
         """Add an entry to a study's ledger."""
-        study = optuna.load_study(study_name=name, storage=self._storage)
         key = f"{LEDGER}{time.time_ns():020d}.{os.getpid()}"  # of its own: nothing is overwritten
-        study.set_user_attr(key, entry.model_dump(mode="json"))
+        self._load(name).set_user_attr(key, entry.model_dump(mode="json"))
 
     def ledger(self, name: str) -> Ledger:
         """Return a study's ledger."""
-        attrs = optuna.load_study(study_name=name, storage=self._storage).user_attrs
+        attrs = self._load(name).user_attrs
         keys = sorted(key for key in attrs if key.startswith(LEDGER))
         where = f"the ledger of study {name!r}"
         return Ledger(entries=tuple(parse(Entry, attrs[key], where) for key in keys))
+
+    def _load(self, name: str) -> optuna.Study:
+        return optuna.load_study(study_name=name, storage=self._storage)
 
     def queue(
         self,
@@ -372,6 +371,7 @@ def _record(trial: FrozenTrial) -> CellRecord:
     state = states[_standing(trial)]
     result = trial.user_attrs.get("result", {}) if state in ("complete", "failed") else {}
     value = trial.value if trial.state == TrialState.COMPLETE else None
+    ended = trial.datetime_complete if state in ("complete", "failed") else None
     return CellRecord(
         cell=_cell(trial.user_attrs, trial.params),
         state=state,
@@ -381,6 +381,7 @@ def _record(trial: FrozenTrial) -> CellRecord:
         scores=result.get("scores", {}),
         run_ids={int(seed): run for seed, run in trial.user_attrs.get("runs", {}).items()},
         seconds=trial.duration.total_seconds() if trial.duration else None,
+        ended=ended.timestamp() if ended else None,
     )
 
 

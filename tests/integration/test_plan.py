@@ -77,7 +77,7 @@ def test_the_ledger_knows_the_plan_before_the_first_run_and_every_look(
     assert "extended after a look at its test scores (confirm.seeds from 1 to 2)" in test.withheld
     (extension,) = Storage(workspace).ledger("tiny").extensions
     assert extension.spoils
-    assert extension.seen == shown
+    assert extension.entry.confirmed == shown.confirmed
     report = write_report(["tiny"], workspace, tmp_path / "report")
     assert "has no p, since the study was extended after a look" in report.answer
 

@@ -113,7 +113,7 @@ def test_a_study_that_cannot_be_summed_up_says_so_in_one_line(
         raise MlflowException("database or disk is full")
 
     study = make_study()
-    calls = 2 if name == "log_file" else 1  # the study's file is attached first
+    calls = 3 if name == "log_file" else 1  # its file and where it stood are attached first
     with monkeypatch.context() as patch:
         patch.setattr(
             Tracker, name, _failing(getattr(Tracker, name), calls, MlflowException("full"))

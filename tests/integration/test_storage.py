@@ -62,6 +62,7 @@ def definition(make_study: Callable[..., StudyConfig]) -> Definition:
 def test_definitions_and_names(workspace: Workspace, definition: Definition) -> None:
     storage = Storage(workspace)
     storage.queue("study", "arm", "search")  # whose name is no study's
+    storage.start("losses")
     storage.write_definition("losses", definition)
     assert storage.names() == ["losses"]
     assert storage.read_definition("losses") == definition
@@ -71,7 +72,7 @@ def test_definitions_and_names(workspace: Workspace, definition: Definition) -> 
         open_study("loses", workspace)
     other = definition.model_copy(update={"created": 2.5})
     with pytest.raises(HarnessError, match="'losses' has just been started by another process"):
-        storage.write_definition("losses", other, new=True)
+        storage.start("losses")
     assert storage.read_definition("losses") == definition
     storage.write_definition("losses", other)  # an extension
     assert storage.read_definition("losses") == other
@@ -82,5 +83,6 @@ def test_a_study_that_was_only_named_is_started(
 ) -> None:
     storage = Storage(workspace)
     optuna.create_study(study_name="half", storage=storage._storage)  # and then the lights went out
-    storage.write_definition("half", definition, new=True)
+    storage.start("half")
+    storage.write_definition("half", definition)
     assert storage.read_definition("half") == definition

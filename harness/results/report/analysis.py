@@ -216,7 +216,7 @@ def _why_withheld(records: StudyRecords) -> str:
     if not records.is_joint:
         return ""
     if any(ledger.spoilt for ledger in records.ledgers.values()):
-        return "one of the studies was extended after a look at its test scores"
+        return "one of the studies has none: its plan was not kept"
     if any(len(study.confirm.sizes) > 1 for study in records.parts.values()):
         return "one of the studies ends when its own looks say so"
     if not all(state.is_done for state in records.states):

@@ -33,8 +33,9 @@ def plan_table(studies: Sequence[StudyRecords]) -> Table:
         caption=(
             "The ledger: entries are added and never changed. The plan was registered before its "
             "first run; test scores were shown by these commands (what MLflow's pages show once "
-            "they are open is not noted). Tests lose their level where seeds, trials or arms are "
-            "added after a look, and have no p then."
+            "they are open is not noted: runs that have ended count as looked at). Tests lose "
+            "their level where seeds, trials or arms are added after a look, failed runs are run "
+            "again, or runs repeat those of another study, and have no p then."
         ),
         columns=(
             "when",
@@ -47,18 +48,25 @@ def plan_table(studies: Sequence[StudyRecords]) -> Table:
 
 
 def _what(entry: Entry, ledger: Ledger) -> str:
-    if entry.study is None:
-        return f"test scores shown by {entry.shown_by}"
+    changes = next((each.changes for each in ledger.extensions if each.entry == entry), "")
+    match entry.kind:
+        case "displayed":
+            return f"test scores shown by {entry.shown_by}"
+        case "opened":
+            return f"MLflow's pages, which show test scores, opened by {entry.shown_by}"
+        case "repeated":
+            return f"the same confirm runs had ended before ({entry.runs})"
+        case "retried":
+            return changes
+    assert entry.study is not None
     arms = entry.study.arms()
     seeds = " and ".join(map(str, entry.study.confirm.sizes))
     plan = f"{len(arms)} arms, {attainable(entry.study, arms)[0]} tests at {seeds} seeds"
-    file = f", file {entry.source_sha256[:12]}" if entry.source_sha256 else ""
+    for noun, digest in (("plan", entry.plan_sha256), ("file", entry.source_sha256)):
+        plan += f", {noun} {digest[:12]}" if digest else ""
     if entry.kind == "registered":
-        return f"registered: {plan}{file}"
-    changes = next(
-        ("; ".join(each.changes.values()) for each in ledger.extensions if each.entry == entry), ""
-    )
-    return f"extended ({changes or 'nothing that bears on the tests'}): {plan}{file}"
+        return f"registered: {plan}"
+    return f"extended ({changes or 'nothing that bears on the tests'}): {plan}"
 
 
 def checklist(analysis: Analysis, studies: Sequence[StudyRecords]) -> Table:

@@ -21,6 +21,7 @@ from harness.study.study import StudyConfig
 from harness.systems import Budget
 from harness.work.board import ArmState, open_study
 from harness.work.cell import CellRecord
+from harness.work.notes import note_display
 
 SCORED = ("finished", "collapsed")
 SECONDS, FLOPS, LOAD = "progress/train_seconds", "progress/flops", "progress/load"
@@ -160,7 +161,7 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
     """
     opened = open_study(name, workspace)
     definition, states = opened.definition, tuple(opened.board.states())
-    ledger = opened.note_display(states, "harness report")
+    ledger = note_display(opened, states, "harness report")
     order = {state.arm.name: index for index, state in enumerate(states)}
     used = {
         run_id

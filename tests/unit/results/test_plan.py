@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ from harness.results.summary import StudySummary, summarise
 from harness.statistics import Looks
 from harness.study.ledger import Entry, Ledger
 from harness.study.study import StudyConfig
-from harness.work.board import ArmState, register
+from harness.work.board import ArmState
 from harness.work.cell import Cell, CellRecord
+from harness.work.notes import register
 
 RAW: dict[str, Any] = {
     "question": "Which?",
@@ -327,10 +329,9 @@ def test_a_study_without_a_ledger_counts_as_seen() -> None:
     arm = old.arms()[0]
     cell = Cell(key="a/1", point={}, seeds=[1], trial=0)
     ended = CellRecord(cell=cell, state="complete", outcome="finished", value=1.0)
-    state = ArmState(arm=arm, search=(), best={}, search_done=True, confirm=(ended,))
-    kept: Any = Kept()
-    register(kept, "old", new, [state], None, known=old)
-    assert [entry.kind for entry in entries] == ["registered", "displayed", "extended"]
+    board = SimpleNamespace(confirmed=lambda: {arm.name: [ended]})
+    opened: Any = SimpleNamespace(name="old", study=new, board=board, storage=Kept())
+    register(opened, None, known=old)
+    assert [entry.kind for entry in entries] == ["registered", "extended"]
     spoilt = Ledger(entries=tuple(entries)).spoilt
-    assert spoilt is not None
-    assert spoilt.changes == {"confirm.seeds": "confirm.seeds from 5 to 20"}
+    assert spoilt.endswith("after a look at its test scores (confirm.seeds from 5 to 20)")

@@ -144,6 +144,18 @@ def test_the_recipe_is_all_its_parts_and_every_arm_lacks_one() -> None:
         assert recipe[f"no_{part}"] == rest
 
 
+def test_no_two_studies_make_the_same_confirm_runs() -> None:
+    """Whoever has seen those of one would have no p in the other."""
+    made: dict[tuple[str, str, int], str] = {}
+    for file in SHIPPED:
+        study = load_study(file)
+        for arm in study.arms():
+            settings = arm.config(arm.defaults, seed=0).model_dump_json()
+            for seed in study.confirm_seeds():
+                other = made.setdefault((study.dataset, settings, seed), file.stem)
+                assert other == file.stem, arm.name
+
+
 def test_only_the_study_in_the_presets_own_budgets_ranks_nothing() -> None:
     said = {file.stem: tomllib.loads(file.read_text()) for file in SHIPPED}
     assert [name for name, study in said.items() if study.get("descriptive")] == ["notes"]

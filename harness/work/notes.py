@@ -1,0 +1,167 @@
+"""What is put into a study's ledger while it is run and read."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+from harness.errors import HarnessError
+from harness.study.arm import Arm
+from harness.study.ledger import Entry, Ledger
+from harness.study.study import StudyConfig
+from harness.work.board import ArmState, OpenStudy
+from harness.work.cell import CellRecord
+
+Run: TypeAlias = tuple[str, int]
+"""What a run is made of beside its data: its settings as JSON, and its seed."""
+
+
+def register(opened: OpenStudy, source: str | None, *, known: StudyConfig | None = None) -> None:
+    """Put a study's plan down before anything of it runs, or that it has become longer.
+
+    Args:
+        opened: The study, as its file and what overrides it have it now.
+        source: The file's text.
+        known: The plan that it was started with, if it was.
+    """
+    storage, name, study = opened.storage, opened.name, opened.study
+    plan, confirmed = storage.ledger(name).plan, num_confirmed(opened)
+    if plan is None and known is not None:  # it was started before there were ledgers
+        plan = known
+        late = Entry(kind="registered", time=time.time(), confirmed=confirmed, study=known)
+        storage.note(name, late)
+    if plan == study:
+        return
+    entry = Entry(
+        kind="registered" if plan is None else "extended",
+        time=time.time(),
+        confirmed=confirmed,
+        study=study,
+        source_sha256=hashlib.sha256(source.encode()).hexdigest() if source else "",
+        plan_sha256=_digest(study.model_dump(mode="json")),
+    )
+    storage.note(name, entry)
+
+
+def note_display(opened: OpenStudy, states: Sequence[ArmState], shown_by: str) -> Ledger:
+    """Note that test scores are about to be shown, if there are new ones.
+
+    Args:
+        opened: The study.
+        states: Where every arm stands.
+        shown_by: The command.
+
+    Returns:
+        The ledger with all that was noted.
+    """
+    ledger, shown = opened.storage.ledger(opened.name), _results(states)
+    if not ledger.is_news(shown):
+        return ledger
+    ledger = note_repeats(opened, states, ledger)
+    return _note(opened, ledger, kind="displayed", shown=shown, shown_by=shown_by)
+
+
+def note_opening(opened: OpenStudy, shown_by: str) -> Ledger:
+    """Note that pages were opened that show test scores as they come; returns the ledger."""
+    ledger = opened.storage.ledger(opened.name)
+    confirmed = num_confirmed(opened)
+    if any(each.kind == "opened" and each.confirmed == confirmed for each in ledger.entries):
+        return ledger
+    return _note(opened, ledger, kind="opened", shown_by=shown_by)
+
+
+def note_retry(opened: OpenStudy, states: Sequence[ArmState], ledger: Ledger) -> Ledger:
+    """Note which failed runs are about to be run again, if there are any; returns the ledger."""
+    failed: list[str] = []
+    for state in states:
+        search, confirm = (
+            [
+                f"{state.arm.name} {phase} {record.cell.trial}"
+                for record in records
+                if record.state == "failed"
+            ]
+            for phase, records in (("search", state.search), ("confirm", state.confirm))
+        )
+        failed += search or confirm  # a search that goes on comes first
+    return _note(opened, ledger, kind="retried", runs=", ".join(failed)) if failed else ledger
+
+
+def note_repeats(opened: OpenStudy, states: Sequence[ArmState], ledger: Ledger) -> Ledger:
+    """Note which of a study's confirm runs had ended before under another name, if any had.
+
+    A run is the same where data, settings and seed are: it is bit for bit the same on a CPU, and
+    whoever plans a study by what came of it has seen the study's own scores.
+
+    Returns:
+        The ledger with all that was noted.
+    """
+    if any(entry.kind == "repeated" for entry in ledger.entries):
+        return ledger
+    mine: dict[Run, float] = {}
+    for state in states:
+        mine |= _ends(state.arm, state.confirm)
+    for name in opened.storage.names() if mine else ():
+        repeated = [
+            arm
+            for arm, ends in _ends_elsewhere(opened, name).items()
+            for run, ended in ends.items()
+            if run in mine and ended < mine[run]
+        ]
+        if repeated:
+            runs = ", ".join(f"{arm} {number}" for arm, number in Counter(repeated).items())
+            ledger = _note(opened, ledger, kind="repeated", runs=f"study {name!r}: {runs}")
+    return ledger
+
+
+def num_confirmed(opened: OpenStudy) -> dict[str, int]:
+    """Return how many confirm runs have ended, by arm, whatever their settings."""
+    return {arm: len(records) for arm, records in opened.board.confirmed().items()}
+
+
+def _note(opened: OpenStudy, ledger: Ledger, **facts: Any) -> Ledger:
+    entry = Entry(time=time.time(), confirmed=num_confirmed(opened), **facts)
+    opened.storage.note(opened.name, entry)
+    return Ledger(entries=(*ledger.entries, entry))
+
+
+def _ends_elsewhere(opened: OpenStudy, name: str) -> dict[str, dict[Run, float]]:
+    """Return when confirm runs of another study on the same data ended, by arm."""
+    with contextlib.suppress(HarnessError):  # it needs a plugin, say
+        definition = None if name == opened.name else opened.storage.read_definition(name)
+        if definition and definition.dataset_digest == opened.definition.dataset_digest:
+            board = OpenStudy.of(name, definition, opened.storage).board
+            confirmed = board.confirmed()
+            return {arm.name: _ends(arm, confirmed[arm.name]) for arm in board.arms}
+    return {}
+
+
+def _ends(arm: Arm, records: Iterable[CellRecord]) -> dict[Run, float]:
+    """Return when runs have ended; infinity for those that have not."""
+    return {
+        (arm.config(record.cell.point or {}, seed=0).model_dump_json(exclude={"dataset"}), seed): (
+            math.inf if record.ended is None else record.ended
+        )
+        for record in records
+        for seed in record.cell.seeds
+    }
+
+
+def _results(states: Sequence[ArmState]) -> str:
+    """Return a digest of all that confirm runs have come to; empty where none has ended."""
+    ended = [
+        (state.arm.name, record.cell.key, record.outcome, dict(record.scores))
+        for state in states
+        for record in state.confirm
+        if record.is_done
+    ]
+    return _digest(ended) if ended else ""
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
