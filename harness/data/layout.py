@@ -136,7 +136,7 @@ def _published(root: Path, by_folder: dict[str, list[File]], loose: Sequence[Fil
     """Return the layout of a folder with a published split."""
     places = _split_folders(root, by_folder, loose)
     files = {split: by_folder[name] for split, name in places.items()}
-    classes = {split: _classes(root, name, files[split], 1) for split, name in places.items()}
+    classes = {split: _classes(root, f"{name}/", files[split], 1) for split, name in places.items()}
     for split, name in places.items():
         if classes[split] != classes["train"]:
             own, other = set(classes[split]), set(classes["train"])
@@ -180,8 +180,8 @@ def _split_folders(
     if others:
         raise _refusal(
             root,
-            f"{named} lies beside {_with_slash(others)}: a published split has no folders of images"
-            " beside train/, validation/ and test/, and classes need other names",
+            f"has {named} beside {_with_slash(others)}: a published split has train/, test/ and "
+            "perhaps validation/ alone, and classes need other names",
         )
     if loose:
         raise _refusal(
@@ -246,11 +246,11 @@ def _classes(root: Path, place: str, files: Sequence[File], depth: int) -> tuple
     loose = [file for file in files if len(file.parts) == depth + 1]
     names = sorted({file.parts[depth] for file in files if len(file.parts) > depth + 1})
     if loose and names:
-        where = f"{place}/" if place else "it"
         raise _refusal(
             root,
-            f"images lie in {where} itself ({len(loose)}, such as {loose[0].parts[-1]}) and in "
-            f"{_with_slash(names)}: put all into class folders, or none",
+            f"images lie in {place or 'the folder'} itself ({len(loose)}, such as "
+            f"{loose[0].parts[-1]}) and in {_with_slash(names)}: put all into class folders, or "
+            "none",
         )
     return tuple(names) if len(names) > 1 else ()
 
