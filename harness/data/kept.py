@@ -85,7 +85,8 @@ class _Store:
         )
         latest = max(file.stamp[2] for file in files)
         self._settled = time.time_ns() - latest > SETTLED_SECONDS * 1e9
-        self._stamp = _digest(self._made_by, *map(repr, files))
+        stamps = repr([(file.parts, file.stamp) for file in files])
+        self._stamp = _digest(self._made_by, stamps)
         place = _digest(str(root.resolve()), str(size))[:16]
         self._index = folder / f"folder_{place}.json"
 

@@ -85,17 +85,18 @@ def _search(folder: Path, parts: tuple[str, ...], above: frozenset[str], found: 
         return
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _is_hidden(entry.name):
+            name = entry.name
+            if _is_hidden(name):
                 continue
             if entry.is_dir():
-                _search(folder / entry.name, (*parts, entry.name), above | {place}, found)
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+                _search(folder / name, (*parts, name), above | {place}, found)
+            elif name[name.rfind(".") :].lower() in IMAGE_SUFFIXES:
                 try:
                     stat = entry.stat()
                 except OSError as error:
                     raise HarnessError(f"{entry.path} is not a readable image") from error
                 stamp = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-                found.append(File((*parts, entry.name), stamp))
+                found.append(File((*parts, name), stamp))
 
 
 def _is_hidden(name: str) -> bool:
