@@ -100,7 +100,7 @@ def test_what_a_folder_was_taken_for_is_said_before_what_is_wrong(fresh: Path, c
         assert len(found) == num
         if found:
             assert "10 training, 2 validation and 2 test images, no classes" in found[0]
-            assert found[-1] == "folder:own: 16x16 pixels, all grey: one channel"
+            assert found[-1].endswith("32x32 (image_size), all grey: one channel")
 
 
 @NO_CUDA
