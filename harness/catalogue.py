@@ -39,7 +39,7 @@ def _fields(*models: type[BaseModel]) -> Callable[[], dict[str, str]]:
 def _datasets() -> dict[str, str]:
     return {
         **DATASETS.describe(),
-        "folder:PATH": "Any folder of images, resized to image_size",
+        "folder:PATH": "Images of one's own, split by train/ and test/ or at random",
         **{f"{name}:NAME": f"Of any dataset: {CHANGES.describe()[name]}" for name in CHANGES},
         "pairs:A|B": "Two datasets as domains, for systems that translate images of A to B",
     }

@@ -94,6 +94,7 @@ def run_study(
             study.dataset,
             workspace.data_dir,
             study.fixed.get("image_size"),
+            cache_dir=workspace.cache,
             digest=known.dataset_digest,
             owner=f"study {name!r} was started on",
             advice="use --name for a new study",

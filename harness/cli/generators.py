@@ -17,7 +17,7 @@ from harness.cli.options import (
     TrackingUri,
     locate,
 )
-from harness.cli.output import print_json, stdout
+from harness.cli.output import preparing, print_json, stdout
 from harness.errors import unknown_name
 
 
@@ -126,16 +126,17 @@ def score(
 
     if split not in ("test", "validation"):
         raise unknown_name("--split", split, ["test", "validation"])
-    result = score_images(
-        images,
-        dataset,
-        locate(data_dir, None, None),
-        split=split,  # type: ignore[arg-type]
-        ruler=ruler,
-        samples=samples,
-        image_size=image_size,
-        device=resolve_device(device),
-    )
+    with preparing():
+        result = score_images(
+            images,
+            dataset,
+            locate(data_dir, None, None),
+            split=split,  # type: ignore[arg-type]
+            ruler=ruler,
+            samples=samples,
+            image_size=image_size,
+            device=resolve_device(device),
+        )
     if as_json:
         print_json(result.to_json())
         return

@@ -23,7 +23,7 @@ from harness.cli.options import (
     Workers,
     locate,
 )
-from harness.cli.output import print_json, print_summary, progress
+from harness.cli.output import preparing, print_json, print_summary, progress
 from harness.errors import HarnessError, unknown_name
 
 if TYPE_CHECKING:
@@ -78,9 +78,10 @@ def run(
     workspace = locate(data_dir, tracking_uri, storage)
     study_name = check_name(name or default_name)
     if dry_run:
-        _dry_run(study_name, study, workspace, device, threads, workers, as_json)
+        with preparing(quiet):
+            _dry_run(study_name, study, workspace, device, threads, workers, as_json)
         return
-    with _interruptible():
+    with _interruptible(), preparing(quiet):
         summary = run_study(
             study_name,
             study,
@@ -185,7 +186,7 @@ def train(
         else:
             values[key] = value
     config = parse_config(values, "--set")
-    with _interruptible():
+    with _interruptible(), preparing(quiet):
         run_id, result = train_once(
             config,
             parse(EvaluateConfig, evaluate, "--set evaluate"),
@@ -218,13 +219,14 @@ def reproduce(
     """Train a recorded run again and compare; exit code 1 where it comes out otherwise."""
     from harness.results.reproduce import reproduce_run
 
-    result = reproduce_run(
-        run_id,
-        locate(data_dir, tracking_uri, None),
-        tolerance=tolerance,
-        display=progress(quiet),
-        tell=(lambda line: None) if as_json else lambda line: print(line, flush=True),
-    )
+    with preparing(quiet):
+        result = reproduce_run(
+            run_id,
+            locate(data_dir, tracking_uri, None),
+            tolerance=tolerance,
+            display=progress(quiet),
+            tell=(lambda line: None) if as_json else lambda line: print(line, flush=True),
+        )
     if as_json:
         print_json(result.to_json())
     else:

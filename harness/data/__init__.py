@@ -2,19 +2,19 @@
 
 from harness.data.changes import CHANGES
 from harness.data.dataset import DOMAIN_SEPARATOR, Dataset, Facts, Part, Split
+from harness.data.decoding import load_images
 from harness.data.density import Mixture
 from harness.data.feed import Batch, Batches
 from harness.data.kinds import Kind, kind_of, to_uint8, to_unit_range
 from harness.data.loaders import (
     DATASETS,
-    SPLIT_SEED,
     check_dataset_name,
     check_unchanged,
     dataset,
     load_dataset,
-    load_images,
 )
 from harness.data.pictures import with_channels
+from harness.data.split import SPLIT_SEED
 from harness.data.toy import DENSITIES, kind_named, points
 
 __all__ = [

@@ -170,9 +170,9 @@ class Dataset:
         digest = hashlib.sha256()
         for part in self._parts.values():
             digest.update(repr(tuple(part.images.shape)).encode())
-            digest.update(part.images.contiguous().numpy().tobytes())
+            digest.update(part.images.contiguous().numpy().data)
             if part.labels is not None:
-                digest.update(part.labels.contiguous().numpy().tobytes())
+                digest.update(part.labels.contiguous().numpy().data)
         if self.counterpart is not None:
             digest.update(self.counterpart.digest.encode())
         return digest.hexdigest()[:16]

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.data.decoding import load_images
 from harness.data.kinds import kind_of
-from harness.data.loaders import load_images
 from harness.data.pictures import with_channels
 from harness.errors import HarnessError
 

@@ -15,15 +15,17 @@ import torch
 from torch import Tensor
 
 from harness.data.changes import CHANGES, changed
-from harness.data.dataset import Dataset, Part
+from harness.data.dataset import Dataset, Part, Split
 from harness.data.domains import domain_names, paired
+from harness.data.kept import kept_images
+from harness.data.layout import find_images, recognise
+from harness.data.split import divide
 from harness.errors import HarnessError
-from harness.randomness import derive_seed
+from harness.progress import say
 from harness.registry import Registry, first_line
 
-SPLIT_SEED = 20_140_610  # one split for everyone, whatever the run's seed
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
-
+FOLDER_SIZE = 32  # side of a folder's images unless `image_size` says another
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 FOLDER, PAIRS = "folder", "pairs"  # what names start with, before a colon
 
 Loader = Callable[[Path, int | None], Dataset]
@@ -36,7 +38,9 @@ def dataset(load: Loader) -> Loader:
     return load
 
 
-def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Dataset:
+def load_dataset(
+    name: str, data_dir: Path, image_size: int | None = None, cache_dir: Path | None = None
+) -> Dataset:
     """Load a dataset by the name a study file uses.
 
     Args:
@@ -44,23 +48,33 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
             change of a dataset; or `pairs:A|B` for images of B with those of A as counterpart.
         data_dir: Where torchvision's datasets lie or are downloaded to.
         image_size: Height and width to resize to; None keeps the dataset's own size.
+        cache_dir: Where a folder's decoded images are kept; None: nowhere.
 
     Raises:
         HarnessError: Unknown name, or data that are neither at hand nor downloadable.
     """
     kind, _, rest = name.partition(":")
     if kind == FOLDER:
-        return _folder(Path(rest).expanduser(), image_size)
+        return _folder(Path(rest).expanduser(), image_size, cache_dir)
     if kind == PAIRS:
-        source, target = (load_dataset(each, data_dir, image_size) for each in domain_names(rest))
+        source, target = (
+            load_dataset(each, data_dir, image_size, cache_dir) for each in domain_names(rest)
+        )
         return paired(name, source, target)
     if rest and kind in CHANGES:
-        return changed(kind, load_dataset(rest, data_dir, image_size))
+        return changed(kind, load_dataset(rest, data_dir, image_size, cache_dir))
     return DATASETS[name](data_dir, image_size)
 
 
 def check_unchanged(
-    name: str, data_dir: Path, image_size: int | None, *, digest: str, owner: str, advice: str
+    name: str,
+    data_dir: Path,
+    image_size: int | None,
+    *,
+    cache_dir: Path,
+    digest: str,
+    owner: str,
+    advice: str,
 ) -> None:
     """Raise HarnessError for other data than recorded, before a ruler is made of them.
 
@@ -68,11 +82,12 @@ def check_unchanged(
         name: The dataset.
         data_dir: Where torchvision's datasets lie.
         image_size: As it was loaded.
+        cache_dir: Where a folder's decoded images are kept.
         digest: The record's.
         owner: Whose record it is, for the message, e.g. "run 1 was trained on".
         advice: What to do about it.
     """
-    found = load_dataset(name, data_dir, image_size).digest
+    found = load_dataset(name, data_dir, image_size, cache_dir).digest
     if found != digest:
         raise HarnessError(
             f"dataset {name!r} has digest {found}, {owner} {digest}: data have changed; {advice}"
@@ -193,51 +208,19 @@ def _with_extractor(dataset: Dataset, extractor: str, applies: bool) -> Dataset:
     return dataclasses.replace(dataset, extractor=extractor if applies else None)
 
 
-def load_images(root: Path, size: int) -> tuple[Tensor, list[Path]]:
-    """Load every image under a folder as RGB, resized and cropped to a square.
-
-    Returns:
-        (N, 3, size, size) uint8 in the order of their paths, and these.
-
-    Raises:
-        HarnessError: There is no such folder, or a file is no readable image.
-    """
-    from PIL import Image, UnidentifiedImageError
-    from torchvision.transforms import v2
-
-    if not root.is_dir():
-        raise HarnessError(f"folder {root}: there is no such folder")
-    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    shape = v2.Compose([v2.PILToTensor(), v2.Resize(size, antialias=True), v2.CenterCrop(size)])
-    images = []
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                images.append(shape(image.convert("RGB")))
-        except (UnidentifiedImageError, OSError) as error:
-            raise HarnessError(f"{path} is not a readable image") from error
-    return torch.stack(images) if images else torch.zeros(
-        0, 3, size, size, dtype=torch.uint8
-    ), paths
-
-
-def _folder(root: Path, image_size: int | None) -> Dataset:
-    """Load every image under `root` as RGB.
-
-    Sub-folders are classes where all images lie in them.
-    """
-    images, paths = load_images(root, image_size or 32)
-    if len(paths) < 12:
-        raise HarnessError(
-            f"dataset 'folder:{root}' has {len(paths)} images; at least 12 are needed for its "
-            "training, validation and test parts"
-        )
-    classes = sorted({p.relative_to(root).parts[0] for p in paths if p.parent != root})
-    labels = None
-    if len(classes) > 1 and all(p.parent != root for p in paths):
-        labels = torch.tensor([classes.index(p.relative_to(root).parts[0]) for p in paths])
-    held_out = len(paths) // 6
-    parts = _cut(images, labels, [len(paths) - 2 * held_out, held_out, held_out])
+def _folder(root: Path, image_size: int | None, cache_dir: Path | None) -> Dataset:
+    """Load a folder's images in the split that their places say, or one drawn at random."""
+    layout = recognise(root, find_images(root))
+    say(layout.summary)
+    files = [file for split in SPLITS for file in layout.files[split]]
+    decoded = kept_images(root, files, image_size or FOLDER_SIZE, cache_dir)
+    say(f"folder:{root}: {decoded.describe()}")
+    parts, start = [], 0
+    for split in SPLITS:
+        end = start + len(layout.files[split])
+        labels = None if layout.labels is None else torch.tensor(layout.labels[split])
+        parts.append(Part(images=decoded.images[start:end], labels=labels))
+        start = end
     return Dataset(
         name=f"folder:{root}", source=str(root), train=parts[0], validation=parts[1], test=parts[2]
     )
@@ -255,7 +238,5 @@ def _resize(images: Tensor, size: int | None) -> Tensor:
 
 def _cut(images: Tensor, labels: Tensor | None, sizes: list[int]) -> list[Part]:
     """Draw disjoint parts of the given sizes with the one fixed split seed."""
-    generator = torch.Generator().manual_seed(derive_seed(SPLIT_SEED, "split"))
-    order = torch.randperm(len(images), generator=generator)
     whole = Part(images=images, labels=labels)
-    return [whole.take(indices.sort().values) for indices in torch.split(order, sizes)]
+    return [whole.take(places) for places in divide(sizes)]

@@ -13,7 +13,8 @@ from pathlib import Path
 from harness.data.dataset import Dataset, Part, Split
 from harness.data.density import Mixture
 from harness.data.kinds import IMAGES, POINTS, Kind
-from harness.data.loaders import DATASETS, SPLIT_SEED
+from harness.data.loaders import DATASETS
+from harness.data.split import SPLIT_SEED
 from harness.errors import HarnessError
 from harness.randomness import derive_seed
 from harness.registry import first_line

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, relu
 
 from harness.data import Part, to_unit_range
+from harness.progress import advance
 from harness.randomness import derive_seed, seeded
 
 # A change of anything below, or of the network, is another recipe (see `ruler.RECIPE`).
@@ -104,7 +105,11 @@ def _block(in_channels: int, out_channels: int, *, stride: int) -> list[nn.Modul
 
 
 def train_classifier(
-    part: Part, num_features: int, seed: int, kind: type[Classifier] = SmallCnn
+    part: Part,
+    num_features: int,
+    seed: int,
+    kind: type[Classifier] = SmallCnn,
+    noun: str = "a classifier",
 ) -> Classifier:
     """Train a classifier on a labelled part, on the CPU so that the device changes nothing.
 
@@ -116,6 +121,7 @@ def train_classifier(
         num_features: Size of the embedding.
         seed: Root of the initialisation and of the data order.
         kind: What is trained.
+        noun: What it is called where its progress is shown.
 
     Returns:
         The classifier in eval mode.
@@ -133,12 +139,13 @@ def train_classifier(
     optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_LR, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LR, total_steps=len(batches))
     with torch.enable_grad():
-        for indices in batches:
+        for step, indices in enumerate(batches):
             loss = cross_entropy(network(part.images[indices]), part.labels[indices])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
+            advance(f"training {noun}", step + 1, len(batches))
     return network.eval()
 
 

@@ -21,7 +21,6 @@ from harness.evaluate.features import Features, plain_float32
 from harness.evaluate.files import (
     read_features,
     read_figures,
-    write_atomically,
     write_features,
 )
 from harness.evaluate.metric import (
@@ -35,6 +34,7 @@ from harness.evaluate.metric import (
 )
 from harness.evaluate.neighbours import nearest
 from harness.evaluate.subsets import count_samples, shuffled_places
+from harness.files import write_atomically
 from harness.plugins import plugin_hashes
 
 FLOOR_DRAWS = 5

@@ -1,11 +1,9 @@
-"""Cache files that several processes may write at once and that may be found damaged."""
+"""Cache files of features and figures, which may be found damaged."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,25 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from harness.evaluate.features import Features
-
-
-def write_atomically(path: Path, contents: bytes) -> None:
-    """Write a file so that a reader sees all of it or none; the last writer wins."""
-    temporary = _temporary(path, contents)
-    os.replace(temporary, path)
-
-
-def write_once(path: Path, contents: bytes) -> None:
-    """Write a file unless there is one; the first writer wins."""
-    temporary = _temporary(path, contents)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without hard links
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from harness.files import write_atomically
 
 
 def write_features(path: Path, features: Features) -> None:
@@ -64,14 +44,6 @@ def read_figures(path: Path) -> dict[str, float] | None:
         return {str(name): float(value) for name, value in figures.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return None
-
-
-def _temporary(path: Path, contents: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(contents)
-    return Path(name)
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

@@ -27,8 +27,8 @@ from harness.data import Dataset, Part
 from harness.errors import HarnessError
 from harness.evaluate.classifier import Classifier, SmallCnn, accuracy, train_classifier
 from harness.evaluate.features import Extractor
-from harness.evaluate.files import write_once
 from harness.evaluate.lenet import LeNet
+from harness.files import write_once
 from harness.randomness import seeded
 
 FOLDER = Path(__file__).with_name("rulers")
@@ -133,7 +133,8 @@ class RulerFacts:
 def make_ruler(dataset: Dataset, num_features: int, recipe: str) -> tuple[Ruler, RulerFacts]:
     """Train a ruler on the training part of a labelled dataset and measure its accuracy."""
     seed = SEEDS.get(recipe, SEED)
-    network = train_classifier(dataset.train, num_features, seed, RECIPES[recipe])
+    noun = "a second ruler" if recipe == JUDGE_RECIPE else "a ruler"
+    network = train_classifier(dataset.train, num_features, seed, RECIPES[recipe], noun)
     ruler = Ruler(network, num_features, recipe)
     if recipe != "v1":
         ruler.whiten(dataset.train.images)
@@ -264,9 +265,9 @@ def _num_features(dataset: Dataset) -> int:
 
 def train_digest(part: Part) -> str:
     """Return the first 16 hex digits of a SHA-256 over a part's images and labels."""
-    digest = hashlib.sha256(part.images.contiguous().numpy().tobytes())
+    digest = hashlib.sha256(part.images.contiguous().numpy().data)
     if part.labels is not None:
-        digest.update(part.labels.contiguous().numpy().tobytes())
+        digest.update(part.labels.contiguous().numpy().data)
     return digest.hexdigest()[:16]
 
 

@@ -95,7 +95,7 @@ def score_images(
     Raises:
         HarnessError: The images or the protocol are impossible; says what is allowed.
     """
-    data = load_dataset(dataset_name, workspace.data_dir, image_size)
+    data = load_dataset(dataset_name, workspace.data_dir, image_size, workspace.cache)
     dataset, source = data.target, data.counterpart
     images = read_samples(place, dataset.sample_shape, f"dataset {dataset.name!r}")
     usual = count_samples(dataset, EvaluateConfig(), source)

@@ -61,7 +61,7 @@ def _bench(
     execution: Execution,
     workspace: Workspace,
 ) -> Bench:
-    dataset = load_dataset(dataset_name, workspace.data_dir, image_size)
+    dataset = load_dataset(dataset_name, workspace.data_dir, image_size, workspace.cache)
     for config in configs:
         config.check(dataset.facts)  # before a metric is made, which may have to be trained
     bench = Bench.set_up(dataset, evaluate, execution=execution, cache_dir=workspace.cache)

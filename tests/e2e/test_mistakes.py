@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 
@@ -84,6 +85,22 @@ def test_mistakes_are_one_line_and_leave_nothing(
 ) -> None:
     refused(call(*arguments), *words)
     assert files(fresh) == {"tiny.toml"}
+
+
+def test_what_a_folder_was_taken_for_is_said_before_what_is_wrong(fresh: Path, call: Any) -> None:
+    (fresh / "own").mkdir()
+    for index in range(14):
+        Image.new("L", (16, 16), index).save(fresh / "own" / f"{index}.png")
+    command = ["run", "tiny.toml", "--underpowered", "--set", "dataset=folder:own"]
+    for options, num in (([], 3), (["--dry-run"], 2), (["--quiet"], 0)):
+        said = call(*command, *options)
+        assert said.code == 2
+        *found, error = said.err.splitlines()
+        assert "its smallest part has 2 images" in error
+        assert len(found) == num
+        if found:
+            assert "10 training, 2 validation and 2 test images, no classes" in found[0]
+            assert found[-1].endswith("32x32 (image_size), all grey: one channel")
 
 
 @NO_CUDA

@@ -78,6 +78,7 @@ def reproduce_run(
             record.config.dataset,
             workspace.data_dir,
             record.config.image_size,
+            cache_dir=workspace.cache,
             digest=record.digest,
             owner=f"run {record.run_id} was trained on",
             advice="name the place of the old ones with --data-dir",
