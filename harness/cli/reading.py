@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.listing import kinds_and_entries
 from harness.cli.options import Json, Plugins, Quiet, StorageUrl, TrackingUri, locate
 from harness.cli.output import print_json, print_summary, stdout
 from harness.errors import HarnessError, unknown_name
@@ -109,14 +110,10 @@ def list_(
     plugins: Plugins = None,
 ) -> None:
     """List what a study file may say: losses, penalties, datasets, settings, …"""
-    from harness.catalogue import CATALOGUE
-
-    if kind is None:
-        entries = {name: noun for name, (noun, _) in CATALOGUE.items()}
-    elif kind in CATALOGUE:
-        entries = CATALOGUE[kind][1]()
-    else:
-        raise unknown_name("kind", kind, CATALOGUE)
+    kinds, of_kind = kinds_and_entries(plugins=bool(plugins))
+    if kind is not None and kind not in kinds:
+        raise unknown_name("kind", kind, kinds)
+    entries = kinds if kind is None else of_kind[kind]
     if as_json:
         print_json(entries)
         return
