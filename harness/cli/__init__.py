@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -15,10 +15,33 @@ _UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     help="GAN ablation studies that end with a trustworthy answer.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"harness {version('gan-ablation-harness')} (torch {version('torch')})")
+        raise typer.Exit
+
+
+@app.callback()
+def _harness(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Say the version, and torch's.",
+        ),
+    ] = False,
+) -> None:
+    pass
+
 
 # In the order of `harness --help`: through a study from its start to what becomes of it.
 app.command()(launching.run)
