@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from harness.cli import generators, launching, reading
+from harness.cli import generators, keeping, launching, reading, watching
 from harness.errors import HarnessError, recording_error
 
 # What every wrong option or argument raises; typer gives only this subclass a public name.
@@ -47,6 +47,7 @@ def _harness(
 app.command()(launching.run)
 app.command()(launching.train)
 app.command()(reading.status)
+app.command()(watching.watch)
 app.command()(reading.ui)
 app.command()(generators.export)
 app.command()(launching.reproduce)
@@ -54,6 +55,8 @@ app.command()(reading.report)
 app.command()(generators.sample)
 app.command()(generators.score)
 app.command(name="list")(reading.list_)
+app.command()(keeping.rename)
+app.command()(keeping.rm)
 
 
 def main() -> NoReturn:
