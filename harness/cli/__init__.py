@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from harness.cli import generators, keeping, launching, reading, watching
+from harness.cli import drafting, generators, keeping, launching, reading, watching
 from harness.errors import HarnessError, recording_error
 
 # What every wrong option or argument raises; typer gives only this subclass a public name.
@@ -44,6 +44,7 @@ def _harness(
 
 
 # In the order of `harness --help`: through a study from its start to what becomes of it.
+app.command()(drafting.new)
 app.command()(launching.run)
 app.command()(launching.train)
 app.command()(reading.status)

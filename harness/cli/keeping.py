@@ -23,6 +23,8 @@ def rm(
     removal = Removal.plan(study, locate(None, tracking_uri, storage))
     megabytes = removal.num_bytes / 1e6
     print(f"{study}: {removal.num_runs} runs, {megabytes:,.1f} MB of files")
+    if removal.elsewhere:
+        print(f"Files in {removal.elsewhere[0]} and the like are of another workspace and stay.")
     if removal.shown:
         print(
             "Its test scores were shown. The memory of that goes with it: if it is run again, its "

@@ -44,7 +44,7 @@ class StudyRuns:
         self._name = name
         self._experiment_id = experiment_id
         self._checkpoints = workspace.checkpoints
-        self._artifacts = workspace.artifacts.absolute()
+        self._artifacts = workspace.artifacts.resolve()
         self._parent = parent_run_id
         self._runs = [run for run in self._search(ViewType.ALL) if self._is_ours(run)]
         ours = {run.info.run_id for run in self._runs}
@@ -57,9 +57,14 @@ class StudyRuns:
 
     def num_bytes(self) -> int:
         """Return how large their files are that lie on this machine."""
-        folders = filter(None, map(_folder, self._places()))
+        folders = filter(None, map(_folder, self._own_places()))
         files = [file for folder in folders for file in _below(folder)]
         return sum(file.stat().st_size for file in (*files, *self._own_checkpoints()))
+
+    def elsewhere(self) -> list[Path]:
+        """Return the folders of files that are not this workspace's: they stay."""
+        folders = filter(None, map(_folder, self._places()))
+        return [folder for folder in folders if folder.exists() and not self._is_own(folder)]
 
     def remove(self) -> None:
         """Delete files, models and runs, and the experiment where nothing else is in it.
@@ -67,7 +72,7 @@ class StudyRuns:
         What is deleted twice is no error, so an interrupted removal is begun anew. MLflow keeps
         the rows of what is deleted until `mlflow gc`; the experiment's name is free at once.
         """
-        for place in self._places():
+        for place in self._own_places():
             with contextlib.suppress(MlflowException, FileNotFoundError):
                 get_artifact_repository(place).delete_artifacts()
             self._remove_empty(_folder(place))
@@ -151,9 +156,16 @@ class StudyRuns:
         runs = [run.info.artifact_uri for run in self._runs]
         return [*runs, *(model.artifact_location for model in self._models)]
 
+    def _own_places(self) -> list[str]:
+        """Return those on a server and in this workspace: a copied one still names the original."""
+        return [place for place in self._places() if self._is_own(_folder(place))]
+
+    def _is_own(self, folder: Path | None) -> bool:
+        return folder is None or self._artifacts in folder.resolve().parents
+
     def _remove_empty(self, folder: Path | None) -> None:
         """Remove the folders around one that is gone, where they are ours and empty."""
-        for around in folder.parents if folder else ():
+        for around in folder.resolve().parents if folder else ():
             if self._artifacts not in around.parents:
                 return
             with contextlib.suppress(OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.records.experiment import StudyRuns
 from harness.records.workspace import Workspace
@@ -18,12 +19,14 @@ class Removal:
         name: Its name.
         num_runs: Runs in MLflow.
         num_bytes: Of files on this machine: artifacts and checkpoints.
+        elsewhere: Folders of its files that are not this workspace's, and stay.
         shown: Whether its test scores have been shown: the memory of it goes too.
     """
 
     name: str
     num_runs: int
     num_bytes: int
+    elsewhere: tuple[Path, ...]
     shown: bool
     _rows: Rows
     _runs: StudyRuns | None
@@ -42,6 +45,7 @@ class Removal:
             name=name,
             num_runs=0 if runs is None else runs.number,
             num_bytes=0 if runs is None else runs.num_bytes(),
+            elsewhere=() if runs is None else tuple(runs.elsewhere()),
             shown=rows.shown(),
             _rows=rows,
             _runs=runs,
