@@ -74,5 +74,6 @@ def _line(status: StudyStatus) -> str:
         parts.append(f"running: {running}" if running else "nobody works on it now")
     if status.remaining_seconds and status.running:
         minutes = status.remaining_seconds / len(status.running) / 60
-        parts.append(f"about {minutes:.0f} minutes remain")
+        left = f"about {minutes:.0f} minutes" if minutes >= 1.5 else "about a minute or less"
+        parts.append(f"left: {left}")
     return f"{time.strftime('%H:%M:%S')} {'; '.join(parts)}"
