@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, unknown_name
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -29,10 +28,7 @@ class Config(BaseModel):
         if isinstance(data, dict):
             for key in data:
                 if key not in cls.model_fields:
-                    nearest = difflib.get_close_matches(str(key), cls.model_fields, n=1, cutoff=0.5)
-                    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-                    allowed = ", ".join(sorted(cls.model_fields))
-                    raise ValueError(f"unknown key {key!r}{hint} (allowed: {allowed})")
+                    raise ValueError(str(unknown_name("key", str(key), cls.model_fields)))
         return data
 
 

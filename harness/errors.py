@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from harness.hints import hint
+
 
 class HarnessError(Exception):
     """A problem its reader can solve.
@@ -16,11 +18,14 @@ class HarnessError(Exception):
 
 
 def unknown_name(noun: str, name: str, allowed: Iterable[str]) -> HarnessError:
-    """Return the error for a name that is not `allowed`, with the nearest legal one."""
+    """Return the error for a name that is not `allowed`: what it is called here, or the nearest."""
     names = sorted(allowed)
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return HarnessError(f"unknown {noun} {name!r}{hint} (allowed: {', '.join(names) or 'none'})")
+    if known := hint(noun, name, names):
+        help_ = f": {known}"
+    else:
+        help_ = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return HarnessError(f"unknown {noun} {name!r}{help_} (allowed: {', '.join(names) or 'none'})")
 
 
 @contextmanager

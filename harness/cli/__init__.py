@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from harness.cli import generators, launching, reading
+from harness.cli import drafting, generators, keeping, launching, reading, watching
 from harness.errors import HarnessError, recording_error
 
 # What every wrong option or argument raises; typer gives only this subclass a public name.
@@ -15,15 +15,40 @@ _UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     help="GAN ablation studies that end with a trustworthy answer.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"harness {version('gan-ablation-harness')} (torch {version('torch')})")
+        raise typer.Exit
+
+
+@app.callback()
+def _harness(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Say the version, and torch's.",
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 # In the order of `harness --help`: through a study from its start to what becomes of it.
+app.command()(drafting.new)
 app.command()(launching.run)
 app.command()(launching.train)
 app.command()(reading.status)
+app.command()(watching.watch)
 app.command()(reading.ui)
 app.command()(generators.export)
 app.command()(launching.reproduce)
@@ -31,6 +56,8 @@ app.command()(reading.report)
 app.command()(generators.sample)
 app.command()(generators.score)
 app.command(name="list")(reading.list_)
+app.command()(keeping.rename)
+app.command()(keeping.rm)
 
 
 def main() -> NoReturn:

@@ -15,6 +15,7 @@ from harness.cli.options import (
     Device,
     Json,
     Plugins,
+    PresetName,
     Quiet,
     Settings,
     StorageUrl,
@@ -153,7 +154,7 @@ def _power(plan: Mapping[str, Any]) -> str:
 
 def train(
     settings: Settings = None,
-    preset: Annotated[str | None, typer.Option(help="Start from a named preset.")] = None,
+    preset: PresetName = None,
     device: Device = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="[default: all cores].")] = None,
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "float32",

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.errors import HarnessError
+from harness.records.sqlite import study_names
 from harness.records.workspace import Workspace
 
 
@@ -64,7 +65,43 @@ Plugins = Annotated[
         help="Code that registers further losses, systems, …; repeatable.",
     ),
 ]
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name.")]
+
+
+def _complete_study(incomplete: str) -> list[str]:
+    """Return names for the shell: of the local studies, from their database's file."""
+    try:
+        workspace = locate(None, None, None)
+    except HarnessError:
+        return []
+    return [name for name in study_names(workspace.storage_url) if name.startswith(incomplete)]
+
+
+def _complete_preset(incomplete: str) -> list[str]:
+    """Return names for the shell: of presets, from their files."""
+    import harness
+
+    folder = Path(harness.__file__).parent / "study" / "presets"
+    return sorted(file.stem for file in folder.glob(f"{incomplete}*.toml"))
+
+
+StudyName = Annotated[
+    str,
+    typer.Argument(metavar="STUDY", help="A study's name.", autocompletion=_complete_study),
+]
+AnyStudy = Annotated[
+    str | None,
+    typer.Argument(help="A study's name; omitted: all.", autocompletion=_complete_study),
+]
+StudyNames = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="STUDY...", help="One study or several.", autocompletion=_complete_study
+    ),
+]
+PresetName = Annotated[
+    str | None,
+    typer.Option("--preset", help="Start from a named preset.", autocompletion=_complete_preset),
+]
 
 
 def locate(data_dir: Path | None, tracking_uri: str | None, storage: str | None) -> Workspace:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
     from rich.progress import Progress
+    from rich.table import Table
 
     from harness.results.summary import StudySummary
     from harness.work.display import Display
@@ -113,14 +114,13 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 
 
-def print_summary(summary: StudySummary) -> None:
-    """Print where a study stands, and its answer."""
+def summary_table(summary: StudySummary) -> Table:
+    """Return where a study's arms stand."""
     from rich.table import Table
 
     from harness.results.arms import describe
     from harness.results.spelling import setting_text
 
-    print(f"{summary.name}: {summary.question}")
     table = Table()
     score = f"test {summary.figure.label}"
     for column in ("arm", "search", "best validation", "confirm", "settings", score, "median"):
@@ -136,8 +136,13 @@ def print_summary(summary: StudySummary) -> None:
             describe(arm) if arm.scores else "-",
             "-" if arm.median is None else f"{arm.median:.3g}",
         )
-    console = stdout()
-    console.print(table)
+    return table
+
+
+def print_summary(summary: StudySummary) -> None:
+    """Print where a study stands, and its answer."""
+    print(f"{summary.name}: {summary.question}")
+    stdout().print(summary_table(summary))
     floor = "" if summary.floor is None else f"; real against real scores {summary.floor:.3g}"
     print(f"Metric: {summary.metric}, {summary.figure.direction()}{floor}.")
     for sentence in (*summary.answer(), *summary.on_axes()):

@@ -8,14 +8,23 @@ from typing import Annotated
 import typer
 
 from harness.cli.listing import kinds_and_entries
-from harness.cli.options import Json, Plugins, Quiet, StorageUrl, TrackingUri, locate
+from harness.cli.options import (
+    AnyStudy,
+    Json,
+    Plugins,
+    Quiet,
+    StorageUrl,
+    StudyNames,
+    TrackingUri,
+    locate,
+)
 from harness.cli.output import print_json, print_summary, stdout
 from harness.errors import HarnessError, unknown_name
 from harness.records.workspace import UI_PORT
 
 
 def status(
-    study: Annotated[str | None, typer.Argument(help="A study's name; omitted: all.")] = None,
+    study: AnyStudy = None,
     tracking_uri: TrackingUri = None,
     storage: StorageUrl = None,
     plugins: Plugins = None,
@@ -44,7 +53,7 @@ def status(
 
 
 def report(
-    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="One study or several.")],
+    studies: StudyNames,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder [default: reports/STUDY].")
     ] = None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,11 @@ from harness.errors import HarnessError
 from harness.records.workspace import Workspace
 from harness.results.summary import StudySummary, summarise
 from harness.study.study import StudyConfig
-from harness.work.board import ArmState, open_study
+from harness.work.board import ArmState, OpenStudy, open_study
 from harness.work.notes import note_display, note_opening
 from harness.work.queue import Storage
+
+REFRESH_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +61,38 @@ def read_status(name: str, workspace: Workspace) -> StudyStatus:
         HarnessError: There is no such study.
     """
     opened = open_study(name, workspace)
-    definition, states = opened.definition, opened.board.states()
-    ledger = note_display(opened, states, "harness status")
+    return _status(opened, opened.board.states(), "harness status")
+
+
+def follow(name: str, workspace: Workspace) -> Iterator[StudyStatus]:
+    """Look at a study every few seconds and yield where it stands, until it is complete.
+
+    Where nothing has changed the same object comes again, and nothing is computed.
+
+    Raises:
+        HarnessError: There is no such study, or no more.
+    """
+    opened = open_study(name, workspace)
+    seen: Sequence[ArmState] = ()
+    while True:
+        states = opened.board.states()
+        if states != seen:
+            seen, status = states, _status(opened, states, "harness watch")
+        yield status
+        if status.summary.complete:
+            return
+        time.sleep(REFRESH_SECONDS)
+        definition = opened.storage.read_definition(name)
+        if definition != opened.definition:  # it was extended, or is gone
+            opened = open_study(name, workspace)
+
+
+def _status(opened: OpenStudy, states: Sequence[ArmState], shown_by: str) -> StudyStatus:
+    """Return where a study stands, and note that its test scores are shown."""
+    definition = opened.definition
+    ledger = note_display(opened, states, shown_by)
     summary = summarise(
-        name,
+        opened.name,
         definition.study,
         states,
         metric=definition.metric,

@@ -36,11 +36,11 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> StudyConfig:
         _override(raw, override)
     study = parse(StudyConfig, raw, str(path))
     arms, _ = study.possible_arms()
-    _check_norms(arms, str(path))
+    check_norms(arms, str(path))
     return study
 
 
-def _check_norms(arms: Iterable[Arm], where: str) -> None:
+def check_norms(arms: Iterable[Arm], where: str) -> None:
     """Refuse arms that a penalty alone gives another norm in D: two differences, one named."""
     norms: dict[str, set[str]] = {}
     for arm in arms:

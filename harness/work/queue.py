@@ -9,6 +9,7 @@ and Optuna's state transitions decide who wins. What one process starts, another
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import time
 import warnings
@@ -40,6 +41,7 @@ from harness.work.lease import LEASE_SECONDS, Lease, has_ended
 
 SEPARATOR = "/"
 LEDGER = "ledger."
+CLOSED = "closed"  # says of a study why nothing may be done with it
 FEWEST_FOR_IMPORTANCE = 20  # scored trials; below them a random forest fits anything
 
 Direction = Literal["minimize", "maximize"]
@@ -87,8 +89,10 @@ class Storage:
 
     def read_definition(self, name: str) -> Definition | None:
         """Return what `write_definition` stored, or None for an unknown study."""
-        raw = self._load(name).user_attrs.get("definition") if name in self.names() else None
-        if raw is None:
+        attrs = self._load(name).user_attrs if name in self.names() else {}
+        if CLOSED in attrs:
+            raise HarnessError(f"study {name!r} {attrs[CLOSED]}")
+        if (raw := attrs.get("definition")) is None:
             return None
         check_plugins(raw.get("plugins", {}), f"study {name!r}")
         return parse(Definition, raw, f"the record of study {name!r}")
@@ -192,7 +196,9 @@ class Queue:
             started = sum(trial.state != TrialState.WAITING for trial in trials)
             # Seeded by what has been started: one worker's search is reproducible, two workers
             # that ask at once differ.
-            seed = derive_seed(self._seed, "tpe", started, os.getpid() if _in_worker() else 0)
+            seed = derive_seed(
+                self._seed, "tpe", started, os.getpid() if multiprocessing.parent_process() else 0
+            )
             self._study.sampler = optuna.samplers.TPESampler(seed=seed % 2**32)
             trial = self._study.ask(self._distributions)
             attrs = trial.user_attrs
@@ -256,7 +262,7 @@ class Queue:
 
     def _take_over_expired(self) -> None:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if "key" in trial.user_attrs and _is_abandoned(trial):
+            if "key" in trial.user_attrs and is_abandoned(trial):
                 self.give_back(trial)
 
     def give_back(self, trial: FrozenTrial | optuna.Trial) -> None:
@@ -385,16 +391,10 @@ def _record(trial: FrozenTrial) -> CellRecord:
     )
 
 
-def _is_abandoned(trial: FrozenTrial) -> bool:
+def is_abandoned(trial: FrozenTrial) -> bool:
     """Return whether a running trial's holder is dead (same host) or silent for too long."""
     lease = trial.user_attrs.get("lease")
     if lease is None:  # claimed a moment ago, or its holder died in that moment
         started = trial.datetime_start
         return started is not None and time.time() - started.timestamp() > LEASE_SECONDS
     return has_ended(lease)
-
-
-def _in_worker() -> bool:
-    import multiprocessing
-
-    return multiprocessing.parent_process() is not None

@@ -204,7 +204,7 @@ def test_the_old_holder_is_stopped_after_its_renewal_fails(
     old.check()
     other = queue_of(workspace)
     with monkeypatch.context() as patch:
-        patch.setattr(harness.work.queue, "_is_abandoned", lambda trial: True)
+        patch.setattr(harness.work.queue, "is_abandoned", lambda trial: True)
         assert other.claim() is not None
     assert old._lease._lost.wait(10)
     with pytest.raises(Stop):
