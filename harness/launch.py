@@ -16,10 +16,11 @@ from harness.evaluate import EvaluateConfig
 from harness.plugins import check_plugins, plugin_hashes, plugin_sources
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
+from harness.results.browse import mean_curves, prepare_pages
 from harness.results.continuing import check_defaults
 from harness.results.power import check_power, power_of
 from harness.results.summary import StudySummary, summarise
-from harness.run.bench import Bench, run_params
+from harness.run.bench import Bench, run_facts
 from harness.run.execution import Execution, cpu_threads, resolve_device, resolve_threads
 from harness.run.precision import Asked, choose_precision, warning
 from harness.run.runner import RunResult, run
@@ -33,6 +34,7 @@ from harness.systems import TrainConfig
 from harness.work.board import (
     ArmState,
     Board,
+    OpenStudy,
     count_cells,
     is_complete,
     note_display,
@@ -112,7 +114,6 @@ def run_study(
     tracker = Tracker(workspace)
     experiment = tracker.open_experiment(name)
     tags = {
-        "mlflow.note.content": study.question,
         "question": study.question,
         "baseline": study.baseline_arm,
         **({"precision_reason": reason} if reason else {}),
@@ -172,9 +173,9 @@ def run_study(
                             Worker(plan, bench, shown.show).work()
         except BaseException:
             with contextlib.suppress(Exception):  # what stopped the study is told, not what follows
-                _sum_up(name, definition, storage, board, tracker, bench)
+                _sum_up(name, definition, storage, board, tracker)
             raise
-        return _sum_up(name, definition, storage, board, tracker, bench)
+        return _sum_up(name, definition, storage, board, tracker)
 
 
 def _sum_up(
@@ -183,20 +184,16 @@ def _sum_up(
     storage: Storage,
     board: Board,
     tracker: Tracker,
-    bench: Bench,
 ) -> StudySummary:
     """Note on the study's own run what has come of it so far."""
+    opened = OpenStudy(name=name, definition=definition, board=board, storage=storage)
     states = board.states()
-    ledger = note_display(storage, name, states, SHOWN_BY)
+    ledger = opened.note_display(states, SHOWN_BY)
     summary = _summarise(name, definition, states, ledger)
     parent = definition.parent_run_id
     tracker.log_file(parent, "summary.json", json.dumps(summary.to_json(), indent=2))
-    tracker.close_parent(
-        parent,
-        summary.complete,
-        _summary_metrics(summary) | dict(bench.floors),
-        {"state": "complete" if summary.complete else "incomplete"},
-    )
+    tracker.close_parent(parent, summary.complete, mean_curves(definition, states, tracker))
+    prepare_pages(opened, tracker, ledger)
     return summary
 
 
@@ -344,7 +341,7 @@ def train_once(
             config,
             bench.dataset,
             tags={"phase": "train", "seed": config.seed, "precision_reason": reason},
-            params=run_params(config, execution, bench),
+            facts=run_facts(config, execution, bench),
         )
         checkpoint = workspace.checkpoints / f"{recorder.run_id}.pt"
         with display(bench.objective) as shown:
@@ -367,22 +364,3 @@ def train_once(
                 checkpoint.unlink(missing_ok=True)
             shown.show(ended(event, result))
     return recorder.run_id, result
-
-
-def _summary_metrics(summary: StudySummary) -> dict[str, float]:
-    """Return the study's figures under names that MLflow can list."""
-    metrics: dict[str, float] = {}
-    for arm in summary.arms:
-        figures = {"mean": arm.mean, "sd": arm.sd, "median": arm.median}
-        for key, value in figures.items():
-            if value is not None:
-                metrics[f"arm/{arm.name}/{key}"] = value
-    for comparison in summary.comparisons:
-        place = f"compare/{comparison.arm}"
-        if comparison.contrast:
-            place += f" against {comparison.baseline}"
-        metrics[f"{place}/superiority"] = comparison.superiority
-        if comparison.p_value is not None and comparison.p_holm is not None:
-            metrics[f"{place}/p_value"] = comparison.p_value
-            metrics[f"{place}/p_holm"] = comparison.p_holm
-    return metrics

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import HarnessError
 from harness.records.workspace import Workspace
 from harness.results.summary import StudySummary, summarise
 from harness.study.study import StudyConfig
@@ -41,14 +39,6 @@ class StudyStatus:
 def list_studies(workspace: Workspace) -> list[str]:
     """Return the studies' names; none where there is no database yet."""
     return Storage(workspace, create=False).names() if Storage.exists(workspace) else []
-
-
-def note_browsing(workspace: Workspace) -> None:
-    """Note of every study that its test scores can now be read in MLflow's pages."""
-    for name in list_studies(workspace):
-        with contextlib.suppress(HarnessError):  # it needs a plugin, say
-            opened = open_study(name, workspace)
-            opened.note_display(opened.board.states(), "harness ui")
 
 
 def read_status(name: str, workspace: Workspace) -> StudyStatus:

@@ -20,7 +20,8 @@ import torch
 import harness
 from harness.config import flatten, parse
 from harness.data import load_dataset
-from harness.records.tracking import RunRecorder, Tracker
+from harness.records.recorder import RunRecorder
+from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
 from harness.run.loop import Progress
 from harness.run.runner import RunResult
@@ -65,7 +66,7 @@ def recorder(workspace: Workspace) -> RunRecorder:
 
 
 def read(recorder: RunRecorder) -> Any:
-    return recorder._client.get_run(recorder.run_id)
+    return recorder._store._client.get_run(recorder.run_id)
 
 
 def history(tracker: Tracker, run: Any, key: str) -> dict[int, float]:
@@ -279,7 +280,7 @@ def test_more_values_than_one_batch_holds_are_all_written(recorder: RunRecorder)
     for step in range(1500):
         recorder.log_metrics({"a": float(step)}, step)
     recorder.finish(RunResult(outcome="finished", progress=Progress()))
-    points = recorder._client.get_metric_history(recorder.run_id, "a")
+    points = recorder._store._client.get_metric_history(recorder.run_id, "a")
     assert [point.value for point in points] == [float(step) for step in range(1500)]
 
 
