@@ -277,6 +277,12 @@ class Tracker:
                 pictures[step] = read_picture(Path(local))
         return pictures
 
+    def grid_steps(self, run_id: str, key: str = GRID_KEY) -> list[int]:
+        """Return after how many images a run has a picture of a kind; none where they are lost."""
+        with contextlib.suppress(MlflowException, OSError):
+            return sorted(self._grid_files(run_id).get(key, {}))
+        return []
+
     def grid_keys(self, run_id: str) -> list[str]:
         """Return the kinds of pictures that a run has; none where they are lost."""
         with contextlib.suppress(MlflowException, OSError):

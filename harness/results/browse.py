@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +27,7 @@ from harness.results.summary import StudySummary, summarise
 from harness.study.definition import Definition
 from harness.study.ledger import Ledger
 from harness.work.board import ArmState, OpenStudy, open_study
-from harness.work.cell import CellRecord
+from harness.work.cell import CellRecord, ended_runs
 from harness.work.queue import Storage
 
 REPORT_FOLDER = "reports"  # of the parent run, a folder in it for each report
@@ -80,7 +80,7 @@ def prepare_pages(opened: OpenStudy, tracker: Tracker, ledger: Ledger) -> None:
     experiment, parent = definition.experiment_id, definition.parent_run_id
     reports = tracker.folders(parent, REPORT_FOLDER)
     tags = {
-        VIEW_TAG: _view(definition, states, summary),
+        VIEW_TAG: _view(definition, states, summary, _last_pictures(states, tracker)),
         NOTE_TAG: _description(definition, summary, reports),
     }
     tracker.set_experiment_tags(experiment, tags)
@@ -115,15 +115,24 @@ def _over_images(
 ) -> list[tuple[int, float]]:
     """Return the mean of a metric over runs wherever all of them have it."""
     found: dict[int, list[float]] = defaultdict(list)
-    runs = [run_id for record in records if record.scores for run_id in record.run_ids.values()]
+    runs = ended_runs([record for record in records if record.scores])
     for run_id in runs:
         for step, value in tracker.history(run_id, key):
             found[step].append(value)
     return [(step, float(np.mean(y))) for step, y in sorted(found.items()) if len(y) == len(runs)]
 
 
-def _view(definition: Definition, states: Sequence[ArmState], summary: StudySummary) -> str:
-    """Return the view of a study's confirm runs."""
+def _last_pictures(states: Sequence[ArmState], tracker: Tracker) -> int:
+    """Return after how many images most arms have a picture, the last such point; 0 without any."""
+    runs = [next(iter(ended_runs(state.confirm)), None) for state in states]
+    steps = Counter(step for run in runs if run is not None for step in tracker.grid_steps(run))
+    return max(steps, key=lambda step: (steps[step], step), default=0)
+
+
+def _view(
+    definition: Definition, states: Sequence[ArmState], summary: StudySummary, step: int
+) -> str:
+    """Return the view of a study's confirm runs, whose pictures are shown at a step."""
     tuned = dict.fromkeys(key for state in states for key in state.arm.space)
     return view_state(
         metric=definition.metric,
@@ -135,7 +144,7 @@ def _view(definition: Definition, states: Sequence[ArmState], summary: StudySumm
             *(f"params.`{key}`" for key in tuned),
         ],
         runs=run_filter(len(states), definition.study.confirm.seeds),
-        step=0,
+        step=step,
     )
 
 

@@ -21,10 +21,11 @@ from harness.evaluate.metric import (
 from harness.results.comparison import Comparison, compare
 from harness.results.factors import Interaction, MarginalEffect, interactions
 from harness.results.report.arm import ArmAnalysis
-from harness.results.report.records import StudyRecords, ended_runs
+from harness.results.report.records import StudyRecords
 from harness.results.summary import StudySummary, factor_arm, summarise
 from harness.statistics import finite_or_none, hedges_g
 from harness.study.comparisons import Pair
+from harness.work.cell import ended_runs
 
 MOST_ARMS_FOR_PAIRS = 6
 

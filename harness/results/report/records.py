@@ -21,7 +21,7 @@ from harness.study.ledger import Ledger
 from harness.study.study import StudyConfig
 from harness.systems import Budget
 from harness.work.board import ArmState, open_study
-from harness.work.cell import CellRecord
+from harness.work.cell import ended_runs
 
 SCORED = ("finished", "collapsed")
 SECONDS, FLOPS, LOAD = "progress/train_seconds", "progress/flops", "progress/load"
@@ -217,11 +217,6 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
         parts={name: definition.study},
         ledgers={name: ledger},
     )
-
-
-def ended_runs(cells: Sequence[CellRecord]) -> list[str]:
-    """Return the runs of the cells that have ended, in order."""
-    return [run_id for cell in cells if cell.is_done for run_id in cell.run_ids.values()]
 
 
 def check_same_protocol(studies: Sequence[StudyRecords]) -> None:
