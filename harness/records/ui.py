@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -61,14 +63,19 @@ def serve_ui(workspace: Workspace, port: int, shown: str | None) -> int:
         "PYTHONWARNINGS": "ignore",  # of its own dependencies' deprecations
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes for language models
     }
-    process = subprocess.Popen(command, env=os.environ | quiet)
+    # A session of its own: the server's own processes do not end with it.
+    process = subprocess.Popen(command, env=os.environ | quiet, start_new_session=True)
     if shown is not None:
         Thread(target=_open_when_served, args=(process, shown), daemon=True).start()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return process.wait()
     except KeyboardInterrupt:
-        process.wait()
         return 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
 
 
 def _open_when_served(process: subprocess.Popen[bytes], address: str) -> None:

@@ -97,7 +97,7 @@ def parent_pictures(
         drawings: The report's figures.
     """
     by_arm = {
-        arm.name: grids(_median_run(arm).run_id, GRID_KEY)
+        arm.name: _trained(grids(_median_run(arm).run_id, GRID_KEY))
         for arm in analysis.arms[:MOST_ARMS]
         if arm.scored
     }
@@ -108,7 +108,7 @@ def parent_pictures(
             name: [("", analysis.records.kind.part_of(pictures[step]))]
             for name, pictures in by_arm.items()
         }
-        if step > 0 and (strips := _gallery(rows, name=ARMS_KEY, caption="", alt="")):
+        if strips := _gallery(rows, name=ARMS_KEY, caption="", alt=""):
             beside[step] = _pixels(strips)
     last = max(steps, default=0)
     main = {each.name: {last: _pixels(each)} for each in drawings if each.name in MAIN_FIGURES}
@@ -218,20 +218,20 @@ def _strips(
     name: str,
     caption: str,
 ) -> Drawing | None:
-    """Return a kind of picture of every arm's median run, from the first milestone to the last."""
+    """Return a kind of picture of every arm's median run, from the first evaluation to the last."""
     rows = {}
     for arm in arms:
         run = _median_run(arm)
         rows[f"{arm.name}, seed {run.seed}"] = [
-            (f"{step:,}" if step else "untrained", part_of(picture))
-            for step, picture in _spread(grids(run.run_id, last_only=False))
+            (f"{step:,}", part_of(picture))
+            for step, picture in _spread(_trained(grids(run.run_id, last_only=False)))
         ]
     return _gallery(
         rows,
         name=name,
         caption=caption,
-        alt=f"Strips of generated {analysis.records.kind.noun} from before the first step to the "
-        f"end of training, for the arms {'; '.join(rows)}.",
+        alt=f"Strips of generated {analysis.records.kind.noun} over training, for the "
+        f"arms {'; '.join(rows)}.",
     )
 
 
@@ -267,6 +267,11 @@ def _gallery(
         ax.annotate(label, (0, 0), xytext=(0, 15), textcoords="offset points", fontweight="bold")
         ax.imshow(canvas, interpolation="nearest", aspect="equal")
     return Drawing(name=name, caption=caption, alt=alt, figure=figure)
+
+
+def _trained(pictures: Mapping[int, Picture]) -> dict[int, Picture]:
+    """Return the pictures without that of noise, from before training, which early runs have."""
+    return {step: picture for step, picture in pictures.items() if step > 0}
 
 
 def _spread(pictures: Mapping[int, Picture]) -> list[tuple[int, Picture]]:
