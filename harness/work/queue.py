@@ -83,17 +83,15 @@ class Storage:
 
     def names(self) -> list[str]:
         """Return the studies' names."""
-        names = optuna.get_all_study_names(self._storage)
-        return [name for name in names if SEPARATOR not in name]
+        return [key for key in optuna.get_all_study_names(self._storage) if SEPARATOR not in key]
 
     def read_definition(self, name: str) -> Definition | None:
         """Return what `write_definition` stored, or None for an unknown study."""
         if name not in self.names():
             return None
         attrs = optuna.load_study(study_name=name, storage=self._storage).user_attrs
-        if "definition" not in attrs:
+        if (raw := attrs.get("definition")) is None:
             return None
-        raw = attrs["definition"]
         check_plugins(raw.get("plugins", {}), f"study {name!r}")
         return parse(Definition, raw, f"the record of study {name!r}")
 
@@ -137,11 +135,12 @@ class Storage:
         phase: Phase,
         *,
         direction: Direction = "minimize",
+        objective: str = "score",
         space: Space | None = None,
         pruner: str = "none",
         sampler_seed: int = 0,
     ) -> Queue:
-        """Return the cells of one arm in one phase."""
+        """Return the cells of one arm in one phase, whose value dashboards call `objective`."""
         pruners: dict[str, optuna.pruners.BasePruner] = {
             "none": optuna.pruners.NopPruner(),
             "median": optuna.pruners.MedianPruner(n_startup_trials=4),
@@ -156,6 +155,8 @@ class Storage:
             optuna_study = optuna.load_study(**place)
         except KeyError:
             optuna_study = optuna.create_study(**place, direction=direction, load_if_exists=True)
+            with warnings.catch_warnings(action="ignore"):  # Optuna's, of what is experimental
+                optuna_study.set_metric_names([objective])
         return Queue(optuna_study, space or {}, derive_seed(sampler_seed, arm))
 
 

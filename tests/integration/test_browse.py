@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,16 +97,22 @@ def test_the_studys_run_charts_mean_curves(
 
 
 def test_only_runs_that_have_a_place_are_asked_for_pictures(
-    finished: Finished, training_runs: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch
+    finished: Finished,
+    training_runs: Callable[..., list[Any]],
+    locate: Callable[[Path], Workspace],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    workspace = locate(Path(shutil.copytree(finished.workspace.root, tmp_path / "mlruns")))
+
     def pictured() -> set[str]:
-        runs = training_runs(finished.workspace)
+        runs = training_runs(workspace)
         confirm = [run.data.tags for run in runs if run.data.tags["phase"] == "confirm"]
         return {tags["trial"] for tags in confirm if "mlflow.loggedImages" in tags}
 
     assert pictured() == {"0", "1"}
     monkeypatch.setattr("harness.records.view.MOST_PICTURES", 2)
-    opened, tracker = open_study(finished.name, finished.workspace), Tracker(finished.workspace)
+    opened, tracker = open_study(finished.name, workspace), Tracker(workspace)
     prepare_pages(opened, tracker, opened.storage.ledger(finished.name))
     assert pictured() == {"0"}
 
