@@ -21,7 +21,7 @@ PICTURES_TAG = "mlflow.loggedImages"  # only runs with it are asked for their pi
 RECORD_TAG = "record"
 
 MOST_PICTURES = 10  # runs whose pictures a chart shows, the first ones
-MOST_RUNS = 100  # runs that a page loads at first
+MOST_RUNS = 50  # pages load 100 runs, and take seconds to draw them
 
 # Each has a contrast of at least 3 on white, and another lightness than the others: so they differ
 # in grey and to the colour-blind too.
@@ -48,7 +48,7 @@ def arm_colour(index: int) -> str:
 
 
 def run_filter(num_arms: int, num_seeds: int) -> str:
-    """Return the filter for confirm runs: of many, every arm's first ten, which a page can load."""
+    """Return the filter for confirm runs: of many, every arm's first ten, for quick pages."""
     condition = "tags.phase = 'confirm'"
     if num_arms * num_seeds > MOST_RUNS:
         condition += " and tags.trial LIKE '_'"  # one digit

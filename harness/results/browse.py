@@ -149,19 +149,17 @@ def _view(
 
 
 def _description(definition: Definition, summary: StudySummary, reports: Sequence[str]) -> str:
-    """Return question, answer and links as Markdown, which pages show one line of at first."""
-    experiment, parent = definition.experiment_id, definition.parent_run_id
+    """Return links, question and answer as Markdown, of which pages show one line at first."""
+    place, parent = definition.experiment_id, definition.parent_run_id
     links = [
         f"[Report{'' if title == summary.name else f' of {_plain(title)}'}]"
-        f"({run_page(experiment, parent, report_file(title)).removeprefix('/')})"
-        for title in reports
-    ] or [f"No report yet: `harness report {summary.name}` attaches one."]
-    links.append(
-        f"[Pictures of all arms beside each other, and mean curves]"
-        f"({run_page(experiment, f'{parent}/model-metrics').removeprefix('/')})"
-    )
+        f"({run_page(place, parent, report_file(title)).removeprefix('/')})"
+        for title in sorted(reports, key=lambda title: title != summary.name)
+    ] or [f"No report yet (`harness report {summary.name}`)"]
+    curves = run_page(place, f"{parent}/model-metrics").removeprefix("/")
+    links.append(f"[All arms side by side]({curves})")
     answer = " ".join(f"{_plain(sentence)}." for sentence in summary.answer())
-    return f"**{_plain(summary.question)}** {answer}\n\n{' · '.join(links)}\n"
+    return f"{' · '.join(links)} · **{_plain(summary.question)}** {answer}"
 
 
 def _plain(text: str) -> str:
