@@ -17,6 +17,8 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n auto
 
+# The tests in a browser need Chromium and the group `browser`; without them they are skipped:
+#   apt-get install chromium && uv pip install --python .venv/bin/python -c constraints.txt --group browser
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 

@@ -15,11 +15,12 @@ from harness.evaluate import EvaluateConfig
 from harness.plugins import check_plugins, plugin_hashes, plugin_sources
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
+from harness.results.browse import mean_curves, prepare_pages
 from harness.results.continuing import check_defaults
 from harness.results.parent import describe
 from harness.results.power import check_power, power_of
 from harness.results.summary import StudySummary, summarise
-from harness.run.bench import Bench, run_params
+from harness.run.bench import Bench, run_facts
 from harness.run.execution import Execution, cpu_threads, resolve_device, resolve_threads
 from harness.run.precision import Asked, choose_precision, warning
 from harness.run.runner import RunResult, run
@@ -109,7 +110,6 @@ def run_study(
     tracker = Tracker(workspace)
     experiment = tracker.open_experiment(name)
     tags = {
-        "mlflow.note.content": study.question,
         "question": study.question,
         "baseline": study.baseline_arm,
         **({"precision_reason": reason} if reason else {}),
@@ -151,7 +151,7 @@ def run_study(
 
     # Work, and sum up whatever comes of it.
     with recording(f"study {name!r}"):
-        describe(parent, _summarise(opened, states, ledger), tracker, bench.floors)
+        describe(parent, _summarise(opened, states, ledger), tracker)
         try:
             with display(bench.objective) as shown:
                 for line in _opening(definition, bench, ledger, new=known is None):
@@ -173,9 +173,9 @@ def run_study(
                             Worker(plan, bench, shown.show).work()
         except BaseException:
             with contextlib.suppress(Exception):  # what stopped the study is told, not what follows
-                _sum_up(opened, tracker, bench)
+                _sum_up(opened, tracker)
             raise
-        return _sum_up(opened, tracker, bench)
+        return _sum_up(opened, tracker)
 
 
 def _opening(definition: Definition, bench: Bench, ledger: Ledger, *, new: bool) -> Iterator[str]:
@@ -188,13 +188,15 @@ def _opening(definition: Definition, bench: Bench, ledger: Ledger, *, new: bool)
         yield f"there will be no p, since {ledger.spoilt}; {AFRESH}"
 
 
-def _sum_up(opened: OpenStudy, tracker: Tracker, bench: Bench) -> StudySummary:
+def _sum_up(opened: OpenStudy, tracker: Tracker) -> StudySummary:
     """Note on the study's own run what has come of it so far."""
-    states = opened.board.states()
-    summary = _summarise(opened, states, note_display(opened, states, SHOWN_BY))
-    parent = opened.definition.parent_run_id
-    describe(parent, summary, tracker, bench.floors)
-    tracker.close_parent(parent, summary.complete)
+    states, parent = opened.board.states(), opened.definition.parent_run_id
+    ledger = note_display(opened, states, SHOWN_BY)
+    summary = _summarise(opened, states, ledger)
+    describe(parent, summary, tracker)
+    curves = mean_curves(opened.definition, states, tracker)
+    tracker.close_parent(parent, summary.complete, curves)
+    prepare_pages(opened, tracker, ledger)
     return summary
 
 
@@ -347,7 +349,7 @@ def train_once(
             config,
             bench.dataset,
             tags={"phase": "train", "seed": config.seed, "precision_reason": reason},
-            params=run_params(config, execution, bench),
+            facts=run_facts(config, execution, bench),
         )
         checkpoint = workspace.checkpoints / f"{recorder.run_id}.pt"
         with display(bench.objective) as shown:

@@ -20,7 +20,6 @@ from harness.cli.options import (
 )
 from harness.cli.output import print_json, print_summary, stdout
 from harness.errors import HarnessError, unknown_name
-from harness.records.workspace import UI_PORT
 
 
 def status(
@@ -91,26 +90,50 @@ def report(
 
 
 def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535)] = UI_PORT,
+    study: Annotated[
+        str | None, typer.Argument(help="The study to open [default: the latest].")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="[default: the last one, else 5000]")
+    ] = None,
+    browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open a browser where there is one.")
+    ] = True,
     tracking_uri: TrackingUri = None,
+    storage: StorageUrl = None,
+    plugins: Plugins = None,
 ) -> None:
-    """Browse all runs in MLflow's own UI, on 127.0.0.1."""
+    """Browse studies in MLflow's own UI, on 127.0.0.1: their runs by arm, curves and samples."""
     import socket
+    import webbrowser
 
     from harness.records.sqlite import sqlite_file
-    from harness.records.ui import serve_ui
-    from harness.results.status import note_browsing
+    from harness.records.ui import has_browser, serve_ui, ui_address
+    from harness.results.browse import open_pages
 
-    workspace = locate(None, tracking_uri, None)
+    workspace = locate(None, tracking_uri, storage)
     file = sqlite_file(workspace.tracking_uri)
     if file is not None and not file.exists():
         raise HarnessError(f"{file} does not exist yet: run a study first")
+    served = file is not None or not workspace.tracking_uri.startswith("http")
+    port = port or workspace.ui_port
     with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
+        if served and probe.connect_ex(("127.0.0.1", port)) == 0:
             raise HarnessError(f"--port {port}: something else listens there; choose another port")
-    note_browsing(workspace)
-    print(f"MLflow's UI: http://127.0.0.1:{port} (end it with Ctrl-C)", flush=True)
-    raise typer.Exit(serve_ui(workspace, port))
+    pages = open_pages(workspace)
+    if study is not None and study not in pages:
+        raise unknown_name("study", study, pages)
+    root = f"http://127.0.0.1:{port}" if served else ui_address(workspace)
+    for name, page in pages.items():
+        if study in (None, name):
+            print(f"{name}: {root}{page}")
+    shown = root + pages.get(study or next(reversed(pages), ""), "")
+    if not served:
+        if browser and has_browser():
+            webbrowser.open(shown)
+        return
+    print(f"MLflow's UI: {root} (end it with Ctrl-C)", flush=True)
+    raise typer.Exit(serve_ui(workspace, port, shown if browser and has_browser() else None))
 
 
 def list_(

@@ -5,45 +5,40 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
+import re
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import mlflow
 import mlflow.pytorch
+import numpy as np
 from mlflow.entities import Dataset as DatasetRecord
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-from torch import nn
+from torch import Tensor, nn
 
-from harness.data import Dataset, Facts
+from harness.data import Dataset
 from harness.data.pictures import Picture, read_picture
 from harness.errors import HarnessError
 from harness.records.provenance import environment, environment_kept
+from harness.records.recorder import WEIGHTS_ARTIFACT, Point, RunRecorder
 from harness.records.sqlite import prepare_sqlite, sqlite_file
-from harness.records.ui import ui_address
+from harness.records.view import COLOUR_TAG, RECORD_TAG, record, recorded
 from harness.records.workspace import Workspace
-from harness.run.runner import GRID_KEY, Outcome, RunResult
-from harness.systems import TrainConfig, example_inputs, save_generator
+from harness.run.runner import GRID_KEY
+from harness.systems import TrainConfig
 
-STATUS: dict[Outcome, str] = {
-    "finished": "FINISHED",
-    "collapsed": "FINISHED",
-    "diverged": "FAILED",
-    "failed": "FAILED",
-    "pruned": "KILLED",
-    "interrupted": "KILLED",
-}
 METRICS_PER_BATCH = 1000  # MLflow's limit
 SYSTEM_METRICS_SECONDS = 5.0
 TESTS = "compare/"  # what is said of comparisons begins with it
-WEIGHTS_ARTIFACT = "generator_weights"
+Curves: TypeAlias = Mapping[str, Iterable[tuple[int, float]]]
+"""Metric -> (step, finite value)."""
 
 
 class Tracker:
@@ -109,25 +104,69 @@ class Tracker:
         """Attach a text file to a run, replacing one of the same name."""
         self._client.log_text(run_id, text, name)
 
-    def describe_parent(
-        self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]
-    ) -> None:
-        """Record a study's summary; what an earlier one said of tests goes."""
+    def describe_parent(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Record what is said of a study's tests; what an earlier summary said of them goes."""
         tags = {_safe(key): value for key, value in tags.items()}
         for key in {key for key in self.run(run_id).data.tags if key.startswith(TESTS)} - set(tags):
             with contextlib.suppress(MlflowException):  # somebody else was quicker
                 self._client.delete_tag(run_id, key)
-        now = int(time.time() * 1000)
-        finite = {_safe(key): value for key, value in metrics.items() if math.isfinite(value)}
-        self._client.log_batch(
-            run_id,
-            metrics=[Metric(key, value, now, 0) for key, value in finite.items()],
-            tags=[RunTag(*item) for item in tags.items()],
-        )
+        self.set_tags(run_id, tags)
 
-    def close_parent(self, run_id: str, complete: bool) -> None:
-        """End a study's run; an incomplete one may go on later."""
-        self._client.set_terminated(run_id, "FINISHED" if complete else "KILLED")
+    def close_parent(self, run_id: str, complete: bool, curves: Curves) -> None:
+        """Record what has come of a study: curves over steps; an incomplete one may go on later."""
+        now = int(time.time() * 1000)
+        points: list[Point] = []
+        for name, curve in curves.items():
+            known = dict(self.history(run_id, key := _safe(name)))
+            points += [Point(key, y, now, x) for x, y in curve if known.get(x) != y]
+        self.write_points(run_id, points)
+        self.set_tags(run_id, {"state": "complete" if complete else "incomplete"})
+        self.end_run(run_id, "FINISHED" if complete else "KILLED")
+
+    def end_run(self, run_id: str, status: str) -> None:
+        """Set how a run has ended."""
+        self._client.set_terminated(run_id, status)
+
+    def monitor(self, run_id: str) -> SystemMetricsMonitor:
+        """Return what samples the machine for a run."""
+        seconds = SYSTEM_METRICS_SECONDS
+        return SystemMetricsMonitor(run_id, sampling_interval=seconds, resume_logging=True)
+
+    def write_points(self, run_id: str, points: Sequence[Point]) -> None:
+        """Write scalars, all finite."""
+        metrics = [Metric(*point) for point in points]
+        for start in range(0, len(metrics), METRICS_PER_BATCH):
+            self._client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
+
+    def write_grid(self, run_id: str, key: str, picture: Picture, step: int) -> None:
+        """Write a picture that the UI's step slider plays."""
+        self._client.log_image(run_id, picture, key=key, step=step, synchronous=True)
+
+    def write_model(self, run_id: str, name: str, generator: nn.Module, example: Tensor) -> None:
+        """Write a generator as a model for `mlflow.pytorch`, an exported program."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.export's and mlflow's own deprecations
+            with _active(run_id):
+                mlflow.pytorch.log_model(
+                    generator,
+                    name=re.sub("[/:.%\"']", "_", name),  # MLflow allows no others
+                    input_example=example.numpy(),
+                    serialization_format="pt2",
+                    pip_requirements=[f"torch=={version('torch')}"],
+                )
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a run."""
+        self._client.log_batch(run_id, tags=[RunTag(key, tags[key]) for key in tags])
+
+    def remove_tag(self, run_id: str, key: str) -> None:
+        """Remove a tag that a run has."""
+        self._client.delete_tag(run_id, key)
+
+    def set_experiment_tags(self, experiment_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of an experiment."""
+        for key, value in tags.items():
+            self._client.set_experiment_tag(experiment_id, key, value)
 
     def start_run(
         self,
@@ -137,7 +176,9 @@ class Tracker:
         dataset: Dataset,
         *,
         tags: Mapping[str, Any],
-        params: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        varied: Set[str] | None = None,
+        colour: str | None = None,
         parent: str | None = None,
     ) -> RunRecorder:
         """Start a run that records every resolved setting.
@@ -145,10 +186,13 @@ class Tracker:
         Args:
             experiment_id: Where it belongs.
             name: The run's name in the UI.
-            config: Its settings, one param each.
+            config: Its settings.
             dataset: Logged as an input with its digest.
-            tags: Study, arm, phase, trial and the like.
-            params: Further params, e.g. the evaluation protocol and the device.
+            tags: Study, arm, phase, trial and the like; no other run has the same.
+            facts: What else is recorded beside them, e.g. the evaluation protocol and the device.
+            varied: What is a param too: MLflow prints params above every picture. None: all
+                settings.
+            colour: The run's in the UI.
             parent: The study's parent run.
         """
         run_tags = {key: str(value) for key, value in tags.items()} | environment()
@@ -158,10 +202,17 @@ class Tracker:
         if run is None:
             run = self._client.create_run(experiment_id, run_name=name, tags=run_tags)
         run_id = str(run.info.run_id)
-        settings = config.recorded() | dict(params)
-        self._client.log_batch(run_id, params=[Param(k, str(v)) for k, v in settings.items()])
+        settings = config.recorded()
+        known = settings | dict(facts)
+        params = known.keys() & varied if varied is not None else settings.keys()
+        shown = {RECORD_TAG: record(known)} | ({COLOUR_TAG: colour} if colour else {})
+        self._client.log_batch(
+            run_id,
+            params=[Param(key, str(known[key])) for key in known if key in params],
+            tags=[RunTag(key, value) for key, value in shown.items()],
+        )
         self._log_dataset(run_id, dataset)
-        return RunRecorder(self._client, run_id)
+        return RunRecorder(self, run_id, name)
 
     def _log_dataset(self, run_id: str, dataset: Dataset) -> None:
         record = DatasetRecord(
@@ -190,11 +241,11 @@ class Tracker:
                 f"MLflow's store {self._uri} lacks the run {run_id} that the study refers to: both "
                 "databases belong together; restore it or choose another --name"
             ) from None
-        return RunRecorder(self._client, run_id)
+        return RunRecorder(self, run_id, self.run(run_id).info.run_name)
 
-    def params(self, run_id: str) -> dict[str, str]:
-        """Return a run's settings as recorded."""
-        return dict(self.run(run_id).data.params)
+    def settings(self, run_id: str) -> dict[str, str]:
+        """Return a run's settings and other facts as recorded."""
+        return settings_of(self.run(run_id))
 
     def runs(self, experiment_id: str) -> list[Run]:
         """Return all runs of an experiment, parents included."""
@@ -235,6 +286,12 @@ class Tracker:
                 pictures[step] = read_picture(Path(local))
         return pictures
 
+    def grid_steps(self, run_id: str, key: str = GRID_KEY) -> list[int]:
+        """Return after how many images a run has a picture of a kind; none where they are lost."""
+        with contextlib.suppress(MlflowException, OSError):
+            return sorted(self._grid_files(run_id).get(key, {}))
+        return []
+
     def grid_keys(self, run_id: str) -> list[str]:
         """Return the kinds of pictures that a run has; none where they are lost."""
         with contextlib.suppress(MlflowException, OSError):
@@ -249,6 +306,20 @@ class Tracker:
                 key, *facts = Path(file.path).name.split("+")
                 files.setdefault(key, {})[int(facts[1])] = file.path
         return files
+
+    def folders(self, run_id: str, name: str) -> list[str]:
+        """Return the names of the folders in a folder that is attached to a run."""
+        with contextlib.suppress(MlflowException, OSError):
+            found = self._client.list_artifacts(run_id, name)
+            return [Path(file.path).name for file in found if file.is_dir]
+        return []
+
+    def log_grids(self, run_id: str, key: str, pictures: Mapping[int, Picture]) -> None:
+        """Attach pictures that the UI's step slider plays, those that are new."""
+        known = self.grids(run_id, key)
+        for step, picture in pictures.items():
+            if step not in known or not np.array_equal(known[step], picture):
+                self.write_grid(run_id, key, picture, step)
 
     def log_picture(self, run_id: str, picture: Picture, name: str) -> None:
         """Attach a picture to a run."""
@@ -272,10 +343,6 @@ class Tracker:
         except (MlflowException, OSError) as error:
             raise HarnessError(str(error).splitlines()[0]) from None
 
-    def page(self, experiment_id: str, run_id: str) -> str:
-        """Return the address of a run's page: on the server, or where `harness ui` serves it."""
-        return f"{ui_address(self._uri)}/#/experiments/{experiment_id}/runs/{run_id}"
-
     @contextlib.contextmanager
     def generator_folder(self, run_id: str) -> Iterator[Path]:
         """Yield a folder with the run's generator files, fetched if they lie on a server."""
@@ -285,98 +352,6 @@ class Tracker:
             except MlflowException as error:
                 reason = str(error).splitlines()[0]
                 raise HarnessError(f"run {run_id} has no generator to export: {reason}") from None
-
-
-class RunRecorder:
-    """Writes one run to MLflow: scalars in batches, pictures by step, the generator at the end."""
-
-    def __init__(self, client: mlflow.MlflowClient, run_id: str) -> None:
-        self.run_id = run_id
-        self._client = client
-        self._pending: list[Metric] = []
-        self._pending_grids: list[tuple[str, int, Picture]] = []
-        self._monitor = SystemMetricsMonitor(
-            run_id, sampling_interval=SYSTEM_METRICS_SECONDS, resume_logging=True
-        )
-        self._monitor.start()
-
-    def log_metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Hold back scalars for the next batch; non-finite ones would break MLflow's pages."""
-        now = int(time.time() * 1000)
-        self._pending += [
-            Metric(key, value, now, step) for key, value in values.items() if math.isfinite(value)
-        ]
-
-    def log_grid(self, key: str, picture: Picture, step: int) -> None:
-        """Hold back a picture that the UI's step slider plays."""
-        self._pending_grids.append((key, step, picture))
-
-    def log_generator(
-        self,
-        generator: nn.Module,
-        config: TrainConfig,
-        facts: Facts,
-        others: Mapping[str, nn.Module],
-    ) -> None:
-        """Store the generator twice: as plain weights, and as a model for `mlflow.pytorch`.
-
-        The system's other networks are stored as plain weights only.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            save_generator(Path(folder), generator, config, facts, others)
-            self._client.log_artifacts(self.run_id, folder, WEIGHTS_ARTIFACT)
-        inputs = example_inputs(config, facts, 2)  # 1 would freeze the exported batch size
-        if len(inputs) > 1:
-            return  # MLflow's signature for exported programs knows one tensor
-        example = inputs[0].numpy()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.export's and mlflow's own deprecations
-            with _active(self.run_id):
-                mlflow.pytorch.log_model(
-                    generator,
-                    name="generator",
-                    input_example=example,
-                    serialization_format="pt2",
-                    pip_requirements=[f"torch=={version('torch')}"],
-                )
-
-    def flush(self) -> None:
-        """Write the scalars and pictures held back."""
-        pending, self._pending = self._pending, []
-        for start in range(0, len(pending), METRICS_PER_BATCH):
-            batch = pending[start : start + METRICS_PER_BATCH]
-            self._client.log_batch(self.run_id, metrics=batch)
-        grids, self._pending_grids = self._pending_grids, []
-        for key, step, picture in grids:
-            self._client.log_image(self.run_id, picture, key=key, step=step, synchronous=True)
-
-    def finish(self, result: RunResult) -> None:
-        """Write what is left and set the run's true status."""
-        self.flush()
-        tags: dict[str, str] = {"outcome": result.outcome}
-        if result.reason:
-            tags["reason"] = result.reason[:5000]
-        if not result.scores and result.last_scores:
-            tags["last_scores"] = json.dumps(dict(result.last_scores))[:5000]
-        self._client.log_batch(self.run_id, tags=[RunTag(*item) for item in tags.items()])
-        self._close(STATUS[result.outcome])
-
-    def interrupt(self) -> None:
-        """Leave the run to be resumed; what was held back is dropped, to be measured again."""
-        self._client.set_tag(self.run_id, "outcome", "interrupted")
-        self._close(STATUS["interrupted"])
-
-    def abandon(self) -> None:
-        """Let go of a run that somebody else has taken over."""
-        self._monitor.finish()
-
-    def _close(self, status: str) -> None:
-        # A run shorter than the sampling interval still gets its one sample.
-        with contextlib.suppress(Exception):
-            self._monitor.collect_metrics()
-            self._monitor.publish_metrics(self._monitor.aggregate_metrics())
-        self._monitor.finish()
-        self._client.set_terminated(self.run_id, status)
 
 
 @contextlib.contextmanager
@@ -393,6 +368,11 @@ def logged_dataset(run: Run) -> DatasetRecord:
     if not inputs:
         raise HarnessError(f"MLflow's record of run {run.info.run_id} names no dataset")
     return inputs[0].dataset
+
+
+def settings_of(run: Run) -> dict[str, str]:
+    """Return a run's settings and other facts as recorded."""
+    return recorded(run.data.params, run.data.tags)
 
 
 def _safe(key: str) -> str:

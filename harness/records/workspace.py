@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Set
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.records.sqlite import sqlite_file
 
-UI_PORT = 5000  # where `harness ui` listens unless told otherwise, and where reports link to
+UI_PORT = 5000  # where `harness ui` listens unless told otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,23 @@ class Workspace:
         return self.root / "artifacts"
 
     @property
+    def ui_port(self) -> int:
+        """Where `harness ui` listened last, and where reports link to."""
+        try:
+            return int(self._ui_port_file.read_text())
+        except (OSError, ValueError):
+            return UI_PORT
+
+    def remember_ui_port(self, port: int) -> None:
+        """Note where `harness ui` listens."""
+        with contextlib.suppress(OSError):  # a folder that others own can be browsed too
+            self._ui_port_file.write_text(f"{port}\n")
+
+    @property
+    def _ui_port_file(self) -> Path:
+        return self.root / "ui_port"
+
+    @property
     def checkpoints(self) -> Path:
         """One file per unfinished run."""
         return self.root / "checkpoints"
@@ -102,7 +119,7 @@ def check_replaceable(folder: Path, ours: Set[str], mark: str) -> None:
         raise HarnessError(f"--output {folder}: the folder was not written by this command before")
 
 
-@contextmanager
+@contextlib.contextmanager
 def replaced_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder beside `folder`, and put it in its place: never half-written."""
     folder.parent.mkdir(parents=True, exist_ok=True)

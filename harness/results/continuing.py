@@ -26,7 +26,7 @@ def check_defaults(name: str, states: Sequence[ArmState], tracker: Tracker) -> N
                 continue
             run_id = next(iter(record.run_ids.values()))
             try:
-                params = tracker.params(run_id)
+                params = tracker.settings(run_id)
             except HarnessError:  # a run that MLflow has lost says nothing
                 continue
             then = rebuild_config(params, f"run {run_id}")

@@ -109,7 +109,7 @@ def export_best(name: str, folder: Path, workspace: Workspace, arm: str | None =
         "dataset": study.dataset,
         "dataset_digest": definition.dataset_digest,
         "scores": dict(record.scores),
-        "settings": tracker.params(run_id),
+        "settings": tracker.settings(run_id),
     }
     with tracker.generator_folder(run_id) as files:
         recorded = functools.partial(tracker.grids, run_id, last_only=True)

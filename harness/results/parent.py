@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 
 from harness.records.tracking import TESTS, Tracker
 from harness.results.comparison import Comparison
 from harness.results.summary import StudySummary
 
 
-def describe(
-    run_id: str, summary: StudySummary, tracker: Tracker, floors: Mapping[str, float]
-) -> None:
-    """Let a study's own run say what its summary says, and nothing that an earlier one said.
+def describe(run_id: str, summary: StudySummary, tracker: Tracker) -> None:
+    """Let a study's own run say what its summary says; what an earlier one said of tests goes.
 
     Args:
         run_id: The run.
         summary: What has come of the study so far.
         tracker: Where the run is.
-        floors: What real images score.
     """
     tracker.log_file(run_id, "summary.json", json.dumps(summary.to_json(), indent=2))
-    state = {"state": "complete" if summary.complete else "incomplete"}
-    tracker.describe_parent(run_id, _figures(summary) | dict(floors), state | _tests(summary))
-
-
-def _figures(summary: StudySummary) -> dict[str, float]:
-    """Return the study's figures under names that MLflow can list."""
-    metrics: dict[str, float] = {}
-    for arm in summary.arms:
-        figures = {"mean": arm.mean, "sd": arm.sd, "median": arm.median}
-        for key, value in figures.items():
-            if value is not None:
-                metrics[f"arm/{arm.name}/{key}"] = value
-    for comparison in summary.comparisons:
-        metrics[f"{_place(comparison)}/superiority"] = comparison.superiority
-    return metrics
+    tracker.describe_parent(run_id, _tests(summary))
 
 
 def _tests(summary: StudySummary) -> dict[str, str]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import HarnessError
 from harness.records.workspace import Workspace
 from harness.results.summary import StudySummary, summarise
 from harness.study.study import StudyConfig
 from harness.work.board import ArmState, OpenStudy, open_study
-from harness.work.notes import note_display, note_opening
+from harness.work.notes import note_display
 from harness.work.queue import Storage
 
 REFRESH_SECONDS = 3.0
@@ -45,13 +43,6 @@ class StudyStatus:
 def list_studies(workspace: Workspace) -> list[str]:
     """Return the studies' names; none where there is no database yet."""
     return Storage(workspace, create=False).names() if Storage.exists(workspace) else []
-
-
-def note_browsing(workspace: Workspace) -> None:
-    """Note of every study that its test scores can now be read in MLflow's pages."""
-    for name in list_studies(workspace):
-        with contextlib.suppress(HarnessError):  # it needs a plugin, say
-            note_opening(open_study(name, workspace), "harness ui")
 
 
 def read_status(name: str, workspace: Workspace) -> StudyStatus:

@@ -162,7 +162,7 @@ def _floors(evaluator: Evaluator, *, conditional: bool) -> dict[str, float]:
     return of_validation | evaluator.floor("test", conditional=conditional)
 
 
-def run_params(config: TrainConfig, execution: Execution, bench: Bench) -> dict[str, Any]:
+def run_facts(config: TrainConfig, execution: Execution, bench: Bench) -> dict[str, Any]:
     """Return what is recorded of a run beside its config: size, device, threads, cores and
     protocol."""
     protocol = {f"evaluate.{key}": value for key, value in bench.protocol.items()}

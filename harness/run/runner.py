@@ -263,17 +263,18 @@ def _evaluate(
     recorder: Recorder,
     final_splits: tuple[Split, ...],
 ) -> dict[str, float]:
-    """Draw the grid, score the samples and record both; before training there is only the grid.
+    """Draw the grid, score the samples and record both; before training there is nothing to see.
 
     Everything random comes from seeds of its own, and the generator's mode is put back: training
     does not notice.
     """
     if not system.is_finite():
         raise FloatingPointError("weights are not finite")
+    if milestone.index == 0:
+        return {}
     config, others, facts = system.config, dict(system.networks), system.facts
     generator = others.pop(system.sampled(config))
     step = milestone.progress.images_seen
-    scores: dict[str, float] = {}
     with _evaluating(system):
         shown = bench.evaluator.sources("validation")
         inputs = draw_inputs(config, facts, facts.kind.num_shown, GRID_SEED, sources=shown)
@@ -282,16 +283,15 @@ def _evaluate(
         with _not_the_run():
             for key, picture in pictures.items():
                 recorder.log_grid(key, picture, step)
-        if milestone.index > 0:
-            splits = final_splits if milestone.is_last else ("validation",)
-            scored = score(system, bench, splits, final=milestone.is_last)
-            scores, fakes, asked = scored.figures, scored.samples, scored.asked
-            if bench.objective not in scores:
-                raise ValueError(f"{bench.objective}: these samples have no such figure")
-            if bad := [key for key, value in scores.items() if not math.isfinite(value)]:
-                raise ValueError(f"{bad[0]} is {scores[bad[0]]}: a metric must be finite")
-            with _not_the_run():
-                recorder.log_metrics(scores, step)
+        splits = final_splits if milestone.is_last else ("validation",)
+        scored = score(system, bench, splits, final=milestone.is_last)
+        scores, fakes, asked = scored.figures, scored.samples, scored.asked
+        if bench.objective not in scores:
+            raise ValueError(f"{bench.objective}: these samples have no such figure")
+        if bad := [key for key, value in scores.items() if not math.isfinite(value)]:
+            raise ValueError(f"{bad[0]} is {scores[bad[0]]}: a metric must be finite")
+        with _not_the_run():
+            recorder.log_metrics(scores, step)
         if milestone.is_last:
             few, more = fakes[:NEIGHBOURS], fakes[:SORTED]
             nearest = bench.evaluator.nearest_training_images(few)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -80,6 +80,20 @@ class Arm:
         config = parse_config(settings, f"arm {self.name!r}")
         budget = config.budget.scaled(budget_share)
         return config.model_copy(update={"budget": budget})
+
+
+def varied_settings(arms: Sequence[Arm]) -> frozenset[str]:
+    """Return the flat keys of what a study's runs differ in, beside their seeds.
+
+    These are settings that arms differ in or tune, and factors, as `level.NAME`, that are not
+    themselves such a setting.
+    """
+    configs = [arm.config({}, seed=0).recorded() for arm in arms]
+    keys = {key for config in configs for key in config}
+    varied = {key for key in keys if len({repr(config.get(key)) for config in configs}) > 1}
+    varied |= {key for arm in arms for key in arm.space}
+    factors = {f"level.{factor}" for arm in arms for factor in arm.levels if factor not in varied}
+    return frozenset(varied | factors)
 
 
 def check_keys(keys: Iterable[str], place: str, allow: tuple[str, ...] = ()) -> None:

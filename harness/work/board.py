@@ -91,6 +91,7 @@ class Board:
         self.arms = study.arms()
         self._figure = objective_figure(study.evaluate.objective)
         direction: Direction = "maximize" if self._figure.best == "higher" else "minimize"
+        objective = f"validation {self._figure.label}"
         self._search_cells = {arm.name: _search_cells(study, arm) for arm in self.arms}
         self._search: dict[str, Queue] = {}
         self._confirm: dict[str, Queue] = {}
@@ -101,10 +102,13 @@ class Board:
                 "search",
                 space=arm.space,
                 direction=direction,
+                objective=objective,
                 pruner=study.search.pruner,
                 sampler_seed=study.seed,
             )
-            self._confirm[arm.name] = storage.queue(name, arm.name, "confirm", direction=direction)
+            self._confirm[arm.name] = storage.queue(
+                name, arm.name, "confirm", direction=direction, objective=objective
+            )
 
     def prepare(self, *, retry_failed: bool = False) -> list[ArmState]:
         """Enqueue what is missing of every search, and of confirm runs whose search is done.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -62,6 +62,11 @@ class CellRecord:
     def is_done(self) -> bool:
         """Whether nothing is left to do."""
         return self.state in ("complete", "failed")
+
+
+def ended_runs(cells: Sequence[CellRecord]) -> list[str]:
+    """Return the runs of the cells that have ended, in order."""
+    return [run_id for cell in cells if cell.is_done for run_id in cell.run_ids.values()]
 
 
 def settings_hash(point: Mapping[str, Any]) -> str:

@@ -140,25 +140,25 @@ class Storage:
         phase: Phase,
         *,
         direction: Direction = "minimize",
+        objective: str = "score",
         space: Space | None = None,
         pruner: str = "none",
         sampler_seed: int = 0,
     ) -> Queue:
-        """Return the cells of one arm in one phase."""
+        """Return the cells of one arm in one phase, whose value dashboards call `objective`."""
         pruners: dict[str, optuna.pruners.BasePruner] = {
             "none": optuna.pruners.NopPruner(),
             "median": optuna.pruners.MedianPruner(n_startup_trials=4),
             "halving": optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
         }
-        place: dict[str, Any] = {
-            "study_name": SEPARATOR.join((study, arm, phase)),
-            "storage": self._storage,
-            "pruner": pruners[pruner],
-        }
+        place: dict[str, Any] = {"storage": self._storage, "pruner": pruners[pruner]}
+        place["study_name"] = SEPARATOR.join((study, arm, phase))
         try:  # so that looking at a study writes nothing
             optuna_study = optuna.load_study(**place)
         except KeyError:
             optuna_study = optuna.create_study(**place, direction=direction, load_if_exists=True)
+            with warnings.catch_warnings(action="ignore"):  # Optuna's, of what is experimental
+                optuna_study.set_metric_names([objective])
         return Queue(optuna_study, space or {}, derive_seed(sampler_seed, arm))
 
 

@@ -14,12 +14,14 @@ import numpy as np
 
 from harness.config import flatten
 from harness.errors import recording
-from harness.records.tracking import RunRecorder, Tracker
-from harness.run.bench import Bench, run_params
+from harness.records.recorder import RunRecorder
+from harness.records.tracking import Tracker
+from harness.records.view import arm_colour
+from harness.run.bench import Bench, run_facts
 from harness.run.loop import Progress, milestone_share
 from harness.run.runner import RunResult, Stop, run
 from harness.signals import uninterrupted
-from harness.study.arm import Arm
+from harness.study.arm import Arm, varied_settings
 from harness.systems import TrainConfig
 from harness.work.board import ArmState, Board, count_cells, is_complete
 from harness.work.cell import Phase, settings_hash
@@ -54,6 +56,7 @@ class Worker:
         self._tracker = Tracker(plan.workspace)
         self._study = plan.definition.study
         self._board = Board(Storage(plan.workspace), plan.name, self._study, plan.definition.metric)
+        self._varied = varied_settings(self._board.arms)
 
     def work(self) -> None:
         """Run cells; where none is free but others still run, wait to take over or to confirm."""
@@ -189,9 +192,10 @@ class Worker:
         seed = str(config.seed)
         if seed in runs:
             return self._tracker.resume_run(runs[seed])
+        trial = f"search {claim.cell.trial} " if phase == "search" else ""
         recorder = self._tracker.start_run(
             self._plan.definition.experiment_id,
-            f"{arm.name} {phase} {claim.cell.trial} seed {seed}",
+            f"{arm.name} {trial}seed {seed}",
             config,
             self._bench.dataset,
             tags={
@@ -202,9 +206,11 @@ class Worker:
                 "seed": seed,
                 "settings": settings_hash(claim.cell.point or {}),
             },
-            params=flatten({"level": dict(arm.levels)})
+            facts=flatten({"level": dict(arm.levels)})
             | {"machine.workers": self._plan.workers}
-            | run_params(config, self._plan.definition.execution, self._bench),
+            | run_facts(config, self._plan.definition.execution, self._bench),
+            varied=self._varied,
+            colour=arm_colour(self._board.arms.index(arm)),
             parent=self._plan.definition.parent_run_id,
         )
         try:

@@ -11,7 +11,8 @@ import pytest
 
 import harness.run.runner
 import harness.work.worker
-from harness.records.tracking import RunRecorder, Tracker
+from harness.records.recorder import RunRecorder
+from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
 from harness.results.status import read_status
 from harness.run.runner import run

@@ -9,7 +9,8 @@ import pytest
 
 import harness.work.worker
 from harness.records.workspace import Workspace
-from harness.results.status import note_browsing, read_status
+from harness.results.browse import open_pages
+from harness.results.status import read_status
 from harness.run.loop import Progress
 from harness.run.runner import RunResult
 from harness.study.ledger import Ledger
@@ -234,7 +235,7 @@ def test_pages_that_are_opened_are_noted_before_there_is_anything_to_see(
         with pytest.raises(KeyboardInterrupt):
             launch(workspace, study)
     for _ in range(2):
-        note_browsing(workspace)
+        open_pages(workspace)
     assert kinds(workspace) == ["registered", "opened"]
     # Nothing had ended: nothing could be seen.
     longer = untuned(5)

@@ -11,7 +11,8 @@ from mlflow.exceptions import MlflowException
 import harness.run.runner
 from harness.errors import HarnessError
 from harness.launch import train_once
-from harness.records.tracking import RunRecorder, Tracker
+from harness.records.recorder import RunRecorder
+from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
 from harness.results.summary import StudySummary
 from harness.study.study import StudyConfig

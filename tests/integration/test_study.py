@@ -107,9 +107,11 @@ def test_the_summary_is_what_mlflow_holds(
     assert comparison.superiority == wins / 4
     said = parent(finished.workspace).data
     metrics = said.metrics
-    assert metrics["arm/hinge/mean"] == summary.arm("hinge").mean
+    assert metrics[f"{summary.metric}/hinge"] == pytest.approx(summary.arm("hinge").mean)
+    floor_key = summary.metric.replace("fid", "fid_floor")
+    confirmed = [run for run in training_runs(finished.workspace) if floor_key in run.data.metrics]
+    assert {run.data.metrics[floor_key] for run in confirmed} == {summary.floor}
     assert float(said.tags["compare/hinge/p_value"]) == comparison.p_value
-    assert summary.floor == metrics[summary.metric.replace("fid", "fid_floor")]
 
 
 def test_status_says_what_the_study_returned(finished: Finished) -> None:

@@ -78,7 +78,7 @@ def test_a_study_of_points(finished: StudySummary, workspace: Workspace, tmp_pat
         assert not reproduction.differing
         keys = tracker.grid_keys(exported.run_id)
         assert ("levels" in keys) == (arm in ("plain", "critic"))
-        assert [*tracker.grids(exported.run_id)] == [0, 192, 320]
+        assert [*tracker.grids(exported.run_id)] == [192, 320]
         generator, spec = load_generator(tmp_path / arm)
         assert spec.sample_shape == (2,)
         assert spec.density == density

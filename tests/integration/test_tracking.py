@@ -20,7 +20,8 @@ import torch
 import harness
 from harness.config import flatten, parse
 from harness.data import load_dataset
-from harness.records.tracking import RunRecorder, Tracker
+from harness.records.recorder import RunRecorder
+from harness.records.tracking import Tracker, settings_of
 from harness.records.workspace import Workspace
 from harness.run.loop import Progress
 from harness.run.runner import RunResult
@@ -60,12 +61,12 @@ def recorder(workspace: Workspace) -> RunRecorder:
     tracker = Tracker(workspace)
     dataset = load_dataset("digits", workspace.data_dir)
     return tracker.start_run(
-        tracker.open_experiment("by-hand"), "a run", config, dataset, tags={}, params={}
+        tracker.open_experiment("by-hand"), "a run", config, dataset, tags={}, facts={}
     )
 
 
 def read(recorder: RunRecorder) -> Any:
-    return recorder._client.get_run(recorder.run_id)
+    return recorder._store._client.get_run(recorder.run_id)
 
 
 def history(tracker: Tracker, run: Any, key: str) -> dict[int, float]:
@@ -74,12 +75,13 @@ def history(tracker: Tracker, run: Any, key: str) -> dict[int, float]:
     return {point.step: point.value for point in points}
 
 
-def test_every_resolved_setting_is_a_param(finished: Finished, experiment: list[Any]) -> None:
+def test_every_resolved_setting_is_recorded(finished: Finished, experiment: list[Any]) -> None:
     arms = {arm.name: arm for arm in finished.study.arms()}
     for run in experiment:
-        tags, params = run.data.tags, run.data.params
+        tags = run.data.tags
         if tags["phase"] == "study":
             continue
+        params = settings_of(run)
         config = arms[tags["arm"]].config({"g_lr": float(params["g_lr"])}, int(tags["seed"]))
         settings = flatten(config.model_dump(mode="json"))
         assert settings["budget.images"] == 320
@@ -89,6 +91,24 @@ def test_every_resolved_setting_is_a_param(finished: Finished, experiment: list[
         assert params["evaluate.samples"] == "64"
         assert params["evaluate.times"] == "2"
         assert params["evaluate.extractor"] in finished.summary.metric
+
+
+def test_params_are_what_runs_differ_in(experiment: list[Any]) -> None:
+    for run in experiment:
+        if run.data.tags["phase"] != "study":
+            settings = settings_of(run)
+            assert run.data.params == {key: settings[key] for key in ("loss", "g_lr")}
+
+
+def test_a_run_and_its_model_are_named_by_arm_and_seed(
+    confirmed: Any, experiment: list[Any]
+) -> None:
+    tags = confirmed.data.tags
+    assert tags["mlflow.runName"] == f"{tags['arm']} seed {tags['seed']}"
+    (output,) = confirmed.outputs.model_outputs
+    assert mlflow.get_logged_model(output.model_id).name == tags["mlflow.runName"]
+    names = {run.data.tags["mlflow.runName"] for run in experiment}
+    assert "hinge search 1 seed 1000001" in names
 
 
 def test_tags_say_what_ran_where(finished: Finished, confirmed: Any, parent: Any) -> None:
@@ -168,7 +188,7 @@ def test_grids_are_images_keyed_by_step(tracker: Tracker, confirmed: Any) -> Non
     for match in found:
         assert match is not None
         steps.setdefault(match[1], set()).add(int(match[2]))
-    assert steps == {"samples": {0, 192, 320}, "neighbours": {320}, "classes": {320}}
+    assert steps == {"samples": {192, 320}, "neighbours": {320}, "classes": {320}}
 
 
 def test_the_machine_is_measured(experiment: list[Any]) -> None:
@@ -279,7 +299,7 @@ def test_more_values_than_one_batch_holds_are_all_written(recorder: RunRecorder)
     for step in range(1500):
         recorder.log_metrics({"a": float(step)}, step)
     recorder.finish(RunResult(outcome="finished", progress=Progress()))
-    points = recorder._client.get_metric_history(recorder.run_id, "a")
+    points = recorder._store._client.get_metric_history(recorder.run_id, "a")
     assert [point.value for point in points] == [float(step) for step in range(1500)]
 
 

@@ -22,11 +22,12 @@ from harness.results.arms import compared_costs, factor_arm
 from harness.results.comparison import Comparison, compare
 from harness.results.factors import Interaction, MarginalEffect, interactions
 from harness.results.report.arm import ArmAnalysis
-from harness.results.report.records import RunRecord, StudyRecords, ended_runs
+from harness.results.report.records import RunRecord, StudyRecords
 from harness.results.summary import StudySummary, summarise
 from harness.results.verdicts import first_seeds
 from harness.statistics import finite_or_none, hedges_g
 from harness.study.comparisons import Pair
+from harness.work.cell import ended_runs
 
 MOST_ARMS_FOR_PAIRS = 6
 

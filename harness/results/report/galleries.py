@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -21,6 +22,8 @@ from harness.systems import SYSTEMS
 Grids = Callable[..., Mapping[int, Picture]]
 """(run id, kind of picture, last_only=...) -> pictures by images seen."""
 
+ARMS_KEY = "arms"  # samples of all arms beside each other
+MAIN_FIGURES = ("scores", "score_curves", "over_training")
 MOST_ARMS = 8
 MOST_STEPS = 7
 ABREAST = 3  # arms beside each other
@@ -78,6 +81,43 @@ def build_galleries(analysis: Analysis, grids: Grids, real: Picture | None) -> l
         for key, caption in own_pictures(analysis).items():
             drawings.append(_own(analysis, arms, grids, key, f"{caption}.{left_out}"))
     return [each for each in drawings if each is not None]
+
+
+def parent_pictures(
+    analysis: Analysis, grids: Grids, drawings: Sequence[Drawing]
+) -> dict[str, dict[int, Picture]]:
+    """Return what a study's own run shows in MLflow: key -> pictures by images seen.
+
+    These are samples of all arms beside each other, of the same inputs, for as many evaluations as
+    all of them have; and a report's main figures.
+
+    Args:
+        analysis: The study.
+        grids: Finds the pictures of a run.
+        drawings: The report's figures.
+    """
+    by_arm = {
+        arm.name: _trained(grids(_median_run(arm).run_id, GRID_KEY))
+        for arm in analysis.arms[:MOST_ARMS]
+        if arm.scored
+    }
+    steps = set.intersection(*(set(pictures) for pictures in by_arm.values())) if by_arm else set()
+    beside: dict[int, Picture] = {}
+    for step in sorted(steps):
+        rows = {
+            name: [("", analysis.records.kind.part_of(pictures[step]))]
+            for name, pictures in by_arm.items()
+        }
+        if strips := _gallery(rows, name=ARMS_KEY, caption="", alt=""):
+            beside[step] = _pixels(strips)
+    last = max(steps, default=0)
+    main = {each.name: {last: _pixels(each)} for each in drawings if each.name in MAIN_FIGURES}
+    return {ARMS_KEY: beside} | main
+
+
+def _pixels(drawing: Drawing) -> Picture:
+    with Image.open(io.BytesIO(drawing.save("png"))) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 def own_pictures(analysis: Analysis) -> dict[str, str]:
@@ -178,20 +218,20 @@ def _strips(
     name: str,
     caption: str,
 ) -> Drawing | None:
-    """Return a kind of picture of every arm's median run, from the first milestone to the last."""
+    """Return a kind of picture of every arm's median run, from the first evaluation to the last."""
     rows = {}
     for arm in arms:
         run = _median_run(arm)
         rows[f"{arm.name}, seed {run.seed}"] = [
-            (f"{step:,}" if step else "untrained", part_of(picture))
-            for step, picture in _spread(grids(run.run_id, last_only=False))
+            (f"{step:,}", part_of(picture))
+            for step, picture in _spread(_trained(grids(run.run_id, last_only=False)))
         ]
     return _gallery(
         rows,
         name=name,
         caption=caption,
-        alt=f"Strips of generated {analysis.records.kind.noun} from before the first step to the "
-        f"end of training, for the arms {'; '.join(rows)}.",
+        alt=f"Strips of generated {analysis.records.kind.noun} over training, for the "
+        f"arms {'; '.join(rows)}.",
     )
 
 
@@ -227,6 +267,11 @@ def _gallery(
         ax.annotate(label, (0, 0), xytext=(0, 15), textcoords="offset points", fontweight="bold")
         ax.imshow(canvas, interpolation="nearest", aspect="equal")
     return Drawing(name=name, caption=caption, alt=alt, figure=figure)
+
+
+def _trained(pictures: Mapping[int, Picture]) -> dict[int, Picture]:
+    """Return the pictures without that of noise, from before training, which early runs have."""
+    return {step: picture for step, picture in pictures.items() if step > 0}
 
 
 def _spread(pictures: Mapping[int, Picture]) -> list[tuple[int, Picture]]:

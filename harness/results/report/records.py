@@ -12,7 +12,8 @@ from typing import Any
 from harness.config import parse
 from harness.data import Kind, kind_named
 from harness.errors import HarnessError
-from harness.records.tracking import Tracker, logged_dataset
+from harness.records.tracking import Tracker, logged_dataset, settings_of
+from harness.records.ui import run_page, ui_address
 from harness.records.workspace import Workspace
 from harness.study.budget import is_by_preset
 from harness.study.definition import Definition
@@ -20,12 +21,12 @@ from harness.study.ledger import Ledger
 from harness.study.study import StudyConfig
 from harness.systems import Budget
 from harness.work.board import ArmState, open_study
-from harness.work.cell import CellRecord
+from harness.work.cell import ended_runs
 from harness.work.notes import note_display
 
 SCORED = ("finished", "collapsed")
 SECONDS, FLOPS, LOAD = "progress/train_seconds", "progress/flops", "progress/load"
-JUDGE = "evaluate.judge"  # the second ruler, in a run's params
+JUDGE = "evaluate.judge"  # the second ruler, in what is recorded of a run
 Curves = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
 """Run id -> metric -> (images seen, value) in order."""
 
@@ -44,7 +45,7 @@ class RunRecord:
         outcome: How it ended, or `running`.
         reason: Why it did not finish.
         used: Whether the study's tables count it: not where a later run took its place.
-        params: Every setting, as text.
+        params: Every setting and fact, as text.
         metrics: Last value of every metric.
         tags: Versions, commit, host and the like.
         page: Address of its page in MLflow's UI.
@@ -197,10 +198,10 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
             outcome=run.data.tags.get("outcome", "running"),
             reason=run.data.tags.get("reason", ""),
             used=run.info.run_id in used,
-            params=run.data.params,
+            params=settings_of(run),
             metrics=run.data.metrics,
             tags=run.data.tags,
-            page=tracker.page(experiment, run.info.run_id),
+            page=ui_address(workspace) + run_page(experiment, run.info.run_id),
             started=run.info.start_time,
             images_seen=round(run.data.metrics.get("progress/epochs", 0) * profile.get("train", 0)),
         )
@@ -217,11 +218,6 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
         parts={name: definition.study},
         ledgers={name: ledger},
     )
-
-
-def ended_runs(cells: Sequence[CellRecord]) -> list[str]:
-    """Return the runs of the cells that have ended, in order."""
-    return [run_id for cell in cells if cell.is_done for run_id in cell.run_ids.values()]
 
 
 def check_same_protocol(studies: Sequence[StudyRecords]) -> None:

@@ -17,14 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from harness.evaluate.metric import Figure as ScoreFigure
+from harness.records.view import COLOURS, arm_colour
 
 PAGE_INCHES = 6.9  # a page's width of text
 PNG_DPI = 160
 LEGEND_CHARACTERS = 110  # that fit beside each other on a page's width
 
-# Each has a contrast of at least 3 on white, and another lightness than the others: so they differ
-# in grey and to the colour-blind too.
-COLOURS = ("#003F88", "#EC6A00", "#006B4F", "#BC5087", "#4A0A3C", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---", "+++")
@@ -72,7 +70,7 @@ def arm_styles(names: Sequence[str]) -> dict[str, ArmStyle]:
     """Return every arm's style; where colours run out, all else still differs."""
     return {
         name: ArmStyle(
-            colour=COLOURS[index % len(COLOURS)],
+            colour=arm_colour(index),
             marker=MARKERS[index % len(MARKERS)],
             line=LINES[(index % len(COLOURS) + index // len(COLOURS)) % len(LINES)],
             hatch=HATCHES[index % len(HATCHES)],

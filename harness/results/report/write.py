@@ -15,11 +15,13 @@ import jinja2
 from harness.data.pictures import REAL_FILE
 from harness.errors import HarnessError
 from harness.records.tracking import Tracker
+from harness.records.ui import study_page, ui_address
 from harness.records.workspace import Workspace, check_replaceable, replaced_folder
+from harness.results.browse import REPORT_FOLDER, prepare_pages
 from harness.results.report.analysis import analyse
 from harness.results.report.answer import answer, notices
 from harness.results.report.charts import build_charts, curve_keys
-from harness.results.report.galleries import build_galleries, own_pictures
+from harness.results.report.galleries import build_galleries, own_pictures, parent_pictures
 from harness.results.report.methods import methods, reproduction
 from harness.results.report.plan_tables import checklist, plan_table
 from harness.results.report.records import (
@@ -41,6 +43,7 @@ from harness.results.report.view_charts import build_view_charts
 from harness.results.report.view_tables import view_table
 from harness.results.report.views import study_views
 from harness.run.runner import CLASSES_KEY, NEIGHBOURS_KEY
+from harness.work.board import open_study
 
 HTML_FILE = "report.html"
 FILES = {HTML_FILE, "report.md", "tables.tex", "runs.csv", "figures"}
@@ -133,6 +136,10 @@ def write_report(
     for extra in (plan_table(studies), checklist(analysis, studies)):
         if extra.rows:
             tables[extra.name] = extra
+    study_pages = {
+        each.name: ui_address(workspace) + study_page(each.definition.experiment_id)
+        for each in studies
+    }
     content: dict[str, Any] = {
         "title": title,
         "question": merged.study.question,
@@ -147,6 +154,8 @@ def write_report(
         "reproduction": reproduction(analysis, studies),
         "runs": tables["runs"],
         "pages": {run.run_id: run.page for run in merged.runs},
+        "studies": study_pages,
+        "address": ui_address(workspace),
         "images": {name: base64.b64encode(png).decode() for name, png in images.items()},
     }
     tell("writing files")
@@ -163,7 +172,14 @@ def write_report(
     told = list(content["notices"])
     try:
         for records in studies:
-            tracker.log_folder(records.definition.parent_run_id, folder, f"reports/{title}")
+            parent = records.definition.parent_run_id
+            tracker.log_folder(parent, folder, f"{REPORT_FOLDER}/{title}")
+        if len(studies) == 1:
+            for key, pictures in parent_pictures(analysis, tracker.grids, drawings).items():
+                tracker.log_grids(parent, key, pictures)
+        for name in names:
+            opened = open_study(name, workspace)
+            prepare_pages(opened, tracker, opened.storage.ledger(name))
     except HarnessError as error:  # the report itself is written
         told.append(f"The report is not attached to the study's run: {error}")
     return Report(

@@ -22,7 +22,7 @@ from harness.evaluate.metric import is_floor
 from harness.plugins import check_plugins
 from harness.records.provenance import environment
 from harness.records.sqlite import sqlite_file
-from harness.records.tracking import Tracker, logged_dataset
+from harness.records.tracking import Tracker, logged_dataset, settings_of
 from harness.records.workspace import Workspace
 from harness.results.reproduce.comparison import Difference, Facts
 from harness.run.bench import Bench
@@ -77,7 +77,7 @@ class Record:
             raise HarnessError(f"{file} does not exist yet: there is no run to reproduce")
         tracker = Tracker(workspace)
         run = tracker.run(run_id)
-        tags, params = dict(run.data.tags), EARLY_PARAMS | run.data.params
+        tags, params = dict(run.data.tags), EARLY_PARAMS | settings_of(run)
         _check_fitness(run_id, run.info.status, tags, params)
         plugins = {k.removeprefix("plugin."): v for k, v in tags.items() if k.startswith("plugin.")}
         check_plugins(plugins, f"run {run_id}", exactly=True)
@@ -90,8 +90,9 @@ class Record:
         num_grids = 0
         for key in tracker.grid_keys(run_id):
             for step, picture in tracker.grids(run_id, key).items():
-                facts |= grid_fact(key, step, picture)
-                num_grids += 1
+                if step > 0:  # early runs have one of noise, from before training
+                    facts |= grid_fact(key, step, picture)
+                    num_grids += 1
         weights = _recorded_weights(tracker, run_id) if tags["outcome"] != "diverged" else {}
         return cls(
             run_id=run_id,

@@ -239,7 +239,7 @@ def test_galleries(analysed: Any) -> None:
         "worst: test FID 9.00, seed 2", "minimax",
     ]  # fmt: skip
     steps = [text.get_text() for text in drawings[-1].figure.axes[1].texts]
-    assert steps == ["untrained", "64", "640", "hinge, seed 4"]
+    assert steps == ["64", "640", "hinge, seed 4"]
 
 
 def test_real_images_lead_and_medians_stand_side_by_side(analysed: Any) -> None:
