@@ -13,6 +13,7 @@ import harness.launch
 from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig
 from harness.launch import preview, train_once
+from harness.records.tracking import settings_of
 from harness.records.workspace import Workspace
 from harness.results.reproduce import reproduce_run
 from harness.run.execution import Execution
@@ -75,7 +76,7 @@ def test_it_is_chosen_once_and_kept(
     assert parent(workspace).data.tags["precision_reason"] == "the test says so"
     runs = training_runs(workspace)
     assert len(runs) == 6
-    assert {run.data.params["precision"] for run in runs} == {"bfloat16"}
+    assert {settings_of(run)["precision"] for run in runs} == {"bfloat16"}
     with pytest.raises(HarnessError, match='precision = "auto", the file now says "float32"'):
         launch(workspace, make_study(precision="float32"))
 
@@ -96,7 +97,7 @@ def test_two_workers_find_in_bfloat16_what_one_finds(
     assert launch(other, study, workers=2) == one
     float32 = launch(other, make_study(confirm={"seeds": 1}), name="float32")
     assert [arm.scores for arm in float32.arms] != [arm.scores for arm in one.arms]
-    assert {run.data.params["precision"] for run in training_runs(other)} == {"bfloat16"}
+    assert {settings_of(run)["precision"] for run in training_runs(other)} == {"bfloat16"}
 
 
 def test_a_run_in_bfloat16_is_reproduced_bit_for_bit(

@@ -20,7 +20,7 @@ from scipy import stats
 import harness.cli
 import harness.records.tracking
 from harness.errors import HarnessError
-from harness.records.tracking import Tracker
+from harness.records.tracking import Tracker, settings_of
 from harness.records.workspace import Workspace
 from harness.results.report import Report, write_report
 from harness.work.board import open_study
@@ -185,7 +185,7 @@ def test_the_csv_is_what_mlflow_holds(written: Written) -> None:
     assert len(rows) == 14
     for row in rows:
         run = client.get_run(row["run_id"])
-        for key, value in run.data.params.items():
+        for key, value in settings_of(run).items():
             assert row[f"param.{key}"] == value
         for key, number in run.data.metrics.items():
             if not key.startswith("system/"):

@@ -76,7 +76,6 @@ def test_a_run_records_curves_grids_and_floors(
     recorder = memory()
     run(small_config(), bench, recorder, checkpoint=checkpoint)
     assert [(key, step) for key, step, _ in recorder.grids] == [
-        ("samples", 0),
         ("samples", MIDDLE),
         ("samples", BUDGET),
         ("neighbours", BUDGET),
@@ -106,7 +105,7 @@ def test_pictures_of_a_study_show_the_same_latents_in_every_run(
     for module in (harness.run.runner, harness.run.scoring):
         monkeypatch.setattr(module, "draw_inputs", spy)
     run(small_config(seed=5), times(bench, 1), memory(), checkpoint=checkpoint)
-    assert drawn == [(64, 0), (64, 0), (64, 5)]
+    assert drawn == [(64, 0), (64, 5)]
 
 
 def test_a_diverged_run_has_a_reason_and_no_score(
