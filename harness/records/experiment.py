@@ -1,20 +1,12 @@
-"""All of a study's runs in MLflow at once: counted, removed, or brought under another name.
-
-With `tracking`, which writes and reads single runs, the only file that imports mlflow.
-"""
+"""All of a study's runs in MLflow at once: counted, removed, or brought under another name."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlparse
-
-import mlflow
-from mlflow.entities import Experiment, LoggedModel, Run, ViewType
-from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from harness.errors import HarnessError
 from harness.records.tracking import Tracker
@@ -39,16 +31,19 @@ class StudyRuns:
     def __init__(
         self, name: str, experiment_id: str, parent_run_id: str, workspace: Workspace
     ) -> None:
-        Tracker(workspace)  # prepares the store
-        self._client = mlflow.MlflowClient(workspace.tracking_uri)
+        self._tracker = Tracker(workspace)
+        self._client = self._tracker.client
         self._name = name
         self._experiment_id = experiment_id
         self._checkpoints = workspace.checkpoints
         self._artifacts = workspace.artifacts.resolve()
         self._parent = parent_run_id
-        self._runs = [run for run in self._search(ViewType.ALL) if self._is_ours(run)]
+        runs = self._tracker.runs(experiment_id, deleted=True)
+        self._runs = [run for run in runs if self._is_ours(run)]
         ours = {run.info.run_id for run in self._runs}
-        self._models = [model for model in self._all_models() if model.source_run_id in ours]
+        self._models = [
+            model for model in self._tracker.models(experiment_id) if model.source_run_id in ours
+        ]
 
     @property
     def number(self) -> int:
@@ -73,8 +68,7 @@ class StudyRuns:
         the rows of what is deleted until `mlflow gc`; the experiment's name is free at once.
         """
         for place in self._own_places():
-            with contextlib.suppress(MlflowException, FileNotFoundError):
-                get_artifact_repository(place).delete_artifacts()
+            self._tracker.delete_files(place)
             self._remove_empty(_folder(place))
         for file in self._own_checkpoints():
             file.unlink(missing_ok=True)
@@ -83,7 +77,7 @@ class StudyRuns:
         for run in self._runs:
             if run.info.lifecycle_stage == "active":
                 self._client.delete_run(run.info.run_id)
-        if self._runs and not any(self._search(ViewType.ACTIVE_ONLY)):
+        if self._runs and not self._tracker.runs(self._experiment_id):
             self._set_aside()
 
     def check_free(self, new: str) -> None:
@@ -94,7 +88,8 @@ class StudyRuns:
                 f"MLflow's store has another experiment {new!r} (perhaps a deleted one): choose "
                 "another name"
             )
-        if self._experiment() is None:
+        known = {each.experiment_id for each in self._client.search_experiments()}
+        if self._experiment_id not in known:
             raise HarnessError(
                 f"MLflow's store lacks the experiment of study {self._name!r}: both databases "
                 "belong together"
@@ -126,30 +121,10 @@ class StudyRuns:
         elif experiment.lifecycle_stage == "active":
             self._client.delete_experiment(self._experiment_id)
 
-    def _is_ours(self, run: Run) -> bool:
+    def _is_ours(self, run: Any) -> bool:
         tags = run.data.tags
         nested = self._parent in (run.info.run_id, tags.get("mlflow.parentRunId"))
         return nested or tags.get("study") == self._name
-
-    def _experiment(self) -> Experiment | None:
-        try:
-            return self._client.get_experiment(self._experiment_id)
-        except MlflowException:
-            return None
-
-    def _search(self, view: int) -> Iterator[Run]:
-        token: str | None = None
-        while token != "":
-            page = self._client.search_runs([self._experiment_id], "", view, page_token=token)
-            yield from page
-            token = page.token or ""
-
-    def _all_models(self) -> Iterator[LoggedModel]:
-        token: str | None = None
-        while token != "":
-            page = self._client.search_logged_models([self._experiment_id], page_token=token)
-            yield from page
-            token = page.token or ""
 
     def _places(self) -> list[str]:
         """Return the addresses of all files."""

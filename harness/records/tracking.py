@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import re
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,6 +21,7 @@ import numpy as np
 from mlflow.entities import Dataset as DatasetRecord
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from torch import Tensor, nn
 
@@ -247,18 +249,25 @@ class Tracker:
         """Return a run's settings and other facts as recorded."""
         return settings_of(self.run(run_id))
 
-    def runs(self, experiment_id: str) -> list[Run]:
-        """Return all runs of an experiment, parents included."""
-        runs: list[Run] = []
-        token: str | None = None
-        while True:
-            page = self._client.search_runs(
-                [experiment_id], run_view_type=ViewType.ACTIVE_ONLY, page_token=token
-            )
-            runs += page
-            token = page.token
-            if not token:
-                return runs
+    @property
+    def client(self) -> mlflow.MlflowClient:
+        """MLflow's own client, for what is done to all of a study at once."""
+        return self._client
+
+    def runs(self, experiment_id: str, *, deleted: bool = False) -> list[Run]:
+        """Return all runs of an experiment, parents included, and deleted ones if asked for."""
+        view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
+        search = functools.partial(self._client.search_runs, [experiment_id], "", view)
+        return list(_all(search))
+
+    def models(self, experiment_id: str) -> list[Any]:
+        """Return all models that runs of an experiment have logged."""
+        return list(_all(functools.partial(self._client.search_logged_models, [experiment_id])))
+
+    def delete_files(self, address: str) -> None:
+        """Delete all files at an address of artifacts; none there is no error."""
+        with contextlib.suppress(MlflowException, FileNotFoundError):
+            get_artifact_repository(address).delete_artifacts()
 
     def run(self, run_id: str) -> Run:
         """Return a run as recorded; raises HarnessError if MLflow does not have it."""
@@ -373,6 +382,15 @@ def logged_dataset(run: Run) -> DatasetRecord:
 def settings_of(run: Run) -> dict[str, str]:
     """Return a run's settings and other facts as recorded."""
     return recorded(run.data.params, run.data.tags)
+
+
+def _all(search: Callable[..., Any]) -> Iterator[Any]:
+    """Yield what a search returns, page after page."""
+    token: str | None = None
+    while token != "":
+        page = search(page_token=token)
+        yield from page
+        token = page.token or ""
 
 
 def _safe(key: str) -> str:
