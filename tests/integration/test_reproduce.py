@@ -133,7 +133,7 @@ def test_a_finished_run_comes_out_bit_for_bit_and_nothing_is_written(
     assert result.weights > 4 * 4 + 4 * 256
     assert [score.step for score in result.final] == [320, 320]
     assert [score.key.partition("/")[0] for score in result.final] == ["val", "test"]
-    assert f"{result.values} values at 20 steps, 5 pictures and" in result.verdict
+    assert f"{result.values} values at 20 steps, 4 pictures and" in result.verdict
     assert dump(original) == before
     assert sorted(original.root.rglob("*")) == files
     assert torch.get_num_threads() == threads
