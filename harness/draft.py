@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import parse
-from harness.data import check_dataset_name
+from harness.data import CHANGES, check_dataset_name, kind_named, load_dataset
+from harness.data.kinds import POINTS
 from harness.errors import HarnessError
 from harness.results.power import check_power
 from harness.study.arm import SAME_FOR_ALL, check_keys
@@ -19,8 +20,8 @@ from harness.study.file import check_name, check_norms, parse_assignment
 from harness.study.study import StudyConfig
 from harness.systems import SYSTEMS, known_settings
 
-LEVELS = {"architecture": ["mlp", "dc"]}
-"""What is compared unless something else is asked for."""
+LEVELS = {"image": ["mlp", "dc"], "point": ["points", "mlp"]}
+"""Architectures that are compared unless something else is asked for, by what they make."""
 RATES = ("g_lr", "d_lr", "lr")
 SEARCHED = ("architecture", "d_steps", "loss", *RATES)
 """What a search that compares nothing tunes unless something else is asked for."""
@@ -186,18 +187,27 @@ def read_tune(texts: Sequence[str], system: str = "gan") -> dict[str, Any]:
     return space
 
 
-def default_compare(fixed: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Return what is compared where nobody says it."""
-    return {key: levels for key, levels in LEVELS.items() if key not in fixed}
+def default_compare(fixed: Mapping[str, Any], dataset: str) -> dict[str, list[Any]]:
+    """Return what is compared where nobody says it: architectures, where there are several."""
+    legal = SYSTEMS[str(fixed.get("system", "gan"))].Config.model_fields
+    if "architecture" in fixed or "architecture" not in legal or dataset.startswith("pairs:"):
+        return {}
+    return {"architecture": LEVELS[_made(dataset)]}
 
 
-def default_tune(compare: Mapping[str, Any], fixed: Mapping[str, Any]) -> list[str]:
+def default_tune(compare: Mapping[str, Any], fixed: Mapping[str, Any], dataset: str) -> list[str]:
     """Return what is tuned where nobody says it: rates, and without arms more than these."""
     if {"preset", "system"} & {*compare, *fixed}:
         return []  # what is there to tune depends on it
     legal = SYSTEMS[str(fixed.get("system", "gan"))].Config.model_fields
     keys = RATES if compare else SEARCHED
-    return [key for key in keys if key in legal and key not in compare and key not in fixed]
+    chosen = [key for key in keys if key in legal and key not in compare and key not in fixed]
+    values = ",".join(LEVELS[_made(dataset)])
+    return [f"{key}={values}" if key == "architecture" else key for key in chosen]
+
+
+def _made(dataset: str) -> str:
+    return "point" if kind_named(dataset) is POINTS else "image"
 
 
 def read_fixed(texts: Sequence[str]) -> dict[str, Any]:
@@ -249,6 +259,10 @@ def _checked(text: str, name: str) -> str:
     study = parse(StudyConfig, tomllib.loads(text), name)
     arms = study.arms()
     check_norms(arms, name)
+    if set(re.split("[:|]", study.dataset)) <= {*SMALL, *CHANGES, "pairs"}:  # at hand
+        facts = load_dataset(study.dataset, Path()).facts
+        for arm in arms:
+            arm.config(arm.defaults, seed=0).check(facts)
     try:
         check_power(study, arms)
     except HarnessError as error:

@@ -63,8 +63,8 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What does the work of a key elsewhere -> its names."""
 
-_WGAN = {"loss": "wasserstein", "optimizer": "rmsprop", "weight_clip": 0.01}
-_WGAN_GP = {"loss": "wasserstein", "penalty": "gradient"}
+_WGAN = {"loss": "wasserstein", "optimizer": "rmsprop", "weight_clip": 0.01, "d_steps": 5}
+_WGAN_GP = {"loss": "wasserstein", "penalty": "gradient", "d_steps": 5}
 _DC: Mapping[str, Any] = {"architecture": "dc"}
 VALUES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "wgan": (_WGAN, {"preset": "wgan"}),

@@ -290,6 +290,8 @@ def preview(
     No run is trained or recorded; a few steps of every arm are timed.
     """
     arms, refused = study.possible_arms()
+    if not arms:
+        raise HarnessError(next(iter(refused.values())))
     known = _known_definition(name, workspace)
     check_workers(workers, execution)
     with cpu_threads(execution.threads):

@@ -63,7 +63,7 @@ def new(
     factors = _answer(
         "Compare (KEY=A,B; several with spaces between; or nothing)",
         compare,
-        " ".join(_spell(*item) for item in default_compare(fixed).items()) or "nothing",
+        " ".join(_spell(*item) for item in default_compare(fixed, data).items()) or "nothing",
         lambda text: read_compare(text.split()),
         read_compare,
     )
@@ -71,7 +71,7 @@ def new(
     space = _answer(
         "Tune (KEY, KEY=A,B or KEY=LOW..HIGH; several with spaces between; or nothing)",
         tune,
-        " ".join(default_tune(factors, fixed)) or "nothing",
+        " ".join(default_tune(factors, fixed, data)) or "nothing",
         lambda text: read_tune(text.split(), system),
         lambda texts: read_tune(texts, system),
     )

@@ -7,6 +7,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
@@ -23,6 +24,7 @@ def kinds_and_entries(*, plugins: bool) -> tuple[Entries, Mapping[str, Entries]]
         plugins: Whether code beside the package was loaded, whose entries are not kept.
     """
     stamp = _stamp()
+    plugins = plugins or bool(entry_points(group="harness.plugins"))
     if not plugins:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(KEPT.read_text())

@@ -138,9 +138,10 @@ def _published(root: Path, by_folder: dict[str, list[File]], loose: Sequence[Fil
     places = _split_folders(root, by_folder, loose)
     files = {split: by_folder[name] for split, name in places.items()}
     classes = {split: _classes(root, f"{name}/", files[split], 1) for split, name in places.items()}
+    folders = {split: _folders(own, 1) for split, own in files.items()}
     for split, name in places.items():
-        if classes[split] != classes["train"]:
-            own, other = set(classes[split]), set(classes["train"])
+        if any(classes.values()) and folders[split] != folders["train"]:
+            own, other = set(folders[split]), set(folders["train"])
             missing, more = sorted(other - own), sorted(own - other)
             raise _refusal(
                 root,
@@ -245,7 +246,7 @@ def _check_undivided(root: Path, by_folder: dict[str, list[File]]) -> None:
 def _classes(root: Path, place: str, files: Sequence[File], depth: int) -> tuple[str, ...]:
     """Return the names of folders at a depth; () of one folder and of images without any."""
     loose = [file for file in files if len(file.parts) == depth + 1]
-    names = sorted({file.parts[depth] for file in files if len(file.parts) > depth + 1})
+    names = _folders(files, depth)
     if loose and names:
         raise _refusal(
             root,
@@ -254,6 +255,10 @@ def _classes(root: Path, place: str, files: Sequence[File], depth: int) -> tuple
             "none",
         )
     return tuple(names) if len(names) > 1 else ()
+
+
+def _folders(files: Sequence[File], depth: int) -> list[str]:
+    return sorted({file.parts[depth] for file in files if len(file.parts) > depth + 1})
 
 
 def _layout(

@@ -47,6 +47,7 @@ class StudySummary:
         withheld: Why no p is to be believed; empty where it may.
         primary: Whether these are what the plan tests, instead of comparisons.
         is_search: Whether it is one search, whose best settings are confirmed.
+        search_share: A search run's share of the full budget.
         marginals: What the trials show of each tuned parameter, arm by arm; nothing of searches of
             fewer than twenty.
     """
@@ -65,6 +66,7 @@ class StudySummary:
     withheld: str
     primary: bool
     is_search: bool
+    search_share: float
     marginals: tuple[Marginal, ...]
 
     def arm(self, name: str) -> ArmSummary:
@@ -115,17 +117,22 @@ class StudySummary:
 
     def _found(self, arm: ArmSummary) -> str:
         """Return what the search has found, and what fresh seeds say of it."""
-        trials = sum(arm.search_outcomes.values())
+        planned = sum(arm.search_outcomes.values())
+        open_ones = sum(arm.search_outcomes.get(state, 0) for state in ("waiting", "running"))
+        trials = f"{planned - open_ones} of {planned}" if open_ones else str(planned)
         if arm.settings is None:
-            return f"none of {trials} trials has been confirmed"
+            return f"nothing has been chosen after {trials} trials"
         label = self.figure.label
         chosen = {key: setting_text(value) for key, value in arm.settings.items()}
         text = f"the best of {trials} trials has {assignments(chosen)}"
         if not arm.scores:
             return f"{text}; no fresh seed has ended yet"
-        text += f": test {label} {describe(arm)} over {len(arm.scores)} fresh seeds"
+        seeds = len(arm.scores)
+        text += f": test {label} {describe(arm)} over {seeds} fresh seed{'s' * (seeds > 1)}"
         if arm.best_validation is not None:
-            text += f" (validation {label} {number(arm.best_validation)} when it was chosen"
+            share = self.search_share
+            after = f" after {100 * share:g} % of the budget" if share < 1 else ""
+            text += f" (validation {label} {number(arm.best_validation)} when it was chosen{after}"
             if arm.first_validation is not None:
                 text += f", {number(arm.first_validation)} of the defaults, trial 0"
             text += ")"
@@ -212,8 +219,11 @@ def summarise(
         withheld=withheld,
         primary=study.primary == "marginal" and not joint and not unranked,
         is_search=study.is_search and not joint,
+        search_share=study.search.budget_share,
         marginals=tuple(
-            found for state in states for found in marginals(state, study.search, figure)
+            found
+            for state in states
+            for found in marginals(state, study.search, figure, withheld or ledger.more_trials)
         ),
     )
 

@@ -100,6 +100,12 @@ class Ledger:
                 )
         return ""
 
+    @property
+    def more_trials(self) -> str:
+        """Why nothing is tested that rests on how many trials there are; empty where it may be."""
+        added = any("search.trials_per_arm" in each.changes for each in self.extensions)
+        return "trials were added to the search" if added else ""
+
     def is_news(self, shown: str) -> bool:
         """Return whether test scores with this digest, empty where there are none, are new ones."""
         last = next((entry for entry in reversed(self.entries) if entry.kind == "displayed"), None)

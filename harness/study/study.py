@@ -135,6 +135,7 @@ class StudyConfig(Config):
             "variants": self.variants,
             "contrasts": self.contrasts,
             "descriptive": self.descriptive,
+            "primary": self.primary != "baseline",
             "confirm.looks": self.confirm.looks,
             "confirm.smallest_effect": self.confirm.smallest_effect,
         }

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from harness.config import parse
 from harness.draft import (
     RANGES,
+    SMALL,
     Draft,
     default_compare,
     default_tune,
@@ -78,9 +80,9 @@ def test_whatever_is_asked_for_is_what_the_file_means(
     asked = ["--dataset", "mnist", "--images", 5000, "--trials", 3, "--question", 'Is "it"\\so?']
     study = write(call, *asked, *options("compare", compare), *options("tune", tune))
     assert (study.question, study.dataset, study.budget.images) == ('Is "it"\\so?', "mnist", 5000)
-    factors = read_compare(compare) if compare else default_compare({})
+    factors = read_compare(compare) if compare else default_compare({}, "digits")
     assert {factor: list(levels) for factor, levels in study.factors.items()} == factors
-    space = read_tune(tune or default_tune(factors, {}))
+    space = read_tune(tune or default_tune(factors, {}, "digits"))
     assert set(study.space) == set(space)
     assert not space or study.search.trials_per_arm == 3
     arms = study.arms()
@@ -201,3 +203,19 @@ def test_settings_are_read_by_their_place() -> None:
     assert read_fixed(["image_size=32", "g_width=8"]) == {"image_size": 32, "g_width": 8}
     with pytest.raises(HarnessError, match="unknown key in fixed"):
         read_fixed(["search.sampler=tpe"])
+
+
+@pytest.mark.parametrize("dataset", SMALL)
+@pytest.mark.parametrize("compared", [True, False])
+def test_what_is_written_without_a_word_fits_its_data(dataset: str, compared: bool) -> None:
+    factors = default_compare({}, dataset) if compared else {}
+    space = read_tune(default_tune(factors, {}, dataset))
+    draft = Draft(dataset=dataset, compare=factors, space=space, images=1000, trials=8)
+    parse(StudyConfig, tomllib.loads(draft.text("new.toml")), "new.toml")
+
+
+def test_what_cannot_be_made_of_the_data_is_refused() -> None:
+    factors = {"architecture": ["mlp", "dc"]}
+    draft = Draft(dataset="ring", compare=factors, space={}, images=1000, trials=8)
+    with pytest.raises(HarnessError, match="points"):
+        draft.text("new.toml")

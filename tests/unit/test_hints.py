@@ -89,8 +89,8 @@ def test_no_name_is_legal_where_its_hint_would_be_shown(text: str, name: str) ->
         ({"compare": {"loss": ["hinge", "lsgan"]}}, ["unknown loss 'lsgan': here it is loss ="]),
         (
             {"compare": {"variant": ["hinge", "wgan-gp"]}},
-            ["'wgan-gp': here it is loss = 'wasserstein' with penalty = 'gradient' or preset = "
-             "'wgan_gp', e.g. in a table [variants.wgan-gp] ("],
+            ["'wgan-gp': here it is loss = 'wasserstein' with penalty = 'gradient' with "
+             "d_steps = 5 or preset = 'wgan_gp', e.g. in a table [variants.wgan-gp] ("],
         ),
         ({"fixed": {"lr": 1e-4}}, ["'lr': here it is g_lr and d_lr ("]),
         ({"preset": "SNGAN"}, ["'SNGAN': here it is loss = 'hinge' with d_norm = 'spectral'"]),

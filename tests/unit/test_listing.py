@@ -52,6 +52,12 @@ def test_what_cannot_be_believed_is_made_again(kept: Path, broken: str) -> None:
     assert kinds_and_entries(plugins=False) == EXPECTED
 
 
+def test_installed_plugins_are_never_kept(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "entry_points", lambda group: ["one"])
+    assert kinds_and_entries(plugins=False) == EXPECTED
+    assert not kept.exists()
+
+
 def test_a_changed_source_is_noticed(
     kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

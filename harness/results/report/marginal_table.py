@@ -27,7 +27,7 @@ def marginal_table(analysis: Analysis) -> Table:
                     runs=[],
                 )
             )
-    random = all(each.p_value is not None for each in analysis.summary.marginals)
+    whys = dict.fromkeys(each.untested for each in analysis.summary.marginals if each.untested)
     return Table(
         name="marginals",
         caption=(
@@ -38,9 +38,8 @@ def marginal_table(analysis: Analysis) -> Table:
             + (
                 "p: permutation test of Kruskal and Wallis that all parts score alike, which "
                 "random sampling makes valid, with Holm's adjustment over the arm's parameters. "
-                if random
-                else "No p: this sampler or pruner looks at scores before it draws. "
             )
+            + "".join(f"No p where {why}. " for why in whys)
             + "It is about one search at the search's budget, and about typical settings of the "
             "others: a parameter can matter near the best settings alone."
         ),

@@ -35,7 +35,8 @@ def plan_table(studies: Sequence[StudyRecords]) -> Table:
             "first run; test scores were shown by these commands (what MLflow's pages show once "
             "they are open is not noted: runs that have ended count as looked at). Tests lose "
             "their level where seeds, trials or arms are added after a look, failed runs are run "
-            "again, or runs repeat those of another study, and have no p then."
+            "again, or runs repeat those of another study, and have no p then. Of a study that was "
+            "removed (harness rm) nothing is known here."
         ),
         columns=(
             "when",
@@ -96,8 +97,7 @@ def _answers(analysis: Analysis, studies: Sequence[StudyRecords]) -> Iterator[tu
         longer = sum(len(ledger.extensions) for ledger in ledgers)
         yield (
             "Was the plan fixed in advance?",
-            f"registered {before}; extended {longer} times; "
-            f"{'put together after the fact' if records.is_joint else 'compared as planned'}",
+            f"registered {before}; extended {longer} times; {_compared(records)}",
         )
     runs = span([len(arm.confirm) for arm in analysis.arms])
     yield (
@@ -156,3 +156,9 @@ def _answers(analysis: Analysis, studies: Sequence[StudyRecords]) -> Iterator[tu
     commits = {run.tags.get("mlflow.source.git.commit", "unknown") for run in records.runs}
     yield "Which code was it?", ", ".join(sorted(commit[:12] for commit in commits))
     yield "Can it be made again?", "commands below; runs on a CPU bit for bit (harness reproduce)"
+
+
+def _compared(records: StudyRecords) -> str:
+    if records.is_joint:
+        return "put together after the fact"
+    return "nothing is compared" if records.study.is_search else "compared as planned"

@@ -122,6 +122,7 @@ AMBIGUOUS: dict[str, tuple[dict[str, int], str]] = {
         {"train/a": 9, "train/b": 9, "test/a": 9, "test/d": 9},
         "it lacks b and has d besides",
     ),
+    "one class of two": ({"train/cat": 9, "train/dog": 9, "test/cat": 9}, "it lacks dog;"),
     "classes in one part": ({"train/a": 9, "train/b": 9, "test": 9}, "it lacks a, b;"),
     "mixed part": ({"train": 9, "train/a": 9, "test": 9}, "images lie in train/ itself (9, such"),
     "mixed": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -103,4 +104,49 @@ def test_samplers_that_look_at_scores_have_no_p(make_records: Any, make_study: A
     study = make_study(compare={}, space=SPACE, search={"trials_per_arm": 30, "pruner": "median"})
     found = shown(make_records, study, lambda point: 1.0)
     assert {each.p_value for each in found.values()} == {None}
-    assert spell([*found.values()], FIGURE) == []
+    (said,) = spell([*found.values()], FIGURE)
+    assert said.endswith(
+        "has no p: trials were not drawn at random, each without regard to the others"
+    )
+
+
+def test_few_whole_numbers_are_parts_of_their_own(make_records: Any, make_study: Any) -> None:
+    space = {"d_steps": {"low": 1, "high": 2}, "g_lr": SPACE["g_lr"]}
+    study = make_study(compare={}, space=space, search={"trials_per_arm": 40})
+    found = shown(make_records, study, lambda point: float(point["d_steps"]))
+    assert [piece.name for piece in found["d_steps"].pieces] == ["1", "2"]
+    assert [piece.median for piece in found["d_steps"].pieces] == [1.0, 2.0]
+    assert found["d_steps"].is_resolved
+
+
+def test_parts_that_read_alike_in_three_digits_stay_apart(
+    make_records: Any, make_study: Any
+) -> None:
+    space = {"g_lr": {"low": 1e-3, "high": 1.004e-3, "default": 1e-3}, "d_steps": [1]}
+    study = make_study(compare={}, space=space, search={"trials_per_arm": 30})
+    found = shown(make_records, study, lambda point: point["g_lr"])
+    assert len(found["g_lr"].pieces) == 3
+    assert found["g_lr"].p_holm == found["g_lr"].p_value  # d_steps is none to be tested
+    assert found["d_steps"].untested == "all trials lie in one part"
+
+
+def test_nothing_is_tested_before_the_search_has_ended(
+    make_records: Any, search_study: StudyConfig
+) -> None:
+    points = search_study.points(search_study.arms()[0])
+    trials: list[float | str] = [1.0 + (point["architecture"] == "mlp") for point in points]
+    records = make_records({"tuned": []}, {"tuned": [*trials[:-1], "running"]}, search_study)
+    state = replace(records.states[0], search_done=False)
+    found = marginals(state, search_study.search, FIGURE)
+    assert {each.p_holm for each in found} == {None}
+    assert spell(found, FIGURE)[-1].endswith("has no p: the search has not ended")
+
+
+def test_what_withholds_p_is_said(make_records: Any, search_study: StudyConfig) -> None:
+    points = search_study.points(search_study.arms()[0])
+    records = make_records({"tuned": []}, {"tuned": [1.0] * len(points)}, search_study)
+    found = marginals(records.states[0], search_study.search, FIGURE, "it was looked at")
+    assert {each.p_value for each in found} == {None}
+    assert spell(found, FIGURE) == [
+        "What the trials show of architecture, d_steps, g_lr has no p: it was looked at"
+    ]

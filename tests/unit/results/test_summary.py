@@ -347,7 +347,8 @@ def test_json_is_complete_and_finite(answer: Any) -> None:
     tree: Any = json.loads(json.dumps(summary.to_json(), allow_nan=False))
     assert set(tree) == {
         "name", "question", "metric", "figure", "floor", "complete", "unranked", "arms",
-            "comparisons", "num_tests", "effects", "primary", "withheld", "is_search", "marginals",
+        "comparisons", "num_tests", "effects", "primary", "withheld", "is_search", "marginals",
+        "search_share",
     }  # fmt: skip
     assert (tree["name"], tree["question"], tree["metric"]) == ("mine", "Which loss?", METRIC)
     assert tree["floor"] is None

@@ -37,6 +37,7 @@ def test_without_a_space_there_is_no_study(make_study: Any) -> None:
         ("baseline", {"baseline": {"loss": "hinge"}}),
         ("contrasts", {"contrasts": ["loss within architecture"]}),
         ("descriptive", {"descriptive": True}),
+        ("primary", {"primary": "marginal"}),
         ("variants", {"variants": {"mine": {"loss": "hinge"}}}),
         ("confirm.looks", {"confirm": {"looks": [5, 8]}}),
         ("confirm.smallest_effect", {"confirm": {"smallest_effect": 1.0}}),
