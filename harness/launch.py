@@ -15,11 +15,11 @@ from harness.evaluate import EvaluateConfig
 from harness.plugins import check_plugins, plugin_hashes, plugin_sources
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
-from harness.results.browse import mean_curves, prepare_pages
+from harness.results.browse import mean_curves, write_pages
 from harness.results.continuing import check_defaults
 from harness.results.parent import describe
 from harness.results.power import check_power, power_of
-from harness.results.summary import StudySummary, summarise
+from harness.results.summary import StudySummary, summary_of
 from harness.run.bench import Bench, run_facts
 from harness.run.execution import Execution, cpu_threads, resolve_device, resolve_threads
 from harness.run.precision import Asked, choose_precision, warning
@@ -31,7 +31,7 @@ from harness.study.ledger import Ledger
 from harness.study.space import corner_points
 from harness.study.study import StudyConfig
 from harness.systems import TrainConfig
-from harness.work.board import ArmState, OpenStudy, count_cells, is_complete
+from harness.work.board import OpenStudy, count_cells, is_complete
 from harness.work.display import Display, Event, ended, show_lone_run, silent
 from harness.work.estimate import estimate_seconds
 from harness.work.notes import note_display, note_repeats, note_retry, register
@@ -86,7 +86,7 @@ def run_study(
         opened = OpenStudy.of(name, known.model_copy(update={"study": study}), storage)
         states = opened.board.states()
         if known.study == study and is_complete(states) and not retry_failed:
-            return _summarise(opened, states, note_display(opened, states, SHOWN_BY))
+            return summary_of(opened, states, note_display(opened, states, SHOWN_BY))
     check_workers(workers, execution)
     if not underpowered and (known is None or known.study != study):
         check_power(study, arms)
@@ -151,7 +151,7 @@ def run_study(
 
     # Work, and sum up whatever comes of it.
     with recording(f"study {name!r}"):
-        describe(parent, _summarise(opened, states, ledger), tracker)
+        describe(parent, summary_of(opened, states, ledger), tracker)
         try:
             with display(bench.objective) as shown:
                 for line in _opening(definition, bench, ledger, new=known is None):
@@ -192,17 +192,12 @@ def _sum_up(opened: OpenStudy, tracker: Tracker) -> StudySummary:
     """Note on the study's own run what has come of it so far."""
     states, parent = opened.board.states(), opened.definition.parent_run_id
     ledger = note_display(opened, states, SHOWN_BY)
-    summary = _summarise(opened, states, ledger)
+    summary = summary_of(opened, states, ledger)
     describe(parent, summary, tracker)
     curves = mean_curves(opened.definition, states, tracker)
     tracker.close_parent(parent, summary.complete, curves)
-    prepare_pages(opened, tracker, ledger)
+    write_pages(opened, tracker, states, summary)
     return summary
-
-
-def _summarise(opened: OpenStudy, states: Sequence[ArmState], ledger: Ledger) -> StudySummary:
-    metric, floor = opened.definition.metric, opened.definition.floor
-    return summarise(opened.name, opened.study, states, metric=metric, floor=floor, ledger=ledger)
 
 
 def _known_definition(name: str, workspace: Workspace) -> Definition | None:

@@ -30,7 +30,8 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Say where a study stands; that test scores were shown is noted."""
-    from harness.results.status import list_studies, read_status
+    from harness.results.status import read_status
+    from harness.work.board import list_studies
 
     workspace = locate(None, tracking_uri, storage)
     if study is None:

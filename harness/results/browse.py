@@ -23,13 +23,12 @@ from harness.records.view import (
     view_state,
 )
 from harness.records.workspace import Workspace
-from harness.results.summary import StudySummary, summarise
+from harness.results.summary import StudySummary, summary_of
 from harness.study.definition import Definition
 from harness.study.ledger import Ledger
-from harness.work.board import ArmState, OpenStudy, open_study
+from harness.work.board import ArmState, OpenStudy, list_studies, open_study
 from harness.work.cell import CellRecord, ended_runs
 from harness.work.notes import note_opening
-from harness.work.queue import Storage
 
 REPORT_FOLDER = "reports"  # of the parent run, a folder in it for each report
 
@@ -48,7 +47,7 @@ def open_pages(workspace: Workspace) -> dict[str, str]:
     """
     started: dict[str, tuple[float, str]] = {}
     tracker = Tracker(workspace)
-    for name in Storage(workspace, create=False).names() if Storage.exists(workspace) else []:
+    for name in list_studies(workspace):
         try:
             opened = open_study(name, workspace)
         except HarnessError:  # it needs a plugin, say
@@ -68,15 +67,15 @@ def prepare_pages(opened: OpenStudy, tracker: Tracker, ledger: Ledger) -> None:
         tracker: Where its runs are.
         ledger: What it remembers of its plan.
     """
-    definition, states = opened.definition, opened.board.states()
-    summary = summarise(
-        opened.name,
-        definition.study,
-        states,
-        metric=definition.metric,
-        floor=definition.floor,
-        ledger=ledger,
-    )
+    states = opened.board.states()
+    write_pages(opened, tracker, states, summary_of(opened, states, ledger))
+
+
+def write_pages(
+    opened: OpenStudy, tracker: Tracker, states: Sequence[ArmState], summary: StudySummary
+) -> None:
+    """Write what they show, where arms and summary are known already."""
+    definition = opened.definition
     experiment, parent = definition.experiment_id, definition.parent_run_id
     reports = tracker.folders(parent, REPORT_FOLDER)
     tags = {

@@ -94,15 +94,16 @@ def marginals(
     for key, parameter in state.arm.space.items():
         costs = _by_piece(parameter, [(point[key], figure.cost(cost)) for point, cost in drawn])
         why = withheld or ("all trials lie in one part" if len(costs) < 2 else "")
-        found.append((key, _pieces(costs, figure), why, kruskal_wallis(list(costs.values()))))
-    adjusted = iter(holm([p_value for _, _, why, p_value in found if not why]))
+        p_value = None if why else kruskal_wallis(list(costs.values()))
+        found.append((key, _pieces(costs, figure), why, p_value))
+    adjusted = iter(holm([p_value for _, _, _, p_value in found if p_value is not None]))
     return tuple(
         Marginal(
             arm=state.arm.name,
             key=key,
             pieces=pieces,
-            p_value=None if why else p_value,
-            p_holm=None if why else next(adjusted),
+            p_value=p_value,
+            p_holm=None if p_value is None else next(adjusted),
             untested=why,
         )
         for key, pieces, why, p_value in found

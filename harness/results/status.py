@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.records.workspace import Workspace
-from harness.results.summary import StudySummary, summarise
+from harness.results.summary import StudySummary, summary_of
 from harness.study.study import StudyConfig
 from harness.work.board import ArmState, OpenStudy, open_study
 from harness.work.notes import note_display
-from harness.work.queue import Storage
 
 REFRESH_SECONDS = 3.0
 
@@ -38,11 +37,6 @@ class StudyStatus:
             "running": list(self.running),
             "remaining_seconds": self.remaining_seconds,
         }
-
-
-def list_studies(workspace: Workspace) -> list[str]:
-    """Return the studies' names; none where there is no database yet."""
-    return Storage(workspace, create=False).names() if Storage.exists(workspace) else []
 
 
 def read_status(name: str, workspace: Workspace) -> StudyStatus:
@@ -80,16 +74,8 @@ def follow(name: str, workspace: Workspace) -> Iterator[StudyStatus]:
 
 def _status(opened: OpenStudy, states: Sequence[ArmState], shown_by: str) -> StudyStatus:
     """Return where a study stands, and note that its test scores are shown."""
-    definition = opened.definition
     ledger = note_display(opened, states, shown_by)
-    summary = summarise(
-        opened.name,
-        definition.study,
-        states,
-        metric=definition.metric,
-        floor=definition.floor,
-        ledger=ledger,
-    )
+    summary = summary_of(opened, states, ledger)
     running = tuple(
         f"{state.arm.name} {phase} {record.cell.trial}"
         for state in states
@@ -97,7 +83,7 @@ def _status(opened: OpenStudy, states: Sequence[ArmState], shown_by: str) -> Stu
         for record in records
         if record.state == "running"
     )
-    remaining = _remaining_seconds(definition.study, states)
+    remaining = _remaining_seconds(opened.study, states)
     return StudyStatus(summary=summary, running=running, remaining_seconds=remaining)
 
 

@@ -23,7 +23,7 @@ from harness.statistics import finite_or_none
 from harness.study.comparisons import Pair
 from harness.study.ledger import Ledger
 from harness.study.study import StudyConfig
-from harness.work.board import ArmState
+from harness.work.board import ArmState, OpenStudy
 
 NOTHING_NOTED = Ledger()
 
@@ -226,6 +226,12 @@ def summarise(
             for found in marginals(state, study.search, figure, withheld or ledger.more_trials)
         ),
     )
+
+
+def summary_of(opened: OpenStudy, states: Sequence[ArmState], ledger: Ledger) -> StudySummary:
+    """Return what a study that was started has found, where its arms stand so."""
+    metric, floor = opened.definition.metric, opened.definition.floor
+    return summarise(opened.name, opened.study, states, metric=metric, floor=floor, ledger=ledger)
 
 
 def _why_unranked(study: StudyConfig, arms: Sequence[ArmSummary], *, joint: bool) -> str:

@@ -211,6 +211,11 @@ def costs_of(records: Iterable[CellRecord], metric: str) -> list[float]:
     return [figure.cost(record.scores.get(metric)) for record in records]
 
 
+def list_studies(workspace: Workspace) -> list[str]:
+    """Return the studies' names; none where there is no database yet."""
+    return Storage(workspace, create=False).names() if Storage.exists(workspace) else []
+
+
 def open_study(name: str, workspace: Workspace) -> OpenStudy:
     """Return a study that was started before.
 

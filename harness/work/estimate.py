@@ -62,7 +62,7 @@ def estimate_seconds(study: StudyConfig, arms: Sequence[Arm], bench: Bench) -> d
 
     found: dict[str, float] = {}
     for arm in arms:
-        own = [costs[shape] for config in tried[arm.name] if (shape := shape_of(config)) in costs]
+        own = [costs[shape] for config in tried[arm.name] if (shape := _shape_of(config)) in costs]
         mean = _mean(own or [*costs.values()])
         num_search = len(tried[arm.name]) * study.search.seeds if arm.space else 0
         search = study.search.budget_share * mean.training + evaluations(mean, splits=1)
@@ -71,7 +71,7 @@ def estimate_seconds(study: StudyConfig, arms: Sequence[Arm], bench: Bench) -> d
     return found
 
 
-def shape_of(config: TrainConfig) -> str:
+def _shape_of(config: TrainConfig) -> str:
     """Return what a step's cost depends on: all settings, rates and weights only as on or off."""
     return repr({key: bool(each) if isinstance(each, float) else each for key, each in config})
 
@@ -89,7 +89,7 @@ def _time_shapes(configs: Iterable[TrainConfig], bench: Bench) -> dict[str, _Cos
     costs: dict[str, _Cost] = {}
     started = time.perf_counter()
     for config in configs:
-        shape = shape_of(config)
+        shape = _shape_of(config)
         if shape not in costs:
             costs[shape] = _time_run(config, bench)
         if time.perf_counter() - started > PATIENCE:

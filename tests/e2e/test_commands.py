@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from harness.records.workspace import Workspace
-from harness.results.status import list_studies
 from harness.study.presets import preset_names
+from harness.work.board import list_studies
 
 
 def complete(folder: Path, words: str) -> list[str]:

@@ -96,6 +96,28 @@ def launch() -> Callable[..., StudySummary]:
     return _launch
 
 
+class Listener:
+    """A display that shows nothing and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, event: Any) -> None:
+        self.events.append(event)
+
+
+@pytest.fixture
+def listener() -> Listener:
+    """Return a display that keeps what it is told."""
+    return Listener()
+
+
 @pytest.fixture(scope="session")
 def locate() -> Callable[[Path], Workspace]:
     """Return the function that makes a workspace of a folder."""

@@ -14,8 +14,8 @@ from harness.errors import HarnessError
 from harness.records.experiment import StudyRuns
 from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
-from harness.results.status import list_studies, read_status
-from harness.work.board import open_study
+from harness.results.status import read_status
+from harness.work.board import list_studies, open_study
 from harness.work.removal import Removal
 from harness.work.renaming import rename_study
 from harness.work.rows import Rows

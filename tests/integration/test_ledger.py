@@ -136,27 +136,15 @@ def test_no_p_is_left_standing_in_mlflow(
 
 
 def test_runs_that_were_seen_under_another_name_have_no_p(
-    study: StudyConfig, untuned: Any, workspace: Workspace, launch: Any
+    study: StudyConfig, untuned: Any, workspace: Workspace, launch: Any, listener: Any
 ) -> None:
     launch(workspace, study, name="one")
-    notes: list[str] = []
-
-    class Shown:
-        def __enter__(self) -> Any:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def show(self, event: Any) -> None:
-            if event.kind == "note":
-                notes.append(event.reason)
-
     more = untuned(6)
-    (test,) = launch(workspace, more, name="two", display=lambda _: Shown()).comparisons
+    (test,) = launch(workspace, more, name="two", display=lambda _: listener).comparisons
     assert kinds(workspace, "two") == ["registered", "repeated", "displayed"]
     assert test.p_value is None
     assert "under another name (study 'one': non_saturating 4, hinge 4)" in test.withheld
+    notes = [event.reason for event in listener.events if event.kind == "note"]
     assert len(notes) == 1
     assert "there will be no p" in notes[0]
     assert "--set seed=" in notes[0]

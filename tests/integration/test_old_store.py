@@ -20,9 +20,10 @@ from harness.records.workspace import Workspace
 from harness.results.export import export_best, sample
 from harness.results.report import write_report
 from harness.results.reproduce import reproduce_run
-from harness.results.status import list_studies, read_status
+from harness.results.status import read_status
 from harness.study.file import load_study
 from harness.systems.architectures import ARCHITECTURES
+from harness.work.board import list_studies
 
 ASSET = Path(__file__).parents[1] / "assets" / "store_a89f2a2.tar.xz"
 PLACE = "/OLD_STORE"  # MLflow keeps absolute paths

@@ -20,13 +20,13 @@ from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
 from harness.results.export import export_best, sample
 from harness.results.report import write_report
-from harness.results.status import list_studies, read_status
+from harness.results.status import read_status
 from harness.results.summary import StudySummary
 from harness.study.study import StudyConfig
 from harness.systems import SYSTEMS
 from harness.systems.architectures import ARCHITECTURES
 from harness.systems.gan.losses import LOSSES
-from harness.work.board import open_study
+from harness.work.board import list_studies, open_study
 
 LOSS = '''
 from harness.systems.gan.losses import Loss, loss

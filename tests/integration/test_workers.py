@@ -68,21 +68,10 @@ def test_the_study_names_its_data_before_any_worker_does(
 
 
 def test_two_workers_find_what_one_finds(
-    finished: Finished, workspace: Workspace, launch: Any, training_runs: Any
+    finished: Finished, workspace: Workspace, launch: Any, training_runs: Any, listener: Any
 ) -> None:
-    events: list[Any] = []
-
-    class Shown:
-        def __enter__(self) -> Any:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def show(self, event: Any) -> None:
-            events.append(event)
-
-    summary = launch(workspace, finished.study, workers=2, display=lambda metric: Shown())
+    summary = launch(workspace, finished.study, workers=2, display=lambda metric: listener)
+    events = listener.events
     assert summary == finished.summary
     expected = cells(finished.name, finished.study, finished.workspace)
     assert cells(finished.name, finished.study, workspace) == expected
