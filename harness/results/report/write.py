@@ -239,14 +239,9 @@ def _markdown(content: Mapping[str, Any]) -> str:
             blocks.append(f"![{drawing.alt}](figures/{drawing.name}.png)")
             blocks.append(f"*{drawing.caption}*")
         for table in section["tables"]:
-            runs = dict.fromkeys(
-                f"{row.cells[0]}: " + ", ".join(f"`{run_id[:8]}`" for run_id in row.run_ids)
-                for row in table.rows
-                if row.run_ids
-            )
             blocks += _markdown_table(table)
-            if runs:
-                blocks.append(f"Runs: {'; '.join(runs)}.")
+            if runs := _runs_of(table, content["runs"]):
+                blocks.append(f"Runs: {runs}.")
     blocks += ["## Methods", *content["methods"]]
     blocks += ["## Threats to validity", "\n".join(f"- {text}" for text in content["threats"])]
     blocks.append("## How to reproduce")
@@ -255,6 +250,28 @@ def _markdown(content: Mapping[str, Any]) -> str:
     blocks += ["## Runs", *_markdown_table(_with_ids(content["runs"]))]
     # A name such as <b> is text, not a tag.
     return re.sub(r"<(?=[A-Za-z/!])", "&lt;", "\n\n".join(blocks)) + "\n"
+
+
+def _runs_of(table: Table, runs: Table) -> str:
+    """Return the runs that a table rests on, by the labels that they have in the table of runs."""
+    ids = {run_id for row in table.rows for run_id in row.run_ids}
+    trials: dict[str, list[int]] = {}
+    for row in runs.rows:
+        if ids.intersection(row.run_ids):
+            group, trial = row.cells[0].rsplit(" ", 1)
+            trials.setdefault(group, []).append(int(trial))
+    return "; ".join(f"{group} {_ranges(each)}" for group, each in trials.items())
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Spell numbers with runs of neighbours as ranges: `0 to 4, 7`."""
+    parts: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(f"{p[0]} to {p[-1]}" if len(p) > 1 else f"{p[0]}" for p in parts)
 
 
 def _markdown_table(table: Table) -> list[str]:
