@@ -78,7 +78,7 @@ def run_study(
     """
     arms = study.arms()
     storage = Storage(workspace) if Storage.exists(workspace) else None
-    known = storage.read_definition(name) if storage else None
+    known = storage.studies.definition(name) if storage else None
     execution = _execution(name, known, device, threads, workers)
     if storage is not None and known is not None:
         check_plugins(known.plugins, f"study {name!r}", exactly=True)
@@ -140,11 +140,11 @@ def run_study(
     # The plan comes first: what has a definition can be worked on.
     opened = OpenStudy.of(name, definition, storage)
     if known is None:
-        storage.start(name)
+        storage.studies.start(name)
     register(opened, source, known=known.study if known else None)
-    storage.write_definition(name, definition)
+    storage.studies.write(name, definition)
     states = opened.board.states()
-    ledger = note_repeats(opened, states, storage.ledger(name))
+    ledger = note_repeats(opened, states, storage.studies.ledger(name))
     if retry_failed:
         ledger = note_retry(opened, states, ledger)
     states = opened.board.prepare(retry_failed=retry_failed)
@@ -202,7 +202,7 @@ def _sum_up(opened: OpenStudy, tracker: Tracker) -> StudySummary:
 
 def _known_definition(name: str, workspace: Workspace) -> Definition | None:
     """Read an existing study without creating a database for a new one."""
-    return Storage(workspace).read_definition(name) if Storage.exists(workspace) else None
+    return Storage(workspace).studies.definition(name) if Storage.exists(workspace) else None
 
 
 def plan_execution(

@@ -37,9 +37,9 @@ def prepare_sqlite(url: str) -> None:
 
 
 def study_names(url: str) -> list[str]:
-    """Return the names of studies in Optuna's local database, within a shell's patience.
+    """Return the names of studies in a local database, within a shell's patience.
 
-    It reads the file without Optuna, whose import takes a second, and finds none wherever it
+    It reads the file without SQLAlchemy, whose import takes long, and finds none wherever it
     cannot.
     """
     import sqlite3
@@ -50,8 +50,7 @@ def study_names(url: str) -> list[str]:
         return []
     try:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            found = database.execute("SELECT study_name FROM studies ORDER BY study_name")
-            return [name for (name,) in found if "/" not in name]
+            return [name for (name,) in database.execute("SELECT name FROM harness_studies")]
     except sqlite3.Error:
         return []
 

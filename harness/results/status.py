@@ -67,7 +67,7 @@ def follow(name: str, workspace: Workspace) -> Iterator[StudyStatus]:
         if status.summary.complete:
             return
         time.sleep(REFRESH_SECONDS)
-        definition = opened.storage.read_definition(name)
+        definition = opened.storage.studies.definition(name)
         if definition != opened.definition:  # it was extended, or is gone
             opened = open_study(name, workspace)
 

@@ -213,7 +213,7 @@ def costs_of(records: Iterable[CellRecord], metric: str) -> list[float]:
 
 def list_studies(workspace: Workspace) -> list[str]:
     """Return the studies' names; none where there is no database yet."""
-    return Storage(workspace, create=False).names() if Storage.exists(workspace) else []
+    return Storage(workspace, create=False).studies.names() if Storage.exists(workspace) else []
 
 
 def open_study(name: str, workspace: Workspace) -> OpenStudy:
@@ -223,9 +223,9 @@ def open_study(name: str, workspace: Workspace) -> OpenStudy:
         HarnessError: There is no such study, or this version cannot read its record.
     """
     storage = Storage(workspace, create=False)
-    definition = storage.read_definition(name)
+    definition = storage.studies.definition(name)
     if definition is None:
-        raise unknown_name("study", name, storage.names())
+        raise unknown_name("study", name, storage.studies.names())
     return OpenStudy.of(name, definition, storage)
 
 

@@ -31,11 +31,11 @@ def register(opened: OpenStudy, source: str | None, *, known: StudyConfig | None
         known: The plan that it was started with, if it was.
     """
     storage, name, study = opened.storage, opened.name, opened.study
-    plan, confirmed = storage.ledger(name).plan, num_confirmed(opened)
+    plan, confirmed = storage.studies.ledger(name).plan, num_confirmed(opened)
     if plan is None and known is not None:  # it was started before there were ledgers
         plan = known
         late = Entry(kind="registered", time=time.time(), confirmed=confirmed, study=known)
-        storage.note(name, late)
+        storage.studies.note(name, late)
     if plan == study:
         return
     entry = Entry(
@@ -46,7 +46,7 @@ def register(opened: OpenStudy, source: str | None, *, known: StudyConfig | None
         source_sha256=hashlib.sha256(source.encode()).hexdigest() if source else "",
         plan_sha256=_digest(study.model_dump(mode="json")),
     )
-    storage.note(name, entry)
+    storage.studies.note(name, entry)
 
 
 def note_display(opened: OpenStudy, states: Sequence[ArmState], shown_by: str) -> Ledger:
@@ -60,7 +60,7 @@ def note_display(opened: OpenStudy, states: Sequence[ArmState], shown_by: str) -
     Returns:
         The ledger with all that was noted.
     """
-    ledger, shown = opened.storage.ledger(opened.name), _results(states)
+    ledger, shown = opened.storage.studies.ledger(opened.name), _results(states)
     if not ledger.is_news(shown):
         return ledger
     ledger = note_repeats(opened, states, ledger)
@@ -69,7 +69,7 @@ def note_display(opened: OpenStudy, states: Sequence[ArmState], shown_by: str) -
 
 def note_opening(opened: OpenStudy, shown_by: str) -> Ledger:
     """Note that pages were opened that show test scores as they come; returns the ledger."""
-    ledger = opened.storage.ledger(opened.name)
+    ledger = opened.storage.studies.ledger(opened.name)
     confirmed = num_confirmed(opened)
     if any(each.kind == "opened" and each.confirmed == confirmed for each in ledger.entries):
         return ledger
@@ -106,7 +106,7 @@ def note_repeats(opened: OpenStudy, states: Sequence[ArmState], ledger: Ledger) 
     mine: dict[Run, float] = {}
     for state in states:
         mine |= _ends(state.arm, state.confirm)
-    for name in opened.storage.names() if mine else ():
+    for name in opened.storage.studies.names() if mine else ():
         repeated = [
             arm
             for arm, ends in _ends_elsewhere(opened, name).items()
@@ -126,14 +126,14 @@ def num_confirmed(opened: OpenStudy) -> dict[str, int]:
 
 def _note(opened: OpenStudy, ledger: Ledger, **facts: Any) -> Ledger:
     entry = Entry(time=time.time(), confirmed=num_confirmed(opened), **facts)
-    opened.storage.note(opened.name, entry)
+    opened.storage.studies.note(opened.name, entry)
     return Ledger(entries=(*ledger.entries, entry))
 
 
 def _ends_elsewhere(opened: OpenStudy, name: str) -> dict[str, dict[Run, float]]:
     """Return when confirm runs of another study on the same data ended, by arm."""
     with contextlib.suppress(HarnessError):  # it needs a plugin, say
-        definition = None if name == opened.name else opened.storage.read_definition(name)
+        definition = None if name == opened.name else opened.storage.studies.definition(name)
         if definition and definition.dataset_digest == opened.definition.dataset_digest:
             board = OpenStudy.of(name, definition, opened.storage).board
             confirmed = board.confirmed()

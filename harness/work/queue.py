@@ -26,22 +26,16 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.config import parse
 from harness.errors import HarnessError
-from harness.plugins import check_plugins
 from harness.randomness import derive_seed
 from harness.records.sqlite import lock_at_begin, prepare_sqlite, sqlite_file
 from harness.records.workspace import Workspace
 from harness.run.runner import Outcome
-from harness.study.definition import Definition
-from harness.study.ledger import Entry, Ledger
 from harness.study.space import Choice, Space
 from harness.work.cell import Cell, CellRecord, CellState, Phase
 from harness.work.lease import LEASE_SECONDS, Lease, has_ended
+from harness.work.studies import SEPARATOR, Studies
 
-SEPARATOR = "/"
-LEDGER = "ledger."
-CLOSED = "closed"  # says of a study why nothing may be done with it
 FEWEST_FOR_IMPORTANCE = 20  # scored trials; below them a random forest fits anything
 
 Direction = Literal["minimize", "maximize"]
@@ -55,6 +49,9 @@ class Storage:
     Args:
         workspace: Says where it is.
         create: Whether to create a local database that does not exist.
+
+    Attributes:
+        studies: What it keeps of whole studies.
 
     Raises:
         HarnessError: It cannot be opened.
@@ -71,67 +68,18 @@ class Storage:
         try:
             arguments = {"connect_args": {"timeout": 60}} if file is not None else {}
             self._storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+            if file is not None:
+                lock_at_begin(self._storage.engine)
+            self.studies = Studies(self._storage.engine)
         except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise HarnessError(f"Optuna's database {url} cannot be used: {reason}") from None
-        if file is not None:
-            lock_at_begin(self._storage.engine)
 
     @staticmethod
     def exists(workspace: Workspace) -> bool:
         """Return whether there is a database: a server's is taken to be there."""
         file = sqlite_file(workspace.storage_url)
         return file is None or file.exists()
-
-    def names(self) -> list[str]:
-        """Return the studies' names."""
-        return [key for key in optuna.get_all_study_names(self._storage) if SEPARATOR not in key]
-
-    def read_definition(self, name: str) -> Definition | None:
-        """Return what `write_definition` stored, or None for an unknown study."""
-        attrs = self._load(name).user_attrs if name in self.names() else {}
-        if CLOSED in attrs:
-            raise HarnessError(f"study {name!r} {attrs[CLOSED]}")
-        if (raw := attrs.get("definition")) is None:
-            return None
-        check_plugins(raw.get("plugins", {}), f"study {name!r}")
-        return parse(Definition, raw, f"the record of study {name!r}")
-
-    def start(self, name: str) -> None:
-        """Make a place for a new study; it is none before it has a definition.
-
-        Raises:
-            HarnessError: Another process has started it meanwhile.
-        """
-        try:
-            optuna.create_study(study_name=name, storage=self._storage)
-        except optuna.exceptions.DuplicatedStudyError:
-            for _ in range(10):  # its definition follows a moment after its name, if nothing broke
-                if self.read_definition(name) is not None:
-                    raise HarnessError(
-                        f"study {name!r} has just been started by another process; the same "
-                        "command takes part in it"
-                    ) from None
-                time.sleep(0.1)
-
-    def write_definition(self, name: str, definition: Definition) -> None:
-        """Store all that workers need to know of a study, as JSON values."""
-        self._load(name).set_user_attr("definition", definition.model_dump(mode="json"))
-
-    def note(self, name: str, entry: Entry) -> None:
-        """Add an entry to a study's ledger."""
-        key = f"{LEDGER}{time.time_ns():020d}.{os.getpid()}"  # of its own: nothing is overwritten
-        self._load(name).set_user_attr(key, entry.model_dump(mode="json"))
-
-    def ledger(self, name: str) -> Ledger:
-        """Return a study's ledger."""
-        attrs = self._load(name).user_attrs
-        keys = sorted(key for key in attrs if key.startswith(LEDGER))
-        where = f"the ledger of study {name!r}"
-        return Ledger(entries=tuple(parse(Entry, attrs[key], where) for key in keys))
-
-    def _load(self, name: str) -> optuna.Study:
-        return optuna.load_study(study_name=name, storage=self._storage)
 
     def queue(
         self,

@@ -58,7 +58,8 @@ class Removal:
             HarnessError: It is running by now.
         """
         self._rows.check_idle()
-        self._rows.close(f"is being removed: `harness rm {self.name}` goes on with it")
+        reason = f"is being removed: `harness rm {self.name}` goes on with it"
+        self._rows.storage.studies.close(self.name, reason)
         if self._runs is not None:
             self._runs.remove()
         self._rows.delete()

@@ -6,7 +6,7 @@ from harness.errors import HarnessError
 from harness.records.workspace import Workspace
 from harness.signals import uninterrupted
 from harness.study.file import check_name
-from harness.work.queue import CLOSED, Storage
+from harness.work.queue import Storage
 from harness.work.rows import Rows
 
 RENAMED = "is being renamed"
@@ -23,9 +23,9 @@ def rename_study(old: str, new: str, workspace: Workspace) -> int:
     """
     storage = Storage(workspace, create=False)
     rows = Rows.find(old, storage)
-    if check_name(new) in storage.names():
+    if check_name(new) in storage.studies.names():
         raise HarnessError(f"study {new!r} exists: choose another name")
-    reason = rows.attributes.get(CLOSED, RENAMED)
+    reason = storage.studies.closed(old) or RENAMED
     if not reason.startswith(RENAMED):
         raise HarnessError(f"study {old!r} {reason}")
     rows.check_idle()
@@ -33,7 +33,7 @@ def rename_study(old: str, new: str, workspace: Workspace) -> int:
     if runs is None:
         raise HarnessError(f"study {old!r} was never wholly started: remove it with `harness rm`")
     runs.check_free(new)
-    rows.close(f"{RENAMED}: `harness rename {old} {new}` goes on with it")
+    storage.studies.close(old, f"{RENAMED}: `harness rename {old} {new}` goes on with it")
     runs.retag(new)
     with uninterrupted():
         runs.rename_experiment(new)

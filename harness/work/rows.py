@@ -8,21 +8,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy
 
 from harness.errors import HarnessError, unknown_name
 from harness.records.experiment import StudyRuns
 from harness.records.workspace import Workspace
-from harness.work.queue import CLOSED, SEPARATOR, Storage, is_abandoned
-
-_STUDIES = sqlalchemy.table(
-    "studies", sqlalchemy.column("study_id"), sqlalchemy.column("study_name")
-)
-_ATTRIBUTES = sqlalchemy.table(
-    "study_user_attributes", sqlalchemy.column("study_id"), sqlalchemy.column("key")
-)
+from harness.work.queue import Storage, is_abandoned
+from harness.work.studies import OPTUNA_STUDIES, SEPARATOR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,38 +24,37 @@ class Rows:
 
     Attributes:
         name: Its name.
-        ids: Name of each of its queues -> id, and last its own.
-        attributes: What is stored of it, as JSON values.
+        ids: Name of each of its queues -> id.
         storage: Where.
     """
 
     name: str
     ids: Mapping[str, int]
-    attributes: Mapping[str, Any]
     storage: Storage
 
     @classmethod
     def find(cls, name: str, storage: Storage) -> Rows:
         """Return a study's; raises HarnessError if there is none."""
-        found = {each.study_name: each for each in storage._storage.get_all_studies()}
-        if name not in found:
-            raise unknown_name("study", name, storage.names())
-        queues = [each for each in found if each.startswith(f"{name}{SEPARATOR}")]
-        ids = {each: found[each]._study_id for each in (*queues, name)}
-        return cls(name=name, ids=ids, attributes=found[name].user_attrs, storage=storage)
+        if name not in storage.studies.names():
+            raise unknown_name("study", name, storage.studies.names())
+        ids = {
+            each.study_name: each._study_id
+            for each in storage._storage.get_all_studies()
+            if each.study_name.startswith(f"{name}{SEPARATOR}")
+        }
+        return cls(name=name, ids=ids, storage=storage)
 
     def runs(self, workspace: Workspace) -> StudyRuns | None:
         """Return its runs in MLflow; None of a study that was never wholly started."""
-        if "definition" not in self.attributes:
+        if (definition := self.storage.studies.raw(self.name)) is None:
             return None
-        definition = self.attributes["definition"]
         experiment, parent = definition["experiment_id"], definition["parent_run_id"]
         return StudyRuns(self.name, experiment, parent, workspace)
 
     def shown(self) -> bool:
         """Return whether its test scores have been shown, or nobody can know."""
         with contextlib.suppress(HarnessError):
-            return self.storage.ledger(self.name).has("displayed")
+            return self.storage.studies.ledger(self.name).has("displayed")
         return True
 
     def check_idle(self) -> None:
@@ -80,10 +72,6 @@ class Rows:
                         f"host {host}; end it first"
                     )
 
-    def close(self, reason: str) -> None:
-        """Let every command refuse the study for a reason, e.g. "is being removed: …"."""
-        self.storage._storage.set_study_user_attr(self.ids[self.name], CLOSED, reason)
-
     def rename(self, new: str) -> None:
         """Give it another name, all at once, and open it again.
 
@@ -94,15 +82,11 @@ class Rows:
             with self.storage._storage.engine.begin() as connection:
                 for name, number in self.ids.items():
                     connection.execute(
-                        sqlalchemy.update(_STUDIES)
-                        .where(_STUDIES.c.study_id == number)
+                        sqlalchemy.update(OPTUNA_STUDIES)
+                        .where(OPTUNA_STUDIES.c.study_id == number)
                         .values(study_name=new + name.removeprefix(self.name))
                     )
-                connection.execute(
-                    sqlalchemy.delete(_ATTRIBUTES).where(
-                        _ATTRIBUTES.c.study_id == self.ids[self.name], _ATTRIBUTES.c.key == CLOSED
-                    )
-                )
+                self.storage.studies.rename(self.name, new, connection)
         except sqlalchemy.exc.IntegrityError:
             raise HarnessError(f"study {new!r} exists: choose another name") from None
 
@@ -110,3 +94,4 @@ class Rows:
         """Delete all of it, its name last."""
         for number in self.ids.values():
             self.storage._storage.delete_study(number)
+        self.storage.studies.delete(self.name)

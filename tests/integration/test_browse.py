@@ -113,7 +113,7 @@ def test_only_runs_that_have_a_place_are_asked_for_pictures(
     assert pictured() == {"0", "1"}
     monkeypatch.setattr("harness.records.view.MOST_PICTURES", 2)
     opened, tracker = open_study(finished.name, workspace), Tracker(workspace)
-    prepare_pages(opened, tracker, opened.storage.ledger(finished.name))
+    prepare_pages(opened, tracker, opened.storage.studies.ledger(finished.name))
     assert pictured() == {"0"}
 
 

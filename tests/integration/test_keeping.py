@@ -88,7 +88,7 @@ def test_a_study_that_was_removed_begins_anew(
     again = launch(workspace, make_study(**SHORT))
     assert fake_runs[0].clear() == trained
     assert again.to_json() == first.to_json()
-    assert open_study("tiny", workspace).storage.ledger("tiny").has("displayed")
+    assert open_study("tiny", workspace).storage.studies.ledger("tiny").has("displayed")
 
 
 def test_checkpoints_are_counted_and_removed(
@@ -115,7 +115,7 @@ def test_a_running_study_is_left_alone(
     launch(workspace, make_study(**SHORT))
     longer = make_study(search={"trials_per_arm": 2}, confirm={"seeds": 1})
     opened = open_study("tiny", workspace)
-    opened.storage.write_definition("tiny", opened.definition.model_copy(update={"study": longer}))
+    opened.storage.studies.write("tiny", opened.definition.model_copy(update={"study": longer}))
     board = open_study("tiny", workspace).board
     work = board.claim(board.prepare())
     assert work is not None

@@ -17,6 +17,7 @@ from harness.study.ledger import Ledger
 from harness.study.study import StudyConfig
 from harness.systems.gan import GANConfig
 from harness.work.queue import Storage
+from harness.work.studies import Studies
 
 Fails = Callable[[GANConfig], bool]
 
@@ -64,7 +65,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fails], None]:
 
 
 def ledger(workspace: Workspace, name: str = "tiny") -> Ledger:
-    return Storage(workspace).ledger(name)
+    return Storage(workspace).studies.ledger(name)
 
 
 def kinds(workspace: Workspace, name: str = "tiny") -> list[str]:
@@ -188,11 +189,11 @@ def test_the_plan_is_put_down_before_there_is_anything_to_work_on(
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr(Storage, "write_definition", crash)
+        patch.setattr(Studies, "write", crash)
         with pytest.raises(Crash):
             launch(workspace, study)
     assert kinds(workspace) == ["registered"]
-    assert Storage(workspace).read_definition("tiny") is None
+    assert Storage(workspace).studies.definition("tiny") is None
     assert launch(workspace, study).complete
     assert kinds(workspace) == ["registered", "displayed"]
 

@@ -52,7 +52,7 @@ def test_the_ledger_knows_the_plan_before_the_first_run_and_every_look(
     plan = {"space": {}, "budget": {"images": 160}}
     study = make_study(**plan, confirm={"seeds": 1})
     launch(workspace, study, source="text")
-    ledger = Storage(workspace).ledger("tiny")
+    ledger = Storage(workspace).studies.ledger("tiny")
     assert [entry.kind for entry in ledger.entries] == ["registered", "displayed"]
     registered, shown = ledger.entries
     opened = open_study("tiny", workspace)
@@ -68,14 +68,14 @@ def test_the_ledger_knows_the_plan_before_the_first_run_and_every_look(
     read_status("tiny", workspace)
     write_report(["tiny"], workspace, tmp_path / "report")
     launch(workspace, study)
-    assert Storage(workspace).ledger("tiny") == ledger
+    assert Storage(workspace).studies.ledger("tiny") == ledger
 
     # More seeds after a look: the tests are not what they were.
     summary = launch(workspace, make_study(**plan, confirm={"seeds": 2}))
     (test,) = summary.comparisons
     assert test.p_value is None
     assert "extended after a look at its test scores (confirm.seeds from 1 to 2)" in test.withheld
-    (extension,) = Storage(workspace).ledger("tiny").extensions
+    (extension,) = Storage(workspace).studies.ledger("tiny").extensions
     assert extension.spoils
     assert extension.entry.confirmed == shown.confirmed
     report = write_report(["tiny"], workspace, tmp_path / "report")
@@ -98,4 +98,4 @@ def test_a_study_that_could_resolve_nothing_is_refused_before_anything_is_writte
 ) -> None:
     with pytest.raises(HarnessError, match="--underpowered"):
         launch(workspace, make_study(space={}), underpowered=False)
-    assert Storage(workspace).names() == []
+    assert Storage(workspace).studies.names() == []

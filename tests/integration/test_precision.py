@@ -69,7 +69,7 @@ def test_it_is_chosen_once_and_kept(
     launch(workspace, more, display=lambda metric: seen)
     assert asked == [("auto", ["non_saturating", "hinge"])]
     assert "when the study started" in seen.notes()[1]
-    definition = Storage(workspace).read_definition("tiny")
+    definition = Storage(workspace).studies.definition("tiny")
     assert definition is not None
     assert definition.execution.precision == "bfloat16"
     assert definition.precision_reason == "the test says so"

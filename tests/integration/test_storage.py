@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -62,27 +64,45 @@ def definition(make_study: Callable[..., StudyConfig]) -> Definition:
 def test_definitions_and_names(workspace: Workspace, definition: Definition) -> None:
     storage = Storage(workspace)
     storage.queue("study", "arm", "search")  # whose name is no study's
-    storage.start("losses")
-    storage.write_definition("losses", definition)
-    assert storage.names() == ["losses"]
-    assert storage.read_definition("losses") == definition
-    assert storage.read_definition("study") is None
+    optuna.create_study(study_name="somebody's", storage=storage._storage)
+    storage.studies.start("losses")
+    storage.studies.write("losses", definition)
+    assert storage.studies.names() == ["losses"]
+    assert storage.studies.definition("losses") == definition
+    assert storage.studies.definition("study") is None
     assert open_study("losses", workspace).definition == definition
     with pytest.raises(HarnessError, match="did you mean 'losses'"):
         open_study("loses", workspace)
     other = definition.model_copy(update={"created": 2.5})
     with pytest.raises(HarnessError, match="'losses' has just been started by another process"):
-        storage.start("losses")
-    assert storage.read_definition("losses") == definition
-    storage.write_definition("losses", other)  # an extension
-    assert storage.read_definition("losses") == other
+        storage.studies.start("losses")
+    assert storage.studies.definition("losses") == definition
+    storage.studies.write("losses", other)  # an extension
+    assert storage.studies.definition("losses") == other
 
 
 def test_a_study_that_was_only_named_is_started(
     workspace: Workspace, definition: Definition
 ) -> None:
     storage = Storage(workspace)
-    optuna.create_study(study_name="half", storage=storage._storage)  # and then the lights went out
-    storage.start("half")
-    storage.write_definition("half", definition)
-    assert storage.read_definition("half") == definition
+    storage.studies.start("half")  # and then the lights went out
+    assert storage.studies.definition("half") is None
+    storage.studies.start("half")
+    storage.studies.write("half", definition)
+    assert storage.studies.definition("half") == definition
+
+
+def test_a_dashboard_of_optuna_lists_what_has_trials(finished: Any) -> None:
+    studies = optuna.get_all_study_summaries(finished.workspace.storage_url)
+    assert len(studies) > 1
+    for each in studies:
+        assert each.study_name.count("/") == 2
+        assert each.n_trials > 0
+        assert each.user_attrs == {}
+
+
+def test_two_processes_make_the_tables_at_once(workspace: Workspace) -> None:
+    optuna.storages.RDBStorage(workspace.storage_url)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: Storage(workspace).studies.names(), range(4)))
+    assert found == [[]] * 4

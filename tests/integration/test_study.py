@@ -361,9 +361,9 @@ def test_changed_data_are_refused(
     shutil.copytree(finished.workspace.root, tmp_path / "mlruns")
     workspace = locate(tmp_path / "mlruns")
     storage = Storage(workspace)
-    definition = storage.read_definition(NAME)
+    definition = storage.studies.definition(NAME)
     assert definition is not None
-    storage.write_definition(NAME, definition.model_copy(update={"dataset_digest": "0123"}))
+    storage.studies.write(NAME, definition.model_copy(update={"dataset_digest": "0123"}))
     monkeypatch.setattr(harness.work.worker, "run", lambda *_, **__: pytest.fail("it trained"))
     before = dump(workspace)
     with pytest.raises(HarnessError, match=r"digest .* 0123"):

@@ -63,7 +63,7 @@ def test_every_change_is_told_once_until_the_study_is_complete(
     assert first is second is third
     assert not first.summary.complete
     assert last.summary.complete
-    ledger = open_study("tiny", workspace).storage.ledger("tiny")
+    ledger = open_study("tiny", workspace).storage.studies.ledger("tiny")
     # What the second half showed of itself when it ended was no news to the watcher.
     assert _shown_by(ledger) == ["harness run"]
 
@@ -73,11 +73,12 @@ def test_what_is_shown_is_noted_once_per_news(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(
-            "harness.launch.note_display", lambda opened, *_: opened.storage.ledger(opened.name)
+            "harness.launch.note_display",
+            lambda opened, *_: opened.storage.studies.ledger(opened.name),
         )
         meanwhile(lambda: None, half, lambda: None)
         assert len(list(follow("tiny", workspace))) == 3
-    ledger = open_study("tiny", workspace).storage.ledger("tiny")
+    ledger = open_study("tiny", workspace).storage.studies.ledger("tiny")
     assert _shown_by(ledger) == ["harness watch"]
 
 

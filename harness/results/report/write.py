@@ -179,7 +179,7 @@ def write_report(
                 tracker.log_grids(parent, key, pictures)
         for name in names:
             opened = open_study(name, workspace)
-            prepare_pages(opened, tracker, opened.storage.ledger(name))
+            prepare_pages(opened, tracker, opened.storage.studies.ledger(name))
     except HarnessError as error:  # the report itself is written
         told.append(f"The report is not attached to the study's run: {error}")
     return Report(
