@@ -26,6 +26,7 @@ AXES = {
     "memorisation": "memorised",
 }
 """Axis -> the figure that stands for it; what arms are ranked by is no further axis."""
+REQUIRED = ("diversity", "memorisation")  # unseen, nobody knows what a better score has cost
 SECOND = "second ruler"
 ALARM = 0.6
 """Mean share of samples nearer to training than to held-out images that is an alarm; real held-out
@@ -83,7 +84,7 @@ class Axes:
         found: Those that are on record.
         missing: The others: some run with a score lacks their figure.
         stability: Runs lost, and the spread over seeds.
-        objections: Why the arm with the better score does not beat the other, in words.
+        objections: Why the arm with the better score is not said to beat the other, in words.
         contradictions: Axes on which the other is clearly ahead; they do not decide.
     """
 
@@ -136,6 +137,9 @@ def axes_of(
                 objections.append(f"its fidelity is clearly worse ({said})")
         elif _is_behind(axis, wins):
             against.append(axis)
+    if unseen := [name for name in REQUIRED if name in missing]:
+        verb = "is" if len(unseen) == 1 else "are"
+        objections.append(f"its {' and '.join(unseen)} {verb} not on record of all runs")
     return Axes(
         found=tuple(found),
         missing=tuple(missing),

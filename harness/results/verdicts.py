@@ -87,13 +87,13 @@ def futility(test: Comparison) -> str:
 
 
 def _objected(test: Comparison | MarginalEffect, figure: Figure) -> str:
-    """Return why the better side does not beat the other; empty if nothing objects."""
+    """Return why the better side is not said to beat the other; empty if nothing objects."""
     if not test.axes or not test.axes.objections:
         return ""
     better, other = test.better
     return (
-        f"{better} has the better {figure.label} than {other}, which is resolved, but does not "
-        f"beat it: {'; '.join(test.axes.objections)}"
+        f"{better} has the better {figure.label} than {other}, which is resolved, but is not "
+        f"said to beat it: {'; '.join(test.axes.objections)}"
     )
 
 

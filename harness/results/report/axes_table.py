@@ -20,9 +20,10 @@ def axes(analysis: Analysis) -> Table:
             "has the better value. An arm beats another only where its score is better, its "
             f"coverage is shown to be no worse by {margin:g} (last column: the exact one-sided p "
             "of the arm with the better score), and it is not nearer to training than to held-out "
-            f"images in more than {100 * ALARM:.0f} % of its samples, as far as that is on record. "
-            "Failed runs rank worst on all. Stability: runs without a score, and the standard "
-            "deviation of the others over seeds. The second ruler tuned and chose nothing."
+            f"images in more than {100 * ALARM:.0f} % of its samples; where either is not on "
+            "record of all runs, none is said to. Failed runs rank worst on all. Stability: runs "
+            "without a score, and the standard deviation of the others over seeds. The second "
+            "ruler tuned and chose nothing."
         ),
         columns=("arms A against B: axis", "figure", "A", "B", "P(A better)", "p (no worse)"),
         rows=tuple(

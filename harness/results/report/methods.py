@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.evaluate.metric import BACK, Figure, figure_of
+from harness.results.axes import REQUIRED
 from harness.results.report.analysis import Analysis
 from harness.results.report.records import JUDGE, RunRecord, StudyRecords, budget_text
 from harness.results.spelling import assignments, number
@@ -181,9 +182,11 @@ def _statistics(analysis: Analysis) -> str:
 
 
 def _required(analysis: Analysis) -> str:
-    """Return what a better score must not have cost, of what is on record; empty without any."""
+    """Return what a better score must not have cost; empty where nothing was asked."""
     margin = analysis.records.study.confirm.coverage_margin
-    known = {axis.name for test in analysis.verdicts if test.axes for axis in test.axes.found}
+    axes = [test.axes for test in analysis.verdicts if test.axes]
+    known = {axis.name for each in axes for axis in each.found}
+    known |= {name for each in axes for name in each.missing if name in REQUIRED}
     asked = {
         "fidelity": "its FID is not clearly worse (in four fifths of the pairs)",
         "diversity": f"its coverage is shown to be no worse by {margin:g} (exact one-sided test at "

@@ -96,15 +96,17 @@ def test_runs_without_scores_rank_worst() -> None:
 def test_what_is_not_on_record_is_no_axis_and_is_named() -> None:
     old = [{FID: float(seed)} for seed in range(5)]
     found = axes(old, old)
-    assert (found.found, found.objections, found.contradictions) == ((), (), ())
+    assert (found.found, found.contradictions) == ((), ())
+    assert found.objections == ("its diversity and memorisation are not on record of all runs",)
     assert found.missing == ("diversity", "class balance", "memorisation", "second ruler")
 
 
-def test_a_figure_that_some_runs_lack_is_missing_and_no_defeat() -> None:
+def test_of_what_some_runs_lack_nobody_is_said_to_be_better_or_worse() -> None:
     """Old runs of the worse arm have no coverage: not to have been measured is not to be worse."""
     old = [{key: value for key, value in run.items() if key != COVERAGE} for run in runs(POOR)]
     found = axes(runs(GOOD, coverage=0.2), old)
     assert found.missing == ("diversity",)
+    assert found.objections == ("its diversity is not on record of all runs",)
     assert "diversity" not in [axis.name for axis in found.found]
 
 

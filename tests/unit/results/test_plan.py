@@ -245,11 +245,11 @@ def test_marginal_effects_are_asked_for_all_axes(make_study: Any, make_records: 
     assert narrow.effects[0].is_resolved
     assert not narrow.effects[0].is_beaten
     assert narrow.answer()[0].startswith(
-        "d_steps = 2 has the better FID than d_steps = 1, which is resolved, but does not beat it: "
-        "its diversity is not shown to be no worse by 0.05 (coverage 0.200 against 0.900, "
+        "d_steps = 2 has the better FID than d_steps = 1, which is resolved, but is not said to "
+        "beat it: its diversity is not shown to be no worse by 0.05 (coverage 0.200 against 0.900, "
     )
     copies = found(**good | {"memorised": lambda k: 0.5 if k == 1 else 0.9})
-    assert "but does not beat it: it copies training images" in copies.answer()[0]
+    assert "but is not said to beat it: it copies training images" in copies.answer()[0]
     balance = found(**good | {"class_distance": lambda k: 0.1 * k})
     assert balance.on_axes()[0] == (
         "The axes disagree on d_steps = 2 against d_steps = 1: the latter is ahead on class "
@@ -330,7 +330,8 @@ def test_a_study_without_a_ledger_counts_as_seen() -> None:
     cell = Cell(key="a/1", point={}, seeds=[1], trial=0)
     ended = CellRecord(cell=cell, state="complete", outcome="finished", value=1.0)
     board = SimpleNamespace(confirmed=lambda: {arm.name: [ended]})
-    opened: Any = SimpleNamespace(name="old", study=new, board=board, storage=Kept())
+    kept = SimpleNamespace(studies=Kept())
+    opened: Any = SimpleNamespace(name="old", study=new, board=board, storage=kept)
     register(opened, None, known=old)
     assert [entry.kind for entry in entries] == ["registered", "extended"]
     spoilt = Ledger(entries=tuple(entries)).spoilt

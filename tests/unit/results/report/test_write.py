@@ -90,7 +90,9 @@ def write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Write:
     """Return a function that writes up a study of these records."""
     monkeypatch.setattr(harness.results.report.write, "Tracker", Store)
     monkeypatch.setattr(harness.results.report.write, "check_known", lambda names, workspace: None)
-    opened = SimpleNamespace(storage=SimpleNamespace(ledger=lambda name: None))
+    opened = SimpleNamespace(
+        storage=SimpleNamespace(studies=SimpleNamespace(ledger=lambda name: None))
+    )
     monkeypatch.setattr(harness.results.report.write, "open_study", lambda *_: opened)
     monkeypatch.setattr(harness.results.report.write, "prepare_pages", lambda *_: None)
     draw = harness.results.report.write.build_charts
