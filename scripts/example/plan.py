@@ -1,0 +1,51 @@
+"""The ledger of the plan and the checklist: what follows from the runs, and the form of the rest."""
+
+from __future__ import annotations
+
+from example.facts import Facts
+from example.rank_tests import least_p, smallest_shift
+from example.spelling import chance
+from example.threats import short
+
+DAY = r"\d{4}-\d\d-\d\d"
+MINUTE = rf"{DAY} \d\d:\d\d UTC"
+ROUNDING = 0.1  # of a difference that is found by simulation
+
+
+def slots(facts: Facts) -> dict[str, str]:
+    """Return the text of the slots of plan and checklist."""
+    arms, seeds = facts.arms, facts.study["confirm"]["seeds"]
+    hours = sum(float(row["metric.progress/train_seconds"] or 0) for row in facts.all_rows) / 3600
+    commits = {short(row["mlflow.source.git.commit"]) for row in facts.all_rows}
+    return {
+        "num_arms": str(len(arms)),
+        "source": facts.source_sha256[:12],
+        "num_confirmed": str(sum(len(facts.runs(arm)) for arm in arms)),
+        "least_p": chance(least_p(seeds, seeds)),
+        "hours": f"{hours:.1f}",
+        "commits": ", ".join(sorted(commits)),
+    }
+
+
+def forms(facts: Facts) -> dict[str, str]:
+    """Return slots of what no run tells, and the pattern of a text that it must fit."""
+    study = facts.rows[0]["study"]
+    ended = ", ".join(rf"{arm} \d+" for arm in facts.arms)
+    any_ended = "|".join(["0", *(rf"{arm} \d+" for arm in facts.arms), ended])
+    shown = rf"\| {MINUTE} \| test scores shown by harness \w+ \| (?:{any_ended}) \|"
+    return {
+        "date": rf"Study {study} · ({DAY}) ·",
+        "digest": r"\(digest ([0-9a-f]{16})\)",
+        "registered": rf"\| ({MINUTE}) \| registered: ",
+        "plan": r", plan ([0-9a-f]{12}), file ",
+        "shown": rf"\| 0 \|\n({shown}(?:\n{shown})*)",
+        "detectable": rf"differences of ({detectable(facts)}) sd with",
+        "command": rf"\n(harness run (?:\S*/)?{study}\.toml(?: --\S+(?: \d+)?)*)\n",
+    }
+
+
+def detectable(facts: Facts) -> str:
+    """Return a pattern of the differences that five runs an arm find, to what draws leave open."""
+    found = smallest_shift(facts.study["confirm"]["seeds"])
+    near = (found + step / 100 for step in range(-round(100 * ROUNDING), 1 + round(100 * ROUNDING)))
+    return "|".join(f"{value:.2f}" for value in near).replace(".", r"\.")
