@@ -1,42 +1,30 @@
-"""FID in words, by the ladder of damages that `docs/rulers.md` prints."""
+"""FID in words, by the ladder of damages that the rulers' folder holds."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from example.facts import Facts
-from example.spelling import NONE
 
-PAGE = Path(__file__).parents[2] / "docs" / "rulers.md"
-SAMPLES = {"mnist": 10_000, "digits": 400}  # that the ladders hold for
+LADDERS = Path(__file__).parents[2] / "harness" / "evaluate" / "rulers" / "ladders.json"
 CLOSE = 1.2  # a fifth
-REAL = "real images"
 
 
 def in_words(facts: Facts, fid: float) -> str:
     """Return what an FID is as much as; empty where the ruler has no ladder at this n."""
-    rungs = _rungs(facts.param("evaluate.extractor"))
-    if not rungs or SAMPLES[facts.param("dataset")] != facts.samples:
+    ladder = json.loads(LADDERS.read_text()).get(facts.param("evaluate.extractor"))
+    if ladder is None or ladder["num_samples"] != facts.samples:
         return ""
-    ratios = {name: fid / value for name, value in rungs.items()}
-    if ratios.pop(REAL) <= CLOSE:
-        return f"about {REAL}"
-    nearest = min(ratios, key=lambda name: max(ratios[name], 1 / ratios[name]))
-    if max(ratios[nearest], 1 / ratios[nearest]) <= CLOSE:
+    if fid <= CLOSE * ladder["real"]:
+        return "about real images"
+    ratios = {name: fid / value for name, value in ladder["rungs"].items()}
+    apart = {name: max(ratio, 1 / ratio) for name, ratio in ratios.items()}
+    nearest = min(apart, key=apart.__getitem__)
+    if apart[nearest] <= CLOSE:
         return f"about {nearest}"
-    below = [name for name, ratio in ratios.items() if ratio > 1]
-    above = [name for name, ratio in ratios.items() if ratio < 1]
+    below = {apart[name]: name for name, ratio in ratios.items() if ratio > 1}
+    above = {apart[name]: name for name, ratio in ratios.items() if ratio < 1}
     if below and above:
-        return f"between {max(below, key=rungs.get)} and {min(above, key=rungs.get)}"
-    return f"worse than {max(below, key=rungs.get)}" if below else f"better than {above[0]}"
-
-
-def _rungs(ruler: str) -> dict[str, float]:
-    """Return damage -> FID on a ruler; empty for one without a ladder."""
-    text = PAGE.read_text()
-    lines = text[text.index("| damage |") :].partition("\n\n")[0].splitlines()
-    header, _, *rows = ([cell.strip(" `") for cell in line.split("|")[1:-1]] for line in lines)
-    if ruler not in header:
-        return {}
-    found = {row[0]: row[header.index(ruler)] for row in rows}
-    return {name: float(value) for name, value in found.items() if value != NONE}
+        return f"between {below[min(below)]} and {above[min(above)]}"
+    return f"worse than {below[min(below)]}" if below else f"better than {above[min(above)]}"

@@ -1,6 +1,8 @@
-"""The ledger of the plan and the checklist: what follows from the runs, and the form of the rest."""
+"""The ledger of the plan and the checklist: what follows from the runs, and the others' form."""
 
 from __future__ import annotations
+
+import re
 
 from example.facts import Facts
 from example.rank_tests import least_p, smallest_shift
@@ -27,13 +29,13 @@ def slots(facts: Facts) -> dict[str, str]:
     }
 
 
-def forms(facts: Facts) -> dict[str, str]:
-    """Return slots of what no run tells, and the pattern of a text that it must fit."""
+def places(text: str, facts: Facts) -> dict[str, re.Match[str] | None]:
+    """Return where a report says what no run tells, as group 1; None where the form is wrong."""
     study = facts.rows[0]["study"]
     ended = ", ".join(rf"{arm} \d+" for arm in facts.arms)
     any_ended = "|".join(["0", *(rf"{arm} \d+" for arm in facts.arms), ended])
     shown = rf"\| {MINUTE} \| test scores shown by harness \w+ \| (?:{any_ended}) \|"
-    return {
+    forms = {
         "date": rf"Study {study} · ({DAY}) ·",
         "digest": r"\(digest ([0-9a-f]{16})\)",
         "registered": rf"\| ({MINUTE}) \| registered: ",
@@ -42,6 +44,15 @@ def forms(facts: Facts) -> dict[str, str]:
         "detectable": rf"differences of ({detectable(facts)}) sd with",
         "command": rf"\n(harness run (?:\S*/)?{study}\.toml(?: --\S+(?: \d+)?)*)\n",
     }
+    found = {name: re.search(form, text) for name, form in forms.items()}
+    return found if _in_order(found["shown"]) else found | {"shown": None}
+
+
+def _in_order(shown: re.Match[str] | None) -> bool:
+    """Return whether entries follow each other in time, each of them once."""
+    entries = shown[1].split("\n") if shown else []
+    times = re.findall(MINUTE, "\n".join(entries))
+    return times == sorted(times) and len(set(entries)) == len(entries)
 
 
 def detectable(facts: Facts) -> str:

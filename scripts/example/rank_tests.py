@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import cache
 
 import numpy as np
 from scipy.stats import f, norm, rankdata, trim_mean
@@ -37,11 +38,13 @@ def no_worse(better: Array, other: Array, margin: float) -> float:
     return float(np.mean(dealt <= seen + 1e-9))
 
 
+@cache
 def least_p(n: int, m: int) -> float:
     """Return the p of two groups of which one wins every pair."""
     return two_sided(np.arange(n), n + np.arange(m))
 
 
+@cache
 def newcombe(estimate: float, n: int, m: int) -> tuple[float, float]:
     """Return the interval of P(A < B): the grid points within z standard errors of their own."""
     theta = np.linspace(0, 1, 1_000_001)
@@ -90,6 +93,7 @@ def spread_ratio(a: Array, b: Array) -> tuple[float, float, float]:
     return float(ratio), low, high
 
 
+@cache
 def smallest_shift(runs: int, level: float = LEVEL, power: float = 0.8) -> float:
     """Return the difference of normal arms, in sds, that so many runs each find with this power.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from example import plan, tables, words
 from example.facts import Facts, ranges
 from example.ladder import in_words
@@ -114,9 +112,7 @@ def _all(facts: Facts, column: str) -> str:
     return " / ".join(sorted({row[column] for row in facts.all_rows}))
 
 
-def only_shown(shown: str, facts: Facts) -> dict[str, str]:
-    """Return what no run tells, as a text has it; "?" where it has not the right form."""
-    return {
-        name: found[1] if (found := re.search(pattern, shown)) else "?"
-        for name, pattern in plan.forms(facts).items()
-    }
+def only_shown(text: str, facts: Facts) -> dict[str, str]:
+    """Return what no run tells, as a report has it; "?" where it has not the right form."""
+    places = plan.places(text, facts)
+    return {name: found[1] if found else "?" for name, found in places.items()}
