@@ -35,9 +35,8 @@ class Facts:
             if name.startswith("metric.test/fid_") and not ("floor" in name or "judge" in name)
         )
         self.samples = int(first["param.evaluate.samples"])
-        self.judge = next(row[key] for row in rows if row[key := "param.evaluate.judge"])
         size = self.protocol.removeprefix(first["param.evaluate.extractor"])
-        self.judge_protocol = f"{self.judge}{size}"
+        self.judge_protocol = f"{self.param('evaluate.judge')}{size}"
         self.test, self.validation = (f"{split}/fid_{self.protocol}" for split in ("test", "val"))
         self._check()
 
@@ -69,8 +68,8 @@ class Facts:
         return [row for row in self.rows if row["arm"] == arm and row["phase"] == phase]
 
     def param(self, key: str) -> str:
-        """Return a setting or fact that is the same in all runs."""
-        return self.rows[0][f"param.{key}"]
+        """Return a setting or fact that is the same in all runs that have it."""
+        return next(row[f"param.{key}"] for row in self.rows if row[f"param.{key}"])
 
     def values(self, arm: str, metric: str, phase: str = "confirm") -> Array:
         """Return a metric of an arm's runs, infinite for one without a score."""

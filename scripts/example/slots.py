@@ -18,11 +18,17 @@ FACTS = {
     "subsets": "evaluate.kid_subsets",
     "subset_size": "evaluate.kid_subset_size",
     "accuracy": "evaluate.extractor_accuracy",
+    "judge": "evaluate.judge",
+    "judge_sha": "evaluate.judge_sha256",
+    "judge_accuracy": "evaluate.judge_accuracy",
     "times": "evaluate.times",
     "workers": "machine.workers",
-    "device": "device",
-    "threads": "threads",
-    "precision": "precision",
+}
+MIXED = {  # what may differ between runs, so that each value is named
+    "device": "param.device",
+    "threads": "param.threads",
+    "precision": "param.precision",
+    "commit": "mlflow.source.git.commit",
 }
 TABLES = (
     *("results", "comparison", "axes", "views", "metrics", "judge"),
@@ -50,7 +56,7 @@ def slots(facts: Facts) -> dict[str, str]:
         "runs_all": _labels(facts, "search", "confirm"),
         "best_run": facts.runs(facts.arms[0])[int(facts.scores(facts.arms[0]).argmin())]["run_id"],
         "versions": ", ".join(f"{name} {_all(facts, f'version.{name}')}" for name in SOFTWARE),
-        "commit": _all(facts, "mlflow.source.git.commit"),
+        **{name: _all(facts, column) for name, column in MIXED.items()},
     }
 
 
@@ -79,7 +85,6 @@ def _study(facts: Facts) -> dict[str, str]:
 
 def _evaluation(facts: Facts) -> dict[str, str]:
     train, validation, test = SIZES[facts.param("dataset")]
-    judge = next(row for row in facts.rows if row["param.evaluate.judge"])
     return {
         "metric": facts.test,
         "floor": number(facts.floor("fid")[0]),
@@ -87,9 +92,6 @@ def _evaluation(facts: Facts) -> dict[str, str]:
         "train": f"{train:,}",
         "validation": f"{validation:,}",
         "test": f"{test:,}",
-        "judge": facts.judge,
-        "judge_sha": judge["param.evaluate.judge_sha256"],
-        "judge_accuracy": judge["param.evaluate.judge_accuracy"],
     }
 
 

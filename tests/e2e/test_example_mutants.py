@@ -285,3 +285,9 @@ def test_templates_hold_no_numbers_of_runs() -> None:
         text = (SCRIPTS / "example" / f"{name}.txt").read_text()
         text = re.sub(r"\$\{\w+\}|SHA-256|\w*[A-Za-z_]\w*", " ", text)
         assert set(re.findall(r"\d+(?:[.,]\d+)*", text)) <= FIXED
+
+
+def test_the_templates_use_every_slot(script: Any, texts: Any, facts: Any) -> None:
+    templates = [(SCRIPTS / "example" / f"{name}.txt").read_text() for name in (REPORT, README)]
+    used = set(re.findall(r"\$\{(\w+)\}", "".join(templates)))
+    assert used == set(script.slots(facts) | script.only_shown(texts[REPORT], facts))
