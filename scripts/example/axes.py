@@ -18,7 +18,7 @@ FAR = 2  # ratio of spreads
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """One further figure of both arms, the better one by score first in `ahead` and `of_better`.
+    """One further figure of both arms.
 
     Attributes:
         name: What it stands for.

@@ -11,6 +11,10 @@ from example.threats import short
 
 DAY = r"\d{4}-\d\d-\d\d"
 MINUTE = rf"{DAY} \d\d:\d\d UTC"
+LOOK = (
+    r"(?:test scores shown by harness \w+"
+    "|MLflow's pages, which show test scores, opened by harness ui)"
+)
 ROUNDING = 0.1  # of a difference that is found by simulation
 
 
@@ -34,7 +38,7 @@ def places(text: str, facts: Facts) -> dict[str, re.Match[str] | None]:
     study = facts.rows[0]["study"]
     ended = ", ".join(rf"{arm} \d+" for arm in facts.arms)
     any_ended = "|".join(["0", *(rf"{arm} \d+" for arm in facts.arms), ended])
-    shown = rf"\| {MINUTE} \| test scores shown by harness \w+ \| (?:{any_ended}) \|"
+    shown = rf"\| {MINUTE} \| {LOOK} \| (?:{any_ended}) \|"
     forms = {
         "date": rf"Study {study} · ({DAY}) ·",
         "digest": r"\(digest ([0-9a-f]{16})\)",

@@ -66,8 +66,8 @@ OPPOSITES = [
 ]  # fmt: skip
 # Of the method and the data, not of the runs: levels, latents, papers' years and the like.
 FIXED = {
-    *("0", "1", "2", "5", "8", "10", "16", "64", "60", "80", "90", "95", "0.05", "0.1", "0.5"),
-    *("0.9", "1.25", "2018", "2019", "2020", "2024"),
+    *("0", "1", "5", "8", "16", "64", "60", "80", "95", "0.05", "0.1", "0.5", "0.9", "1.25"),
+    *("2018", "2019", "2020", "2024"),
 }
 Mutate = Callable[[str], Iterator[str]]
 
