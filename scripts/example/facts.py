@@ -1,149 +1,143 @@
-"""What the example's runs say, computed here and now with plain NumPy and SciPy."""
+"""What the example's runs say, read with nothing but the standard library and NumPy."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import mannwhitneyu, norm
 
 Row = dict[str, str]
+Array = np.ndarray
+SCORED = ("finished", "collapsed")
+MARGIN = 0.05  # coverage that a better arm may lack, where the study names none
+SPENT = {
+    "images": None,
+    "seconds": "progress/train_seconds",
+    "FLOPs": "progress/flops",
+}
 
 
 class Facts:
-    """What the runs say, computed here and now."""
+    """What the runs say: two arms of five confirm runs, all of which must have a score."""
 
-    def __init__(self, rows: list[Row], study: dict[str, Any]) -> None:
+    def __init__(self, rows: list[Row], study: dict[str, Any], source_sha256: str) -> None:
         self.study = study
+        self.source_sha256 = source_sha256
+        self.all_rows = rows
         self.rows = [row for row in rows if row["used"] == "True"]
         self.arms = list(dict.fromkeys(row["arm"] for row in self.rows))
         self.baseline: str = study["baseline"]["architecture"]
-        self.others = [arm for arm in self.arms if arm != self.baseline]
-        names = list(rows[0])
-        self.test = next(
-            name for name in names if name.startswith("metric.test/fid_") and ("floor" not in name)
+        first = self.rows[0]
+        self.protocol = next(
+            name.removeprefix("metric.test/fid_")
+            for name in first
+            if name.startswith("metric.test/fid_") and not ("floor" in name or "judge" in name)
         )
-        self.validation = self.test.replace("test/", "val/")
-        self.kid = self.test.replace("fid_", "kid_")
-        self.spread = self.test.replace("fid_", "feature_spread_")
-        self.floor = float(rows[0][self.test.replace("fid_", "fid_floor_")] or self._any("floor"))
+        self.samples = int(first["param.evaluate.samples"])
+        size = self.protocol.removeprefix(first["param.evaluate.extractor"])
+        self.judge_protocol = f"{self.param('evaluate.judge')}{size}"
+        self.test, self.validation = (f"{split}/fid_{self.protocol}" for split in ("test", "val"))
+        self._check()
 
-    def _any(self, part: str) -> str:
-        key = self.test.replace("fid_", f"fid_{part}_")
-        return next(row[key] for row in self.rows if row[key])
+    def _check(self) -> None:
+        for arm in self.arms:
+            seeds = self.study["confirm"]["seeds"], self.study["search"]["trials_per_arm"]
+            found = tuple(len(self.runs(arm, phase)) for phase in ("confirm", "search"))
+            scored = [row for row in self.runs(arm) if row["outcome"] in SCORED]
+            if len(self.arms) != 2 or found != seeds or len(scored) != 5:
+                raise SystemExit("the check knows two arms of five confirm runs, all with a score")
+
+    @property
+    def other(self) -> str:
+        """The arm that is compared with the baseline."""
+        return next(arm for arm in self.arms if arm != self.baseline)
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Both arms, in the order in which they are compared."""
+        return self.other, self.baseline
+
+    @property
+    def margin(self) -> float:
+        """How much less coverage the better arm may have."""
+        return float(self.study["confirm"].get("coverage_margin", MARGIN))
 
     def runs(self, arm: str, phase: str = "confirm") -> list[Row]:
         """Return an arm's runs of one phase."""
         return [row for row in self.rows if row["arm"] == arm and row["phase"] == phase]
 
-    def scores(self, arm: str) -> np.ndarray:
-        """Return test FIDs, inf for a run without one."""
-        good = ("finished", "collapsed")
-        return np.array(
-            [
-                float(row[self.test]) if row["outcome"] in good else math.inf
-                for row in self.runs(arm)
-            ]
-        )
+    def param(self, key: str) -> str:
+        """Return a setting or fact that is the same in all runs that have it."""
+        return next(row[f"param.{key}"] for row in self.rows if row[f"param.{key}"])
 
-    def values(self, arm: str, column: str, phase: str = "confirm") -> np.ndarray:
-        """Return a column of an arm's runs as numbers."""
-        return np.array([float(row[column]) for row in self.runs(arm, phase) if row[column]])
+    def values(self, arm: str, metric: str, phase: str = "confirm") -> Array:
+        """Return a metric of an arm's runs, infinite for one without a score."""
+        return np.array([value_of(row, metric) for row in self.runs(arm, phase)])
 
+    def settings(self, arm: str, key: str, phase: str = "search") -> Array:
+        """Return a numeric setting of an arm's runs."""
+        return np.array([float(row[f"param.{key}"]) for row in self.runs(arm, phase)])
 
-def holm(p_values: list[float]) -> list[float]:
-    """Return Holm's adjusted p-values."""
-    order = np.argsort(p_values)
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(
-        1, np.maximum.accumulate([(len(p_values) - i) * p_values[k] for i, k in enumerate(order)])
-    )
-    return adjusted.tolist()
+    def scores(self, arm: str) -> Array:
+        """Return test FIDs of the confirm runs."""
+        return self.values(arm, self.test)
 
+    def figure(self, arm: str, name: str, *, judged: bool = False) -> Array:
+        """Return another figure of the same samples, by the second ruler if `judged`."""
+        return self.values(arm, f"test/{name}_{self.judge_protocol if judged else self.protocol}")
 
-def newcombe(estimate: float, n: int, m: int) -> tuple[float, float]:
-    """Return the interval of P(A < B): the grid points within z standard errors of their own."""
-    theta = np.linspace(0, 1, 1_000_001)
-    k = (n + m) / 2 - 1
-    spread = 1 + k * (1 - theta) / (2 - theta) + k * theta / (1 + theta)
-    error = norm.ppf(0.975) * np.sqrt(theta * (1 - theta) * spread / (n * m))
-    inside = theta[np.abs(estimate - theta) <= error + 1e-12]
-    return float(inside.min()), float(inside.max())
+    def floor(self, name: str, *, judged: bool = False) -> tuple[float, float]:
+        """Return what real images score on the test split, and its sd; NaN where there is none."""
+        protocol = self.judge_protocol if judged else self.protocol
+        keys = (f"metric.test/{name}_{kind}_{protocol}" for kind in ("floor", "floor_sd"))
+        mean, sd = (self._first(key) for key in keys)
+        return mean, sd
 
+    def _first(self, column: str) -> float:
+        confirmed = (row.get(column, "") for arm in self.arms for row in self.runs(arm))
+        return next((float(value) for value in confirmed if value), np.nan)
 
-def compare(facts: Facts, a: str, b: str) -> dict[str, float]:
-    """Return the comparison of two arms; no ties among finite scores are expected."""
-    x, y = facts.scores(a), facts.scores(b)
-    test = mannwhitneyu(x, y, method="exact")
-    n, m = len(x), len(y)
-    wins = float(np.mean(x[:, None] < y) + np.mean(x[:, None] == y) / 2)
-    x, y = x[np.isfinite(x)], y[np.isfinite(y)]
-    df = len(x) + len(y) - 2
-    pooled = math.sqrt(((len(x) - 1) * x.var(ddof=1) + (len(y) - 1) * y.var(ddof=1)) / df)
-    correction = math.gamma(df / 2) / math.gamma((df - 1) / 2) / math.sqrt(df / 2)
-    low, high = newcombe(wins, n, m)
-    return {
-        "wins": wins,
-        "low": low,
-        "high": high,
-        "p": float(test.pvalue),
-        "least": 2 / math.comb(n + m, n),
-        "difference": float(np.median(x[:, None] - y)),
-        "g": float((x.mean() - y.mean()) / pooled * correction),
-    }
+    def curves(self, arm: str) -> tuple[Array, Array]:
+        """Return images at each evaluation, (T,), and validation FIDs there, (runs, T)."""
+        found = [self._curve(row, self.validation) for row in self.runs(arm)]
+        if len({tuple(images) for images, _ in found}) > 1:
+            raise SystemExit(f"{arm}: runs were scored after different numbers of images")
+        return found[0][0], np.array([values for _, values in found])
+
+    def spending(self, arm: str, resource: str) -> Array:
+        """Return what had been spent by each evaluation: the median over an arm's runs, (T,)."""
+        metric = SPENT[resource]
+        if metric is None:
+            return self.curves(arm)[0]
+        return np.median([self._curve(row, metric)[1] for row in self.runs(arm)], axis=0)
+
+    def _curve(self, row: Row, metric: str) -> tuple[Array, Array]:
+        points = [point.split(":") for point in row[f"curve.{metric}"].split()]
+        images, values = np.array(points, float).T
+        return images, values
 
 
-def shifts(x: np.ndarray, y: np.ndarray, level: float) -> tuple[float, float]:
-    """Return the ends of the shifts that the test accepts, tried between the differences."""
-    ends = np.sort((x[:, None] - y).ravel())
-    middles = (ends[1:] + ends[:-1]) / 2
-    kept = [
-        k for k, d in enumerate(middles) if mannwhitneyu(x - d, y, method="exact").pvalue > level
-    ]
-    return float(ends[kept[0]]), float(ends[kept[-1] + 1])
+def value_of(row: Row, metric: str) -> float:
+    """Return a run's final metric, infinite where it has none or did not come to its end."""
+    text = row.get(f"metric.{metric}", "")
+    return float(text) if text and row["outcome"] in SCORED else np.inf
 
 
-def cost(arm: str, facts: Facts) -> list[float]:
-    """Return parameters, seconds per run, and number, images and seconds of the search."""
-    run, search = facts.runs(arm)[0], facts.runs(arm, "search")
-    images = [
-        float(row["metric.progress/d_steps"] or 0) * float(row["param.batch_size"])
-        for row in search
-    ]
-    return [
-        float(run["param.parameters.generator"]),
-        float(run["param.parameters.discriminator"]),
-        float(facts.values(arm, "metric.progress/train_seconds").mean()),
-        len(search),
-        sum(images),
-        float(facts.values(arm, "metric.progress/train_seconds", "search").sum()),
-    ]
+def ranges(numbers: Sequence[int]) -> str:
+    """Spell numbers with neighbours as ranges: `0 to 4, 7`."""
+    starts = [each for each in numbers if each - 1 not in numbers]
+    ends = [each for each in numbers if each + 1 not in numbers]
+    pairs = zip(starts, ends, strict=True)
+    return ", ".join(f"{a} to {b}" if a < b else f"{a}" for a, b in pairs)
 
 
-def curves(facts: Facts, arm: str) -> list[list[tuple[int, float]]]:
-    """Return (images, validation FID) of every confirm run."""
-    points = [row["curve." + facts.validation[7:]].split() for row in facts.runs(arm)]
-    pairs = [[point.split(":") for point in run] for run in points]
-    return [[(int(step), float(value)) for step, value in run] for run in pairs]
+def mean_sd(values: Array) -> tuple[float, float]:
+    """Return mean and sample standard deviation of values that are finite."""
+    return float(values.mean()), float(values.std(ddof=1))
 
 
-def late_changes(facts: Facts, arm: str) -> list[float]:
-    """Return every run's change of validation FID over the last fifth of its training, in %."""
-    changes = []
-    for curve in curves(facts, arm):
-        last = curve[-1][0]
-        _, earlier = min(curve[:-1], key=lambda point: abs(point[0] - 0.8 * last))
-        changes.append(100 * (curve[-1][1] / earlier - 1))
-    return changes
-
-
-def ends_of_tried(facts: Facts, arm: str) -> dict[str, str]:
-    """Return tuned parameters whose confirmed value no trial went beyond, and which end it is."""
-    found = {}
-    for key in facts.study["space"]:
-        tried = facts.values(arm, f"param.{key}", "search")
-        confirmed = float(facts.runs(arm)[0][f"param.{key}"])
-        if confirmed in (tried.min(), tried.max()):
-            found[key] = "largest" if confirmed == tried.max() else "smallest"
-    return found
+def largest_over(values: dict[str, float], ratio: float) -> tuple[str, str, float] | None:
+    """Return which arm has most, which least, and their ratio if it is above `ratio`."""
+    (least, few), (most, many) = sorted(values.items(), key=lambda item: item[1])
+    return (most, least, many / few) if many > ratio * few else None

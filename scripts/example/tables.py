@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-from scipy.stats import binomtest, trim_mean
+from scipy.stats import binomtest
 
-from example.facts import Facts, Row, compare, cost, holm, shifts
-from example.spelling import NONE, interval, number, plus_minus, setting
+from example import axes as axes_of
+from example import views as views_of
+from example.facts import Facts, Row, mean_sd, value_of
+from example.ladder import in_words
+from example.rank_tests import hedges, interquartile, least_p, newcombe, shifts, two_sided, wins
+from example.spelling import NONE, chance, interval, number, plus_minus, scientific, setting
+
+LOST = ("diverged", "collapsed", "failed", "pruned")
+FIGURES = {  # beside FID
+    "class_distance": "class distance",
+    "class_kl": "class KL",
+    "modes": "modes",
+    "ambiguous": "ambiguous",
+    "kid": "KID",
+    "memorised": "memorised",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "feature_spread": "spread",
+}
+JUDGED = ("fid", "precision", "recall", "density", "coverage")
 
 
 def markdown(columns: str, rows: Iterable[Iterable[str]]) -> str:
@@ -22,61 +40,61 @@ def markdown(columns: str, rows: Iterable[Iterable[str]]) -> str:
 
 def results(facts: Facts) -> str:
     """Return the arms' scores."""
+    said = {arm: in_words(facts, facts.scores(arm).mean()) for arm in facts.arms}
     rows = []
     for arm in facts.arms:
         scores = facts.scores(arm)
-        # All resamples: few enough of five.
-        resamples = np.array(list(itertools.product(scores, repeat=len(scores))))
-        means = np.sort(trim_mean(resamples, 0.25, axis=1))
-        cut = math.floor(0.025 * len(means))
-        rows.append(
-            [
-                arm,
-                f"{len(scores)}/{len(facts.runs(arm))}",
-                plus_minus(scores.mean(), scores.std(ddof=1)),
-                number(np.median(scores)),
-                interval(trim_mean(scores, 0.25), means[cut], means[-1 - cut]),
-                number(scores.min()),
-            ]
-        )
-    return markdown("arm; n_ok/n; mean ± sd; median; IQM; best", rows)
+        row = [arm, f"{len(scores)}/{len(facts.runs(arm))}", plus_minus(*mean_sd(scores))]
+        row += [number(np.median(scores)), interval(*interquartile(scores)), number(scores.min())]
+        rows.append([*row, *([said[arm]] if any(said.values()) else [])])
+    columns = "arm; n_ok/n; mean ± sd; median; IQM; best" + "; as much as" * any(said.values())
+    return markdown(columns, rows)
 
 
 def comparison(facts: Facts) -> str:
-    """Return the other arms against the baseline."""
-    pairs = [(arm, facts.baseline) for arm in facts.others]
-    found = [compare(facts, *pair) for pair in pairs]
-    adjusted = holm([each["p"] for each in found])
-    rows = []
-    for (a, b), each, p_holm in zip(pairs, found, adjusted, strict=True):
-        smaller = sum(other["p"] < each["p"] for other in found)
-        level = 0.05 / (len(found) - min(smaller, sum(p <= 0.05 for p in adjusted)))
-        ends = shifts(facts.scores(a), facts.scores(b), level)
-        rows.append(
-            [
-                f"{a} against {b}",
-                interval(each["wins"], each["low"], each["high"], places=2),
-                f"{each['p']:.4f}",
-                f"{p_holm:.4f}",
-                f"{each['least']:.4f}",
-                interval(each["difference"], *ends, sign="+"),
-                number(each["g"], sign="+"),
-            ]
-        )
-    return markdown("arms A against B; P(A < B); p; p (Holm); least p; A − B; g", rows)
+    """Return the other arm against the baseline: one test, so Holm's adjustment changes nothing."""
+    a, b = map(facts.scores, facts.pair)
+    share, p_value = wins(a, b), chance(two_sided(a, b))
+    row = [
+        " against ".join(facts.pair),
+        interval(share, *newcombe(share, len(a), len(b)), places=2),
+        p_value,
+        p_value,
+        chance(least_p(len(a), len(b))),
+        interval(float(np.median(a[:, None] - b)), *shifts(a, b), sign="+"),
+        number(hedges(a, b), sign="+"),
+    ]
+    return markdown("arms A against B; P(A < B); p; p (Holm); least p; A − B; g", [row])
+
+
+def axes(facts: Facts) -> str:
+    """Return what the better score has cost."""
+    columns = "arms A against B: axis; figure; A; B; P(A better); p (no worse)"
+    return markdown(columns, axes_of.rows(facts))
+
+
+def views(facts: Facts) -> str:
+    """Return other ways to look at the comparison."""
+    columns = "arms A against B: view; at; A; B; P(A < B); p; the order"
+    return markdown(columns, views_of.rows(facts))
 
 
 def metrics(facts: Facts) -> str:
-    """Return means and standard deviations of the other metrics."""
-    columns = (facts.validation, facts.kid, facts.spread)
-    rows = [
-        [
-            arm,
-            *(plus_minus(v.mean(), v.std(ddof=1)) for v in (facts.values(arm, c) for c in columns)),
-        ]
-        for arm in facts.arms
-    ]
-    return markdown("arm; validation FID; test KID; test spread", rows)
+    """Return means and standard deviations of the other metrics, below what real images score."""
+    rows = [["real images", NONE, *(plus_minus(*facts.floor(name)) for name in FIGURES)]]
+    for arm in facts.arms:
+        values = [facts.values(arm, facts.validation), *(facts.figure(arm, n) for n in FIGURES)]
+        rows.append([arm, *(plus_minus(*mean_sd(each)) for each in values)])
+    return markdown("; ".join(["arm", "validation FID", *FIGURES.values()]), rows)
+
+
+def judge(facts: Facts) -> str:
+    """Return what the second ruler makes of the same samples."""
+    rows = [["real images", *(plus_minus(*facts.floor(name, judged=True)) for name in JUDGED)]]
+    for arm in facts.arms:
+        values = (facts.figure(arm, name, judged=True) for name in JUDGED)
+        rows.append([arm, *(plus_minus(*mean_sd(each)) for each in values)])
+    return markdown("arm; FID; precision; recall; density; coverage", rows)
 
 
 def failures(facts: Facts) -> str:
@@ -85,31 +103,49 @@ def failures(facts: Facts) -> str:
     for arm in facts.arms:
         runs, search = facts.runs(arm), facts.runs(arm, "search")
         cells = []
-        for outcome in ("diverged", "collapsed", "failed"):
+        for outcome in LOST[:3]:
             count = sum(row["outcome"] == outcome for row in runs)
             low, high = binomtest(count, len(runs)).proportion_ci(method="wilson")
             cells.append(f"{count}/{len(runs)} [{100 * low:.0f}, {100 * high:.0f}]")
-        counts = {
-            kind: sum(row["outcome"] == kind for row in search)
-            for kind in ("diverged", "collapsed", "failed", "pruned")
-        }
+        counts = {kind: sum(row["outcome"] == kind for row in search) for kind in LOST}
         named = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
         rows.append([arm, *cells, f"{named or 0} of {len(search)}"])
     return markdown("arm; diverged; collapsed; failed; lost in the search", rows)
 
 
+def parameters(facts: Facts, arm: str) -> dict[str, int]:
+    """Return how many trainable parameters each network has."""
+    first = facts.runs(arm)[0]
+    return {name: int(first[f"param.parameters.{name}"]) for name in ("generator", "discriminator")}
+
+
 def costs(facts: Facts) -> str:
-    """Return parameters, seconds and the search's size."""
-    rows = []
-    for arm in facts.arms:
-        generator, discriminator, seconds, trials, images, searched = cost(arm, facts)
-        sizes = [f"{size:,.0f}" for size in (generator, discriminator)]
-        rows.append(
-            [arm, *sizes, number(seconds), f"{trials:.0f}", f"{images:,.0f}", number(searched)]
-        )
-    return markdown(
-        "arm; parameters G; parameters D; s per run; search runs; search images; search s", rows
+    """Return parameters, operations, seconds and the search's size."""
+    columns = (
+        "arm; parameters; by network; FLOPs per run; s per run; load; at once; search runs; "
+        "search images; search s"
     )
+    return markdown(columns, (_cost(facts, arm) for arm in facts.arms))
+
+
+def _cost(facts: Facts, arm: str) -> list[str]:
+    sizes, search = parameters(facts, arm), facts.runs(arm, "search")
+    steps = [int(float(row["metric.progress/d_steps"] or 0)) for row in search]
+    seconds = [float(row["metric.progress/train_seconds"] or 0) for row in search]
+    images = sum(steps) * int(facts.param("batch_size"))
+    beside = {(row["param.machine.workers"], row["param.threads"]) for row in facts.runs(arm)}
+    return [
+        arm,
+        f"{sum(sizes.values()):,}",
+        ", ".join(f"{name} {size:,}" for name, size in sizes.items()),
+        scientific(facts.values(arm, "progress/flops").mean()),
+        plus_minus(*mean_sd(facts.values(arm, "progress/train_seconds"))),
+        number(facts.values(arm, "progress/load").mean()),
+        ", ".join(sorted(" × ".join(each) for each in beside)),
+        str(len(search)),
+        f"{images:,}",
+        number(sum(seconds)),
+    ]
 
 
 def settings(facts: Facts) -> str:
@@ -117,35 +153,32 @@ def settings(facts: Facts) -> str:
     rows = []
     for arm in facts.arms:
         for key, space in facts.study["space"].items():
-            searched = (
-                f"[{setting(space['low'])}, {setting(space['high'])}]" + " log" * space["log"]
-            )
-            first, chosen = (facts.runs(arm, p)[0][f"param.{key}"] for p in ("search", "confirm"))
-            rows.append([arm, key, searched, setting(float(first)), setting(float(chosen))])
+            ends = f"[{setting(space['low'])}, {setting(space['high'])}]" + " log" * space["log"]
+            tried = (facts.settings(arm, key, phase)[0] for phase in ("search", "confirm"))
+            rows.append([arm, key, ends, *map(setting, tried)])
     return markdown("arm; parameter; searched; trial 0; confirmed", rows)
 
 
 def runs(facts: Facts) -> str:
     """Return every run."""
+    columns = "run; seed; settings; outcome; validation FID; test FID; MLflow run"
+    return markdown(columns, _runs(facts))
 
-    def cell(row: Row, column: str) -> str:
-        return number(float(row[column])) if row[column] else NONE
 
-    rows = []
+def _runs(facts: Facts) -> Iterator[list[str]]:
     for arm in facts.arms:
         for row in (*facts.runs(arm, "search"), *facts.runs(arm)):
-            tuned = [
-                f"{key} = {setting(float(row[f'param.{key}']))}" for key in facts.study["space"]
+            yield [
+                f"{arm} {row['phase']} {row['trial']}",
+                row["seed"],
+                _tuned(facts, row),
+                row["outcome"],
+                number(value_of(row, facts.validation)),
+                number(value_of(row, facts.test)),
+                row["run_id"],
             ]
-            rows.append(
-                [
-                    f"{arm} {row['phase']} {row['trial']}",
-                    row["seed"],
-                    ", ".join(tuned),
-                    row["outcome"],
-                    cell(row, facts.validation),
-                    cell(row, facts.test),
-                    row["run_id"],
-                ]
-            )
-    return markdown("run; seed; settings; outcome; validation FID; test FID; MLflow run", rows)
+
+
+def _tuned(facts: Facts, row: Row) -> str:
+    values = ((key, float(row[f"param.{key}"])) for key in facts.study["space"])
+    return ", ".join(f"{key} = {setting(value)}" for key, value in values)
