@@ -137,11 +137,13 @@ def _dry_run(
 def _power(plan: Mapping[str, Any]) -> str:
     """Return what a plan can find, in words."""
     from harness.results.power import is_underpowered
+    from harness.results.spelling import counted
 
     least, seeds = plan["smallest_p"], " and ".join(map(str, plan["looks"]))
     if least is None:
         return "nothing is ranked"
-    text = f"{plan['num_tests']} tests at {seeds} seeds per arm, least attainable p {least:.2g}"
+    tests = counted(plan["num_tests"], "test")
+    text = f"{tests} at {seeds} seeds per arm, least attainable p {least:.2g}"
     if is_underpowered(least):
         return f"{text}: UNDERPOWERED, no result could resolve anything (see --underpowered)"
     if (shift := plan["smallest_shift"]) is not None:

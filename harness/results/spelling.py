@@ -21,6 +21,16 @@ def number(value: float | None, *, places: int | None = None, sign: bool = False
     return text.replace("-", "−")
 
 
+def operations(count: float) -> str:
+    """Spell a large count with 3 significant digits: "1.06e11"."""
+    return f"{count:.3g}".replace("e+", "e")
+
+
+def counted(count: int, noun: str) -> str:
+    """Spell how many there are: "1 test", "2 tests"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def decimals(value: float, significant: int = 3) -> int:
     """Return how many decimals show a number with so many significant digits."""
     if value == 0:
@@ -80,6 +90,12 @@ def span(counts: Sequence[int]) -> str:
     """Spell how many, where counts may differ: "5" or "3 to 5"."""
     low, high = min(counts), max(counts)
     return f"{low}" if low == high else f"{low} to {high}"
+
+
+def commit_text(commit: str) -> str:
+    """Cut a commit to twelve digits, and say whether the checkout had other changes."""
+    digits, dirty, _ = commit.partition("-dirty")
+    return digits[:12] + dirty if len(digits) == 40 else commit
 
 
 def setting_text(value: object) -> str:

@@ -109,7 +109,7 @@ def rows(facts: Facts) -> Iterator[list[str]]:
 
 
 def objections(facts: Facts) -> list[str]:
-    """Return why the arm with the better score does not beat the other."""
+    """Return why the arm with the better score is not said to beat the other."""
     diversity, _, copies, _ = axes(facts)
     found = []
     if diversity.no_worse is not None and diversity.no_worse > LEVEL:

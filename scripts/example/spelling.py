@@ -60,7 +60,7 @@ def spent(amount: float, resource: str) -> str:
         return "never"
     if resource == "images":
         return f"{amount:,.0f}"
-    return f"{setting(amount)}{' s' * (resource == 'seconds')}"
+    return f"{number(amount)} s" if resource == "seconds" else scientific(amount)
 
 
 def chance(p_value: float) -> str:

@@ -110,7 +110,7 @@ def failures(facts: Facts) -> str:
         counts = {kind: sum(row["outcome"] == kind for row in search) for kind in LOST}
         named = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
         rows.append([arm, *cells, f"{named or 0} of {len(search)}"])
-    return markdown("arm; diverged; collapsed; failed; lost in the search", rows)
+    return markdown("arm; diverged; collapsed; failed; in the search", rows)
 
 
 def parameters(facts: Facts, arm: str) -> dict[str, int]:

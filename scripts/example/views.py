@@ -10,7 +10,7 @@ import numpy as np
 from example.axes import CLEAR
 from example.facts import SPENT, Array, Facts
 from example.rank_tests import two_sided, wins
-from example.spelling import NONE, chance, listed, number, setting, spent
+from example.spelling import NONE, chance, listed, number, spent
 
 BEYOND = 1.25  # how far past an ended run the first score of another may lie
 
@@ -89,7 +89,7 @@ def _to_a_score(facts: Facts, resource: str) -> View:
     costs = [
         _each_run(facts, arm, _until(facts.spending(arm, resource), target)) for arm in facts.pair
     ]
-    return _view(facts, f"{resource} to a score", f"FID {setting(target)}", costs, resource)
+    return _view(facts, f"{resource} to a score", f"FID {number(target)}", costs, resource)
 
 
 def _mean_over_the_curve(facts: Facts) -> View | None:

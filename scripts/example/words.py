@@ -52,8 +52,8 @@ def verdict(facts: Facts) -> str:
     if found := axes.objections(facts):
         better, other = axes.better_first(facts)
         return (
-            f"{better} has the better FID than {other}, which is resolved, but does not beat it: "
-            f"{'; '.join(found)}"
+            f"{better} has the better FID than {other}, which is resolved, but is not said to "
+            f"beat it: {'; '.join(found)}"
         )
     return f"{facts.other} {'beats' if wins(a, b) > 0.5 else 'loses to'} {facts.baseline}"
 
@@ -61,7 +61,7 @@ def verdict(facts: Facts) -> str:
 def yes(facts: Facts) -> str:
     """Return the answer in a word or a few."""
     found = verdict(facts)
-    if "does not beat" in found:
+    if "is not said to beat" in found:
         return "On FID alone" if axes.better_first(facts) == facts.pair else "No"
     return "Not resolved" if "not resolved" in found else "Yes" if "beats" in found else "No"
 

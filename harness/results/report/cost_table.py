@@ -6,7 +6,7 @@ from harness.results.report.analysis import Analysis
 from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import FLOPS, LOAD, SECONDS
 from harness.results.report.table import Table, row
-from harness.results.spelling import NONE, number, plus_minus
+from harness.results.spelling import NONE, number, operations, plus_minus
 from harness.statistics import finite_or_none
 
 
@@ -21,7 +21,7 @@ def cost(analysis: Analysis) -> Table:
                 arm.name,
                 f"{sum(sizes.values()):,}" if sizes else NONE,
                 ", ".join(f"{name} {size:,}" for name, size in sizes.items()) or NONE,
-                _scientific(arm),
+                _flops(arm),
                 plus_minus(mean, sd),
                 number(finite_or_none(arm.metric_mean(LOAD)[0])),
                 _at_once(arm),
@@ -57,9 +57,9 @@ def cost(analysis: Analysis) -> Table:
     )
 
 
-def _scientific(arm: ArmAnalysis) -> str:
+def _flops(arm: ArmAnalysis) -> str:
     flops = finite_or_none(arm.metric_mean(FLOPS)[0])
-    return NONE if flops is None else f"{flops:.3g}".replace("e+", "e")
+    return NONE if flops is None else operations(flops)
 
 
 def _at_once(arm: ArmAnalysis) -> str:

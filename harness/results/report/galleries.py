@@ -189,7 +189,7 @@ def _samples(
         + (f"The {kind.num_shown} inputs are the same in all pictures; n" if same else "N")
         + f"othing else was selected.{left_out}",
         alt=f"Pictures of {kind.num_shown} generated {kind.noun} of the best, median and worst "
-        f"run, for the arms {'; '.join(rows)}.",
+        f"run: {'; '.join(rows)}.",
     )
 
 

@@ -113,7 +113,7 @@ def _evaluation(analysis: Analysis) -> str:
     return (
         f"Evaluation: {times} times per run, at shares of the budget that grow by one factor up to "
         f"1, on validation {kind.noun}; at the end of a confirm run on test {kind.noun} too. "
-        f"{_and(labels)} between {samples:,} generated and {samples:,} real {kind.noun}, "
+        f"{_capital(_and(labels))} between {samples:,} generated and {samples:,} real {kind.noun}, "
         f"{kind.precision}, on "
         f"{facts['evaluate.num_features']} features of {facts['evaluate.extractor']} "
         f"(SHA-256 {facts['evaluate.extractor_sha256']}…"
@@ -121,6 +121,10 @@ def _evaluation(analysis: Analysis) -> str:
         + f"){''.join(f'; {each}' for each in details)}.{real}{_ways(analysis, facts)}"
         f"{_judge(analysis.records)} Evaluation changes nothing in training."
     )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _judge(records: StudyRecords) -> str:

@@ -9,7 +9,7 @@ from harness.results.power import attainable, power_of
 from harness.results.report.analysis import Analysis
 from harness.results.report.records import JUDGE, StudyRecords
 from harness.results.report.table import Table, row
-from harness.results.spelling import number, p_text, span
+from harness.results.spelling import commit_text, counted, number, p_text, span
 from harness.study.ledger import Entry, Ledger
 
 DAY = "%Y-%m-%d %H:%M UTC"
@@ -62,7 +62,8 @@ def _what(entry: Entry, ledger: Ledger) -> str:
     assert entry.study is not None
     arms = entry.study.arms()
     seeds = " and ".join(map(str, entry.study.confirm.sizes))
-    plan = f"{len(arms)} arms, {attainable(entry.study, arms)[0]} tests at {seeds} seeds"
+    tests = counted(attainable(entry.study, arms)[0], "test")
+    plan = f"{counted(len(arms), 'arm')}, {tests} at {seeds} seeds"
     for noun, digest in (("plan", entry.plan_sha256), ("file", entry.source_sha256)):
         plan += f", {noun} {digest[:12]}" if digest else ""
     if entry.kind == "registered":
@@ -153,8 +154,8 @@ def _answers(analysis: Analysis, studies: Sequence[StudyRecords]) -> Iterator[tu
     hours = sum(run.train_seconds for run in records.runs) / 3600
     devices = sorted({run.params.get("device", "unknown") for run in records.runs})
     yield "What did it cost?", f"{hours:.1f} hours of training on {', '.join(devices)}"
-    commits = {run.tags.get("mlflow.source.git.commit", "unknown") for run in records.runs}
-    yield "Which code was it?", ", ".join(sorted(commit[:12] for commit in commits))
+    commits = [run.tags.get("mlflow.source.git.commit", "unknown") for run in records.runs]
+    yield "Which code was it?", ", ".join(sorted({commit_text(commit) for commit in commits}))
     yield "Can it be made again?", "commands below; runs on a CPU bit for bit (harness reproduce)"
 
 

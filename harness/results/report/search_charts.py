@@ -83,7 +83,9 @@ def _search_budget(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawin
     return Drawing(
         name="search_budget",
         caption=how + each,
-        alt=f"Best validation {label} against the number of search trials. " + "; ".join(described),
+        alt=f"Best validation {label} against the number of search trials. "
+        + "; ".join(described)
+        + ".",
         figure=figure,
     )
 

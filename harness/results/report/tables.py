@@ -20,6 +20,7 @@ from harness.results.report.records import RunRecord
 from harness.results.report.table import Row, Table, row
 from harness.results.spelling import (
     NONE,
+    counted,
     number,
     p_text,
     plus_minus,
@@ -133,7 +134,7 @@ def _contrasts(analysis: Analysis) -> Table:
             "that a run of the first arm scores better than one of the second, with Newcombe's "
             "95 % interval, unadjusted; p is "
             f"the exact two-sided Mann–Whitney test, {analysis.records.chosen}, runs without a "
-            f"score ranking worst; Holm's adjustment is over {count} test{'s' * (count != 1)}; "
+            f"score ranking worst; Holm's adjustment is over {counted(count, 'test')}; "
             "least p is the smallest that these numbers of runs can yield. A − B is the "
             "Hodges–Lehmann difference, the median over all pairs of runs, with all shifts that "
             f"the test does not reject at {_levels(analysis.summary.comparisons)}: the interval "
@@ -163,7 +164,7 @@ def _failures(analysis: Analysis) -> Table:
             "less than 5 % of the real ones') or failed with an error: counts of the confirm runs "
             "with Wilson's 95 % interval in per cent; of the search runs, counts alone."
         ),
-        columns=("arm", "diverged", "collapsed", "failed", "lost in the search"),
+        columns=("arm", "diverged", "collapsed", "failed", "in the search"),
         rows=tuple(rows),
     )
 

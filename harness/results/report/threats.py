@@ -11,7 +11,7 @@ import numpy as np
 from harness.results.report.analysis import Analysis
 from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import Curves, RunRecord, budget_text
-from harness.results.spelling import assignments, number, p_phrase, p_text, span
+from harness.results.spelling import assignments, commit_text, number, p_phrase, p_text, span
 from harness.statistics import SIGNIFICANCE, sign_test
 from harness.study.space import Range
 
@@ -232,7 +232,7 @@ def _conditions(analysis: Analysis) -> Iterator[str]:
         "budget": [_budget(run) for run in runs if run.phase == "confirm"],
     }
     for what, values in watched.items():
-        found = sorted({_short(str(value)) for value in values if value is not None})
+        found = sorted({commit_text(str(value)) for value in values if value is not None})
         if len(found) > 1:
             yield f"Mixed conditions: the runs differ in {what} ({', '.join(found)})."
     if any("-dirty" in run.tags.get("mlflow.source.git.commit", "") for run in runs):
@@ -286,12 +286,6 @@ def _ruler(analysis: Analysis) -> Iterator[str]:
         )
     if analysis.figure.caveat:
         yield f"{analysis.figure.label} (n = {samples:,}) {analysis.figure.caveat}."
-
-
-def _short(value: str) -> str:
-    """Cut a commit to twelve digits."""
-    commit, dirty, _ = value.partition("-dirty")
-    return commit[:12] + dirty if len(commit) == 40 else value
 
 
 def _budget(run: RunRecord) -> str:

@@ -9,24 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
+from statistics import median, median_high
 from typing import Any
 
 import numpy as np
 
 from harness.evaluate.metric import Figure
+from harness.results.axes import BEHIND
 from harness.results.comparison import Comparison
 from harness.results.report.analysis import Analysis
 from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import FLOPS, SECONDS, Curves
-from harness.results.spelling import number
+from harness.results.spelling import number, operations
 from harness.statistics import finite_or_none, mann_whitney, mean_and_sd
 
 RESOURCES = {"images": None, "seconds": SECONDS, "FLOPs": FLOPS}
 """What training spends -> the metric that records it; images are the curves' own x axis."""
 BEYOND = 1.25
 """How far the first score of a slow arm may lie past the end of a fast one, as a ratio."""
-CLEAR = 0.8  # share of pairs, won by the arm that loses the main comparison, that is worth saying
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class View:
     @property
     def turns_clearly(self) -> bool:
         """Whether it does so in at least four fifths of the pairs."""
-        return self.turns and max(self.superiority, 1 - self.superiority) >= CLEAR
+        return self.turns and not BEHIND < self.superiority < 1 - BEHIND
 
 
 def study_views(analysis: Analysis, curves: Curves) -> list[View]:
@@ -197,12 +197,15 @@ def _is_log(figure: Figure, tracks: Sequence[Track]) -> bool:
 def _to_target(
     main: Comparison, figure: Figure, resource: str, arm: Tracks, baseline: Tracks
 ) -> View | None:
-    """Compare what it took to reach the worse of both arms' median final scores."""
+    """Compare what it took to reach the worse of both arms' median final scores.
+
+    Of an even number of runs the worse one in the middle: more than half of an arm reach it.
+    """
     finals = [
         [math.inf if track is None else figure.cost(track.scores[-1]) for track in tracks]
         for tracks in (arm, baseline)
     ]
-    worse = max(map(median, finals))
+    worse = max(map(median_high, finals))
     if not math.isfinite(worse):
         return None
     target = figure.sign * worse
@@ -211,7 +214,7 @@ def _to_target(
         [None if track is None else _time_to(track, target, figure, log) for track in tracks]
         for tracks in (arm, baseline)
     ]
-    at = f"{figure.label} {_short(target)}"
+    at = f"{figure.label} {number(target)}"
     return _view(main, f"{resource} to a score", at, times, _as_cost, resource)
 
 
@@ -296,11 +299,7 @@ def _view(
 
 
 def spell(amount: float, resource: str) -> str:
-    """Spell what was spent, with three significant digits beside images."""
+    """Spell what was spent: images whole, seconds and FLOPs with three significant digits."""
     if resource == "images":
         return f"{amount:,.0f}"
-    return f"{_short(amount)}{' s' * (resource == 'seconds')}"
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}"
+    return f"{number(amount)} s" if resource == "seconds" else operations(amount)

@@ -164,6 +164,14 @@ def compared(a: Sequence[Any], b: Sequence[Any]) -> Comparison:
     return found
 
 
+def test_four_fifths_of_the_pairs_are_enough_whichever_arm_is_better() -> None:
+    """5 of 25 pairs, as 0.2 and as 1 - 0.8, which a computer takes for more and for less."""
+    better = [run | {DISTANCE: 0.03 if seed else 0.01} for seed, run in enumerate(runs(GOOD))]
+    poorer = [run | {DISTANCE: 0.02} for run in runs(POOR)]
+    for found in (axes(better, poorer), axes(poorer, better, wins=False)):
+        assert [axis.name for axis in found.contradictions] == ["class balance"]
+
+
 def test_an_arm_beats_another_only_without_objection() -> None:
     assert compared(runs(GOOD), runs(POOR)).is_beaten
     replay = compared(runs(GOOD, coverage=0.2), runs(POOR))

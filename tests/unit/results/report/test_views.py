@@ -113,11 +113,17 @@ def test_the_time_to_the_worse_arms_final_score(study: Any) -> None:
     )
     # hinge is at 10 between 100 (16) and 200 (8): at 160 images, for FID falls as 1 / images.
     assert got["images to a score"].values == pytest.approx((160, 800))
-    assert got["images to a score"].at == "FID 10"
+    assert got["images to a score"].at == "FID 10.0"
     assert got["FLOPs to a score"].values == pytest.approx((320, 1600))
     seconds = got["seconds to a score"]
     assert seconds.values == pytest.approx((1600, 800))
     assert (seconds.superiority, seconds.turns_clearly) == (0.0, True)
+
+
+def test_more_than_half_of_the_worse_arm_reach_the_score_also_of_an_even_number(study: Any) -> None:
+    view = views(study([10.0] * 4, [2.0] * 4), factor=1.1)["images to a score"]
+    assert view.at == "FID 12.1"  # the third of 10, 11, 12.1 and 13.31
+    assert view.values[1] == pytest.approx((800 / 1.1 + 800) / 2, rel=0.05)
 
 
 def test_a_first_score_that_is_good_enough_counts_from_there(study: Any) -> None:
@@ -247,8 +253,8 @@ def test_a_time_alone_that_turns_is_spelt_as_one(study: Any) -> None:
     analysis = study([10.0] * 3, [2.0] * 3)
     found = study_views(analysis, curves(analysis, seconds={"minimax": 1.0, "hinge": 11.0}))
     assert turned(analysis, found) == [
-        "By seconds to a score (FID 10) the order turns: minimax wins 9 of 9 pairs "
-        "(800 s against 1.76e+03 s)."
+        "By seconds to a score (FID 10.0) the order turns: minimax wins 9 of 9 pairs "
+        "(800 s against 1760 s)."
     ]
 
 
