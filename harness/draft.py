@@ -277,6 +277,8 @@ def _given(texts: Sequence[str]) -> list[str]:
 def _assignment(text: str, option: str, place: str, allow: tuple[str, ...]) -> tuple[str, Any]:
     """Return a key and its values: a list, a range's two ends, or None where there are none."""
     key, equals, rest = (part.strip() for part in text.partition("="))
+    if not key:
+        raise HarnessError(f"{option} {text!r}: there is no setting's name before the =")
     if (key, place) != ("variant", "compare"):
         _check_keys([key], place, allow)
     if not equals:

@@ -89,7 +89,7 @@ def run_study(
             return summary_of(opened, states, note_display(opened, states, SHOWN_BY))
     check_workers(workers, execution)
     if not underpowered and (known is None or known.study != study):
-        check_power(study, arms)
+        check_power(study, arms, all_the_same="--underpowered")
     if known is not None:
         check_unchanged(
             study.dataset,

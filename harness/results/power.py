@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.results.factors import FactorArm, marginal_effects
-from harness.results.spelling import p_text
+from harness.results.spelling import counted, p_text
 from harness.statistics import SIGNIFICANCE, Looks, smallest_holm_p, smallest_shift
 from harness.study.arm import Arm
 from harness.study.study import StudyConfig
@@ -60,8 +60,13 @@ def power_of(study: StudyConfig, arms: Sequence[Arm]) -> dict[str, Any]:
     return facts
 
 
-def check_power(study: StudyConfig, arms: Sequence[Arm]) -> None:
+def check_power(study: StudyConfig, arms: Sequence[Arm], *, all_the_same: str = "") -> None:
     """Refuse a plan that no result whatever could resolve.
+
+    Args:
+        study: The plan.
+        arms: Its arms.
+        all_the_same: The option that starts it nevertheless, if there is one.
 
     Raises:
         HarnessError: The least p that it can attain after Holm's adjustment is not below 5 %.
@@ -70,10 +75,11 @@ def check_power(study: StudyConfig, arms: Sequence[Arm]) -> None:
     if not is_underpowered(least):
         return
     raise HarnessError(
-        f"confirm.seeds = {study.confirm.seeds} with {num_tests} tests: the least p that "
+        f"confirm.seeds = {study.confirm.seeds} with {counted(num_tests, 'test')}: the least p that "
         f"any result could have is {p_text(least)} after Holm's adjustment, so nothing can be "
         "resolved; give more seeds or fewer arms, name descriptive = true or, of a product of "
-        "factors, primary = 'marginal', or start it all the same with --underpowered"
+        "factors, primary = 'marginal'"
+        + f", or start it all the same with {all_the_same}" * bool(all_the_same)
     )
 
 

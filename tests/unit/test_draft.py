@@ -151,6 +151,7 @@ def test_the_file_says_what_its_parts_are(call: Any) -> None:
         (["--compare", "k=1,2"], ["'k': here it is d_steps"]),
         (["--compare", "d_steps=1"], ["d_steps=1", "key=level,level"]),
         (["--compare", "loss=hinge,lsgan"], ["'lsgan': here it is loss = 'least_squares'"]),
+        (["--compare", "=1,2"], ["--compare '=1,2'", "no setting's name before the ="]),
         (["--tune", "g_width"], ["--tune g_width", "g_width=low..high"]),
         (["--tune", "g_lr=1e-4..x"], ["g_lr=low..high, two numbers"]),
         (["--tune", "architecture"], ["'architecture' stands in both compare and space"]),
