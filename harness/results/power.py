@@ -75,8 +75,8 @@ def check_power(study: StudyConfig, arms: Sequence[Arm], *, all_the_same: str = 
     if not is_underpowered(least):
         return
     raise HarnessError(
-        f"confirm.seeds = {study.confirm.seeds} with {counted(num_tests, 'test')}: the least p that "
-        f"any result could have is {p_text(least)} after Holm's adjustment, so nothing can be "
+        f"confirm.seeds = {study.confirm.seeds} with {counted(num_tests, 'test')}: the least p "
+        f"that any result could have is {p_text(least)} after Holm's adjustment, so nothing can be "
         "resolved; give more seeds or fewer arms, name descriptive = true or, of a product of "
         "factors, primary = 'marginal'"
         + f", or start it all the same with {all_the_same}" * bool(all_the_same)
