@@ -79,7 +79,8 @@ def check_power(study: StudyConfig, arms: Sequence[Arm], *, all_the_same: str = 
         f"that any result could have is {p_text(least)} after Holm's adjustment, so nothing can be "
         "resolved; give more seeds or fewer arms, name descriptive = true or, of a product of "
         "factors, primary = 'marginal'"
-        + f", or start it all the same with {all_the_same}" * bool(all_the_same)
+        + f", or start it all the same with {all_the_same}"
+        * bool(all_the_same)
     )
 
 
