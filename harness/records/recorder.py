@@ -27,6 +27,7 @@ STATUS: dict[Outcome, str] = {
     "interrupted": "KILLED",
 }
 WEIGHTS_ARTIFACT = "generator_weights"
+FLOORS_FILE = "floors.json"
 
 
 class Point(NamedTuple):
@@ -52,6 +53,9 @@ class Store(Protocol):
 
     def log_folder(self, run_id: str, folder: Path, name: str) -> None:
         """Attach a folder's files."""
+
+    def log_file(self, run_id: str, name: str, text: str) -> None:
+        """Attach a text file."""
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags."""
@@ -81,6 +85,10 @@ class RunRecorder:
         self._pending += [
             Point(key, value, now, step) for key, value in values.items() if math.isfinite(value)
         ]
+
+    def log_floors(self, floors: Mapping[str, float]) -> None:
+        """Attach what real images score: a file, for beside the run's own it is the same in all."""
+        self._store.log_file(self.run_id, FLOORS_FILE, json.dumps(dict(floors)))
 
     def log_grid(self, key: str, picture: Picture, step: int) -> None:
         """Hold back a picture that the UI's step slider plays."""

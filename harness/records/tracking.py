@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import mlflow
 import mlflow.pytorch
@@ -39,6 +39,7 @@ from harness.systems import TrainConfig
 METRICS_PER_BATCH = 1000  # MLflow's limit
 SYSTEM_METRICS_SECONDS = 5.0
 TESTS = "compare/"  # what is said of comparisons begins with it
+T = TypeVar("T")
 Curves: TypeAlias = Mapping[str, Iterable[tuple[int, float]]]
 """Metric -> (step, finite value)."""
 
@@ -334,11 +335,10 @@ class Tracker:
         """Attach a picture to a run."""
         self._client.log_image(run_id, picture, artifact_file=name)
 
-    def picture(self, run_id: str, name: str) -> Picture | None:
-        """Return a picture that was attached to a run, or None where it is lost."""
+    def attached(self, run_id: str, name: str, read: Callable[[Path], T]) -> T | None:
+        """Return what is read of a file attached to a run, or None where there is none."""
         with tempfile.TemporaryDirectory() as target, contextlib.suppress(MlflowException, OSError):
-            local = self._client.download_artifacts(run_id, name, target)
-            return read_picture(Path(local))
+            return read(Path(self._client.download_artifacts(run_id, name, target)))
         return None
 
     def log_folder(self, run_id: str, folder: Path, name: str) -> None:

@@ -44,6 +44,9 @@ class Recorder(Protocol):
     def log_metrics(self, values: Mapping[str, float], step: int) -> None:
         """Record finite scalars at `step` images seen."""
 
+    def log_floors(self, floors: Mapping[str, float]) -> None:
+        """Record what real images score by the same figures."""
+
     def log_grid(self, key: str, picture: Picture, step: int) -> None:
         """Record a picture (H, W, 3) at `step` images seen."""
 
@@ -306,7 +309,7 @@ def _evaluate(
                         more, classes, facts.num_classes, facts.density
                     )
                     recorder.log_grid(CLASSES_KEY, sorted_ones, step)
-                recorder.log_metrics(floors, step)
+                recorder.log_floors(floors)
                 recorder.log_generator(generator, config, facts, others)
     return scores
 

@@ -276,12 +276,17 @@ class Memory:
         self.generators: list[dict[str, Tensor]] = []
         self.modes: list[bool] = []
         self.others: list[str] = []
+        self.floors: dict[str, float] = {}
         self._pending: list[tuple[str, int, float]] = []
         self._pending_grids: list[tuple[str, int, Any]] = []
 
     def log_metrics(self, values: Mapping[str, float], step: int) -> None:
         """Hold scalars back."""
         self._pending += [(key, step, value) for key, value in values.items()]
+
+    def log_floors(self, floors: Mapping[str, float]) -> None:
+        """Keep what real images score."""
+        self.floors = dict(floors)
 
     def log_grid(self, key: str, picture: Any, step: int) -> None:
         """Hold a picture back."""

@@ -60,12 +60,11 @@ def test_a_conditional_run_is_scored_by_class(
             assert recorder.series(key) == {4000: result.scores[key]}
             floor = bench.evaluator.key(split, f"{figure}_floor")
             assert floor not in bench.floors
-            assert list(recorder.series(floor)) == [4000]
+            assert recorder.floors[floor] is not None
         accuracy = bench.evaluator.key(split, "class_accuracy")
         assert result.scores[accuracy] > 0.9  # it stamps each class's mean picture
     assert recorder.others == ["generator", "critic"]
-    for key, floor in bench.floors.items():
-        assert recorder.series(key) == {4000: floor}
+    assert recorder.floors.items() >= bench.floors.items()
 
 
 def test_an_unconditional_run_records_nothing_of_classes_asked_for(

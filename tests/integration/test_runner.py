@@ -19,7 +19,7 @@ import harness.run.scoring
 from harness.data import Batch, Facts
 from harness.errors import HarnessError
 from harness.evaluate import METRICS, EvaluateConfig
-from harness.evaluate.metric import is_judged
+from harness.evaluate.metric import is_floor, is_judged
 from harness.run.bench import Bench
 from harness.run.execution import Execution
 from harness.run.loop import Progress
@@ -84,8 +84,8 @@ def test_a_run_records_curves_grids_and_floors(
     picture = recorder.grids[0][2]
     assert picture.dtype == np.uint8
     assert picture.shape[-1] == 3
-    for key, floor in bench.floors.items():
-        assert recorder.series(key) == {BUDGET: floor}
+    assert recorder.floors == bench.floors
+    assert not any(is_floor(key) for key, *_ in recorder.scalars)
     assert list(recorder.series("train/d_loss")) == list(range(16, BUDGET + 1, 16))
     assert recorder.series("progress/epochs")[BUDGET] == BUDGET / 997
     assert recorder.series("progress/g_steps")[BUDGET] == BUDGET / 16
@@ -271,7 +271,7 @@ def test_what_ends_on_test_images_is_judged_by_a_second_ruler(
             result.scores[each.key(split, "fid")] for each in (bench.evaluator, bench.judge)
         )
         assert own != other
-        floor = recorder.series(bench.judge.key(split, "fid_floor"))[BUDGET]
+        floor = recorder.floors[bench.judge.key(split, "fid_floor")]
         assert 0 < floor < other
     assert bench.protocol["judge"] == "digits_judge_v1"
     assert bench.protocol["extractor"] == "digits_cnn_v2"

@@ -15,7 +15,9 @@ import pytest
 import harness.run.runner
 import harness.work.worker
 from harness.errors import HarnessError
+from harness.records.tracking import Tracker
 from harness.records.workspace import Workspace
+from harness.results.report.records import load_records
 from harness.results.status import read_status
 from harness.statistics import mean_and_sd, median
 from harness.systems.gan import GAN, GANConfig
@@ -108,9 +110,9 @@ def test_the_summary_is_what_mlflow_holds(
     said = parent(finished.workspace).data
     metrics = said.metrics
     assert metrics[f"{summary.metric}/hinge"] == pytest.approx(summary.arm("hinge").mean)
-    floor_key = summary.metric.replace("fid", "fid_floor")
-    confirmed = [run for run in training_runs(finished.workspace) if floor_key in run.data.metrics]
-    assert {run.data.metrics[floor_key] for run in confirmed} == {summary.floor}
+    floor = summary.metric.replace("fid", "fid_floor")
+    records = load_records(finished.name, finished.workspace, Tracker(finished.workspace))
+    assert {run.metrics[floor] for run in records.runs} == {summary.floor}
     assert float(said.tags["compare/hinge/p_value"]) == comparison.p_value
 
 

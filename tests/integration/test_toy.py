@@ -15,7 +15,7 @@ from PIL import Image
 from harness.config import parse
 from harness.data import DENSITIES, load_dataset
 from harness.data.kinds import POINTS
-from harness.data.pictures import REAL_FILE
+from harness.data.pictures import REAL_FILE, read_picture
 from harness.errors import HarnessError
 from harness.launch import preview
 from harness.records.tracking import Tracker
@@ -91,7 +91,8 @@ def test_a_study_of_points(finished: StudySummary, workspace: Workspace, tmp_pat
         if arm == "plain":
             again = sample(tmp_path / arm, POINTS.num_shown)
             assert np.array_equal(drawn, POINTS.picture(again, density))
-    real = tracker.picture(tracker.run(exported.run_id).data.tags["mlflow.parentRunId"], REAL_FILE)
+    parent = tracker.run(exported.run_id).data.tags["mlflow.parentRunId"]
+    real = tracker.attached(parent, REAL_FILE, read_picture)
     assert real is not None
     assert real.shape == drawn.shape  # the same axes: one can be laid on the other
 

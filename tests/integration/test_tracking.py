@@ -20,7 +20,8 @@ import torch
 import harness
 from harness.config import flatten, parse
 from harness.data import load_dataset
-from harness.records.recorder import RunRecorder
+from harness.evaluate.metric import is_floor
+from harness.records.recorder import FLOORS_FILE, RunRecorder
 from harness.records.tracking import Tracker, settings_of
 from harness.records.workspace import Workspace
 from harness.run.loop import Progress
@@ -160,9 +161,18 @@ def test_curves_lie_over_images_seen(finished: Finished, tracker: Tracker, confi
     for metric in ("fid", "kid", "feature_spread"):
         assert list(history(tracker, confirmed, f"val/{metric}_{protocol}")) == [192, 320]
         assert list(history(tracker, confirmed, f"test/{metric}_{protocol}")) == [320]
-    for split in ("val", "test"):
-        for metric in ("fid", "kid"):
-            assert list(history(tracker, confirmed, f"{split}/{metric}_floor_{protocol}")) == [320]
+
+
+def test_floors_are_a_file_for_pages_show_what_is_the_runs_own(
+    tracker: Tracker, confirmed: Any, finished: Finished
+) -> None:
+    assert not any(is_floor(key) for key in confirmed.data.metrics)
+    text = tracker.attached(confirmed.info.run_id, FLOORS_FILE, lambda file: file.read_text())
+    floors = json.loads(text or "")
+    protocol = finished.summary.metric.removeprefix("test/fid_")
+    assert {f"{s}/{m}_floor_{protocol}" for s in ("val", "test") for m in ("fid", "kid")} <= set(
+        floors
+    )
 
 
 def test_probabilities_are_logged_where_logits_are_log_odds(experiment: list[Any]) -> None:

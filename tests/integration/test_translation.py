@@ -21,6 +21,7 @@ from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig
 from harness.evaluate.metric import is_judged
 from harness.launch import preview
+from harness.records.recorder import FLOORS_FILE
 from harness.records.tracking import Tracker, settings_of
 from harness.records.workspace import Workspace
 from harness.results.export import export_best
@@ -95,7 +96,8 @@ def test_it_is_ranked_by_the_way_there_and_scored_both_ways(
     ]
     assert len(runs) == 4
     for recorded in runs:
-        metrics = recorded.data.metrics
+        read = tracker.attached(recorded.info.run_id, FLOORS_FILE, lambda file: file.read_text())
+        metrics = recorded.data.metrics | json.loads(read or "")
         back = {key for key in metrics if key.endswith(BACK)}
         there = {key for key in metrics if MAIN in key}
         for figures, end in ((there, MAIN), (back, BACK)):

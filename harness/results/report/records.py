@@ -12,6 +12,7 @@ from typing import Any
 from harness.config import parse
 from harness.data import Kind, kind_named
 from harness.errors import HarnessError
+from harness.records.recorder import FLOORS_FILE
 from harness.records.tracking import Tracker, logged_dataset, settings_of
 from harness.records.ui import run_page, ui_address
 from harness.records.workspace import Workspace
@@ -187,6 +188,8 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
     if not scored:
         raise HarnessError(f"study {name!r} has no finished run yet; nothing to report")
     profile = json.loads(logged_dataset(scored[0]).profile or "{}")
+    one_of = {run.data.tags["arm"]: run.info.run_id for run in reversed(scored)}
+    floors = {arm: _floors(run_id, tracker) for arm, run_id in one_of.items()}
     runs = [
         RunRecord(
             run_id=run.info.run_id,
@@ -199,7 +202,7 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
             reason=run.data.tags.get("reason", ""),
             used=run.info.run_id in used,
             params=settings_of(run),
-            metrics=run.data.metrics,
+            metrics={**floors.get(run.data.tags["arm"], {}), **run.data.metrics},
             tags=run.data.tags,
             page=ui_address(workspace) + run_page(experiment, run.info.run_id),
             started=run.info.start_time,
@@ -218,6 +221,12 @@ def load_records(name: str, workspace: Workspace, tracker: Tracker) -> StudyReco
         parts={name: definition.study},
         ledgers={name: ledger},
     )
+
+
+def _floors(run_id: str, tracker: Tracker) -> Mapping[str, float]:
+    """Return what real images score beside a run's figures; early runs have it as metrics."""
+    text = tracker.attached(run_id, FLOORS_FILE, lambda file: file.read_text())
+    return {} if text is None else dict(json.loads(text))
 
 
 def check_same_protocol(studies: Sequence[StudyRecords]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from harness.data.pictures import REAL_FILE
+from harness.data.pictures import REAL_FILE, read_picture
 from harness.errors import HarnessError
 from harness.records.tracking import Tracker
 from harness.records.ui import study_page, ui_address
@@ -124,7 +124,7 @@ def write_report(
         for run in arm.confirm
     }
     tell("drawing figures")
-    real = tracker.picture(merged.definition.parent_run_id, REAL_FILE)
+    real = tracker.attached(merged.definition.parent_run_id, REAL_FILE, read_picture)
     galleries = build_galleries(analysis, tracker.grids, real)
     charts = [*build_charts(analysis, curves), *build_view_charts(analysis, curves)]
     drawings = [*charts, *galleries]

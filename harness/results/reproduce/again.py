@@ -128,6 +128,9 @@ class _Memory:
             if math.isfinite(value) and is_compared(key)
         }
 
+    def log_floors(self, floors: Mapping[str, float]) -> None:
+        """Keep nothing: they are of the data, not of the run."""
+
     def log_grid(self, key: str, picture: npt.NDArray[np.uint8], step: int) -> None:
         """Keep a picture's hash."""
         self.facts |= grid_fact(key, step, picture)
