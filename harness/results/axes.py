@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.evaluate.metric import Figure, figure_of, is_back, is_floor, is_judged
@@ -87,6 +87,7 @@ class Axes:
         stability: Runs lost, and the spread over seeds.
         objections: Why the arm with the better score is not said to beat the other, in words.
         contradictions: Axes on which the other is clearly ahead; they do not decide.
+        others: Figures of no axis on which the other is clearly ahead; nor do they.
     """
 
     found: tuple[Axis, ...]
@@ -94,6 +95,7 @@ class Axes:
     stability: Stability
     objections: tuple[str, ...]
     contradictions: tuple[Axis, ...]
+    others: tuple[Axis, ...]
 
 
 def axes_of(
@@ -147,7 +149,20 @@ def axes_of(
         stability=stability_of([each.costs for each in strata], wins=wins),
         objections=tuple(objections),
         contradictions=tuple(against),
+        others=tuple(_others(strata, objective, wins=wins)),
     )
+
+
+def _others(strata: Sequence[Stratum], objective: Figure, *, wins: bool) -> Iterator[Axis]:
+    """Yield figures of no axis on which the arm with the better score is clearly behind."""
+    named = {objective.name, *AXES.values()}
+    recorded = next((run for each in strata for side in each.scores for run in side if run), {})
+    for name in dict.fromkeys(figure_of(key).name for key in recorded if key.startswith("test/")):
+        key = None if name in named else _key(strata, name, judged=False)
+        if key is not None and isinstance(figure_of(key).best, str):
+            axis = _Seen(strata, key, wins=wins).axis(name, None)
+            if _is_behind(axis, wins):
+                yield axis
 
 
 class _Seen:

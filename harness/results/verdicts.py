@@ -161,7 +161,19 @@ def on_axes(tests: Sequence[Comparison | MarginalEffect]) -> list[str]:
         )
     else:
         found += [_agreement(test) for test in agreeing]
-    return found + _missing(tests)
+    return [*found, *_other_figures(asked), *_missing(tests)]
+
+
+def _other_figures(tests: Sequence[Comparison | MarginalEffect]) -> list[str]:
+    """Return which figures of no axis speak for the arm with the worse score."""
+    found = []
+    for test in tests:
+        if test.axes and test.axes.others:
+            better, other = test.better
+            said = ", ".join(axis.spell(swapped=not test.wins) for axis in test.axes.others)
+            beside = f"beside {better} " * (len(tests) > 1)
+            found.append(f"Other figures {beside}speak for {other}: {said}.")
+    return found
 
 
 def _agreement(test: Comparison | MarginalEffect) -> str:

@@ -122,6 +122,20 @@ def objections(facts: Facts) -> list[str]:
     return found
 
 
+def other_figures(facts: Facts) -> list[Axis]:
+    """Return figures of no axis on which the arm with the worse score is clearly ahead."""
+    found = [
+        _axis(facts, "class KL", "class_kl", "class KL", "lower is better"),
+        _axis(facts, "modes", "modes", "modes", "higher is better"),
+        _axis(facts, "ambiguous", "ambiguous", "ambiguous", "lower is better"),
+        _axis(facts, "KID", "kid", "KID", "lower is better"),
+        _axis(facts, "precision", "precision", "precision", "higher is better"),
+        _axis(facts, "recall", "recall", "recall", "higher is better"),
+        _axis(facts, "density", "density", "density", "higher is better"),
+    ]
+    return [each for each in found if each.share_of_better <= 1 - CLEAR + 1e-9]
+
+
 def disagreeing(facts: Facts) -> list[Axis]:
     """Return axes that do not decide, on which the arm with the worse score is ahead."""
     _, balance, _, second = axes(facts)
@@ -156,6 +170,8 @@ def sentences(facts: Facts) -> Iterator[str]:
         said = [f"{axis.name} ({axis.spell()})" for axis in axes(facts)]
         said.append(f"stability ({_stability(facts)})")
         yield f"Nor do other axes object to {better} against {other}: {', '.join(said)}."
+    if others := other_figures(facts):
+        yield f"Other figures speak for {other}: {', '.join(each.spell() for each in others)}."
 
 
 def _stability(facts: Facts) -> str:

@@ -43,7 +43,7 @@ def places(text: str, facts: Facts) -> dict[str, re.Match[str] | None]:
         "date": rf"Study {study} · ({DAY}) ·",
         "digest": r"\(digest ([0-9a-f]{16})\)",
         "registered": rf"\| ({MINUTE}) \| registered: ",
-        "plan": r", plan ([0-9a-f]{12}), file ",
+        "plan": r"at \d+ seeds((?:, plan [0-9a-f]{12})?), file ",
         "shown": rf"\| 0 \|\n({shown}(?:\n{shown})*)",
         "detectable": rf"differences of ({detectable(facts)}) sd with",
         "command": rf"\n(harness run (?:\S*/)?{study}\.toml(?: --\S+(?: \d+)?)*)\n",

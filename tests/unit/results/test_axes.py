@@ -193,6 +193,17 @@ def test_the_answer_names_the_axes() -> None:
     )
 
 
+def test_the_answer_names_other_figures_that_speak_for_the_loser() -> None:
+    kid, recall, spread = (f"test/{name}_{END}" for name in ("kid", "recall", "feature_spread"))
+    good = [run | {kid: 0.2, recall: 0.3, spread: 0.5} for run in runs(GOOD)]
+    poor = [run | {kid: 0.1, recall: 0.2, spread: 0.9} for run in runs(POOR)]
+    agreement, others = on_axes([compared(good, poor)])
+    assert agreement.startswith("Nor do other axes object to new against old")
+    assert others == "Other figures speak for old: KID 0.200 against 0.100."
+    assert "Other figures beside new speak for old" in on_axes([compared(good, poor)] * 2)[-1]
+    assert compared(good, poor).is_beaten
+
+
 def test_axes_that_disagree_are_named_beside_an_objection() -> None:
     (text,) = on_axes([compared(runs(GOOD, coverage=0.2, second=7.0), runs(POOR))])
     assert text.startswith("The axes disagree on new against old")

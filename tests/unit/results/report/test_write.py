@@ -61,10 +61,10 @@ def records(make_study: Any, make_records: Any) -> Callable[..., StudyRecords]:
 class Store:
     """Stands for MLflow: no curves, no pictures, and it notes what is attached."""
 
-    attached: list[tuple[str, Path, str]] = []
+    folders: list[tuple[str, Path, str]] = []
 
     def __init__(self, workspace: Workspace) -> None:
-        self.attached.clear()
+        self.folders.clear()
 
     def history(self, run_id: str, key: str) -> list[tuple[int, float]]:
         return [(320, 9.0), (640, 8.0)]
@@ -72,14 +72,14 @@ class Store:
     def grids(self, run_id: str, key: str = "", *, last_only: bool = False) -> dict[int, Any]:
         return {}
 
-    def picture(self, run_id: str, name: str) -> None:
+    def attached(self, run_id: str, name: str, read: Any) -> None:
         return None
 
     def log_grids(self, run_id: str, key: str, pictures: Mapping[int, Any]) -> None:
         pass
 
     def log_folder(self, run_id: str, folder: Path, name: str) -> None:
-        self.attached.append((run_id, folder, name))
+        self.folders.append((run_id, folder, name))
 
 
 Write = Callable[..., Report]
@@ -341,7 +341,7 @@ def test_a_study_whose_name_has_a_space(write: Write, records: Any) -> None:
 
 def test_the_report_is_attached_to_the_studys_run(write: Write, records: Any) -> None:
     report = write(records())
-    assert Store.attached == [("parent", report.folder, "reports/mine")]
+    assert Store.folders == [("parent", report.folder, "reports/mine")]
 
 
 def test_a_name_of_an_arm_is_no_path(write: Write, records: Any) -> None:
