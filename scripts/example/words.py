@@ -84,11 +84,11 @@ def notices(facts: Facts) -> str:
 
 def so_far(facts: Facts) -> str:
     """Return the README's sentence on what limits the answer."""
-    parts = []
-    for arm in facts.arms:
-        found = still_improving(facts, arm)
-        if found and found[-1] <= LEVEL:
-            parts.append(f"the {arm} arm was still improving")
+    found = {arm: still_improving(facts, arm) for arm in facts.arms}
+    improving = [arm for arm in facts.arms if found[arm] and found[arm][-1] <= LEVEL]
+    parts = [f"the {arm} arm was still improving" for arm in improving]
+    if len(improving) == len(facts.arms):
+        parts = ["both arms were still improving"]
     for arm in facts.arms:
         ends = ends_of_tried(facts, arm)
         if len(ends) == len(facts.study["space"]) and len(set(ends.values())) == 1:

@@ -43,19 +43,19 @@ MUTANTS = [
     (README, "\n\nThese are", "\n\nNo run failed. These are"),
     (README, " [The whole report]", " Nothing else is wrong. [The whole report]"),
     (README, "it came from two commands", "it came from one command"),
-    # What these runs say: to be written again with the example.
+    # What these runs say.
     (REPORT, "dc loses to mlp: test", "dc beats mlp: test"),
     (REPORT, "dc loses to mlp: test", "dc against mlp is not resolved with 5 and 5 runs: test"),
-    (REPORT, "1414 ± 52 against 949 ± 25", "949 ± 25 against 1414 ± 52"),
-    (REPORT, "difference +448 [+398, +543]", "difference −448 [−543, −398]"),
+    (REPORT, "7.47 ± 0.38 against 6.50 ± 0.13", "6.50 ± 0.13 against 7.47 ± 0.38"),
+    (REPORT, "difference +0.983 [+0.418, +1.421]", "difference −0.983 [−1.421, −0.418]"),
     (REPORT, "Nor do other axes object", "Other axes object"),
     (REPORT, "dc wins 25 of 25 pairs", "mlp wins 25 of 25 pairs"),
     (REPORT, "mlp was still improving, by", "mlp had stopped improving, by"),
-    (REPORT, "at the lower edge of", "at the upper edge of"),
-    (REPORT, "4 collapsed of 8", "0 of 8"),
-    (REPORT, "1300 after 8", "1300 after 5"),
+    (REPORT, "0.00105 is the largest of 8", "0.00105 is the smallest of 8"),
+    (REPORT, "figures speak for dc", "figures speak for mlp"),
+    (REPORT, "10.2 after 8", "10.2 after 5"),
     (README, "on MNIST? No:", "on MNIST? Yes:"),
-    (README, "The mlp arm was still", "The dc arm was still"),
+    (README, "Both arms were still", "The dc arm was still"),
 ]
 # Words that state something, and what they may be mistaken for.
 OPPOSITES = [
@@ -217,7 +217,9 @@ def hidden_places(text: str, facts: Any) -> set[int]:
 
 def test_what_no_run_tells_has_its_form(problems: Any, script: Any, texts: Any, facts: Any) -> None:
     for name, shown in script.only_shown(texts[REPORT], facts).items():
-        assert shown != "?", name
+        if not shown and name == "plan":  # early ledgers have no hash of the plan
+            continue
+        assert shown not in ("", "?"), name
         assert problems(REPORT, texts[REPORT].replace(shown, shown[1:])), name
 
 
