@@ -154,8 +154,11 @@ def axes_of(
 
 
 def _others(strata: Sequence[Stratum], objective: Figure, *, wins: bool) -> Iterator[Axis]:
-    """Yield figures of no axis on which the arm with the better score is clearly behind."""
-    named = {objective.name, *AXES.values()}
+    """Yield figures of no axis on which the arm with the better score is clearly behind.
+
+    Density is none of them: typical samples alone raise it, beyond that of real images.
+    """
+    named = {objective.name, *AXES.values(), "density"}
     recorded = next((run for each in strata for side in each.scores for run in side if run), {})
     for name in dict.fromkeys(figure_of(key).name for key in recorded if key.startswith("test/")):
         key = None if name in named else _key(strata, name, judged=False)

@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from harness.errors import HarnessError
@@ -19,7 +19,9 @@ from harness.work.board import ArmState, OpenStudy
 from harness.work.cell import CellRecord
 
 Run: TypeAlias = tuple[str, int]
-"""What a run is made of beside its data: its settings as JSON, and its seed."""
+"""What tells a run on the same data: its settings, or all its scores, as JSON, and its seed."""
+Ended: TypeAlias = tuple[str, set[Run], float]
+"""The arm of a run, what tells it, and when it ended."""
 
 
 def register(opened: OpenStudy, source: str | None, *, known: StudyConfig | None = None) -> None:
@@ -95,23 +97,21 @@ def note_retry(opened: OpenStudy, states: Sequence[ArmState], ledger: Ledger) ->
 def note_repeats(opened: OpenStudy, states: Sequence[ArmState], ledger: Ledger) -> Ledger:
     """Note which of a study's confirm runs had ended before under another name, if any had.
 
-    A run is the same where data, settings and seed are: it is bit for bit the same on a CPU, and
-    whoever plans a study by what came of it has seen the study's own scores.
+    A run is the same where data, settings and seed are, for it is bit for bit the same on a CPU,
+    or where seed and all scores are; whoever plans by what came of it has seen its scores.
 
     Returns:
         The ledger with all that was noted.
     """
     if any(entry.kind == "repeated" for entry in ledger.entries):
         return ledger
-    mine: dict[Run, float] = {}
-    for state in states:
-        mine |= _ends(state.arm, state.confirm)
+    ends = [end for state in states for end in _ends(state.arm, state.confirm)]
+    mine = {key: ended for _, keys, ended in ends for key in keys}
     for name in opened.storage.studies.names() if mine else ():
         repeated = [
             arm
-            for arm, ends in _ends_elsewhere(opened, name).items()
-            for run, ended in ends.items()
-            if run in mine and ended < mine[run]
+            for arm, keys, ended in _ends_elsewhere(opened, name)
+            if any(ended < mine.get(key, -math.inf) for key in keys)
         ]
         if repeated:
             runs = ", ".join(f"{arm} {number}" for arm, number in Counter(repeated).items())
@@ -130,26 +130,27 @@ def _note(opened: OpenStudy, ledger: Ledger, **facts: Any) -> Ledger:
     return Ledger(entries=(*ledger.entries, entry))
 
 
-def _ends_elsewhere(opened: OpenStudy, name: str) -> dict[str, dict[Run, float]]:
-    """Return when confirm runs of another study on the same data ended, by arm."""
+def _ends_elsewhere(opened: OpenStudy, name: str) -> list[Ended]:
+    """Return which confirm runs of another study on the same data have ended, and when."""
     with contextlib.suppress(HarnessError):  # it needs a plugin, say
         definition = None if name == opened.name else opened.storage.studies.definition(name)
         if definition and definition.dataset_digest == opened.definition.dataset_digest:
             board = OpenStudy.of(name, definition, opened.storage).board
             confirmed = board.confirmed()
-            return {arm.name: _ends(arm, confirmed[arm.name]) for arm in board.arms}
-    return {}
+            return [end for arm in board.arms for end in _ends(arm, confirmed[arm.name])]
+    return []
 
 
-def _ends(arm: Arm, records: Iterable[CellRecord]) -> dict[Run, float]:
-    """Return when runs have ended; infinity for those that have not."""
-    return {
-        (arm.config(record.cell.point or {}, seed=0).model_dump_json(exclude={"dataset"}), seed): (
-            math.inf if record.ended is None else record.ended
-        )
-        for record in records
-        for seed in record.cell.seeds
-    }
+def _ends(arm: Arm, records: Iterable[CellRecord]) -> Iterator[Ended]:
+    """Yield an arm's confirm runs; those that have not ended do so at infinity."""
+    for record in records:
+        config = arm.config(record.cell.point or {}, seed=0)
+        known = {config.model_dump_json(exclude={"dataset"})}
+        if record.scores:  # a setting that does nothing makes no other run
+            known.add(json.dumps(dict(record.scores), sort_keys=True))
+        ended = math.inf if record.ended is None else record.ended
+        for seed in record.cell.seeds:
+            yield arm.name, {(each, seed) for each in known}, ended
 
 
 def _results(states: Sequence[ArmState]) -> str:

@@ -131,7 +131,6 @@ def other_figures(facts: Facts) -> list[Axis]:
         _axis(facts, "KID", "kid", "KID", "lower is better"),
         _axis(facts, "precision", "precision", "precision", "higher is better"),
         _axis(facts, "recall", "recall", "recall", "higher is better"),
-        _axis(facts, "density", "density", "density", "higher is better"),
     ]
     return [each for each in found if each.share_of_better <= 1 - CLEAR + 1e-9]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from example.axes import CLEAR
 from example.facts import SPENT, Array, Facts
-from example.rank_tests import two_sided, wins
+from example.rank_tests import LEVEL, two_sided, wins
 from example.spelling import NONE, chance, listed, number, spent
 
 BEYOND = 1.25  # how far past an ended run the first score of another may lie
@@ -25,6 +25,7 @@ class View:
         costs: What the runs of both arms came to, (n,) each.
         resource: What that counts; empty: they are validation FIDs.
         main: Share of pairs that the arm wins on test FID.
+        is_told: Whether the arms' seconds per image are told apart.
     """
 
     name: str
@@ -32,6 +33,12 @@ class View:
     costs: tuple[Array, Array]
     resource: str
     main: float
+    is_told: bool
+
+    @property
+    def is_of_seconds(self) -> bool:
+        """Whether it rests on how fast machines were."""
+        return "seconds" in self.name
 
     @property
     def wins(self) -> float:
@@ -49,6 +56,8 @@ class View:
     def order(self) -> str:
         """Whether it agrees with test FID."""
         sign = (self.main - 0.5) * (self.wins - 0.5)
+        if self.is_of_seconds and not self.is_told:
+            return "not told"
         return NONE if sign == 0 else "holds" if sign > 0 else "turns"
 
     @property
@@ -69,7 +78,20 @@ def views(facts: Facts) -> list[View]:
 
 def _view(facts: Facts, name: str, at: str, costs: list[Array], resource: str = "") -> View:
     main = wins(*map(facts.scores, facts.pair))
-    return View(name=name, at=at, costs=(costs[0], costs[1]), resource=resource, main=main)
+    return View(
+        name=name,
+        at=at,
+        costs=(costs[0], costs[1]),
+        resource=resource,
+        main=main,
+        is_told=_told(facts),
+    )
+
+
+def _told(facts: Facts) -> bool:
+    """Return whether runs of one arm are slower than the other's, by the exact test."""
+    column = "metric.progress/train_seconds"
+    return two_sided(*(facts.values(arm, column) for arm in facts.pair)) <= LEVEL
 
 
 def _equal(facts: Facts, resource: str) -> View | None:
@@ -147,7 +169,7 @@ def rows(facts: Facts) -> Iterator[list[str]]:
     """Yield the table's rows."""
     name = " against ".join(facts.pair)
     for view in views(facts):
-        p_value = chance(two_sided(*view.costs))
+        p_value = NONE if view.is_of_seconds else chance(two_sided(*view.costs))
         wins = number(view.wins, 2)
         yield [f"{name}: {view.name}", view.at, *view.values, wins, p_value, view.order]
 

@@ -157,7 +157,7 @@ def test_a_renamed_study_goes_on_bit_for_bit(
     workspace: Workspace, make_study: Any, launch: Any, fake_runs: Any, monkeypatch: Any
 ) -> None:
     # Twins would count as repeats of each other, and lose their p.
-    monkeypatch.setattr("harness.work.notes._ends_elsewhere", lambda opened, name: {})
+    monkeypatch.setattr("harness.work.notes._ends_elsewhere", lambda opened, name: [])
     longer = make_study(search={"trials_per_arm": 3}, confirm={"seeds": 2})
     for name in ("tiny", "kept"):
         launch(workspace, make_study(**SHORT), name=name)

@@ -42,7 +42,9 @@ def study(untuned: Callable[..., StudyConfig]) -> StudyConfig:
 @pytest.fixture(autouse=True)
 def scoring(fake_runs: Any) -> None:
     """Let one arm be better than the other."""
-    fake_runs[1]["fid"] = lambda config: 1.0 + (config.loss == "hinge")
+    fake_runs[1]["fid"] = lambda config: (
+        1.0 + (config.loss == "hinge") + config.latent_dim / 100 + config.budget.images / 1e6
+    )
 
 
 @pytest.fixture
@@ -164,6 +166,17 @@ def test_other_runs_start_afresh(
     (test,) = launch(workspace, untuned(**change), name="two").comparisons
     assert test.p_value is not None
     assert kinds(workspace, "two") == ["registered", "displayed"]
+
+
+def test_runs_that_differ_in_a_setting_that_does_nothing_are_the_same(
+    study: StudyConfig, untuned: Any, workspace: Workspace, launch: Any
+) -> None:
+    """Adam has no momentum: seeds could be added under another name until p is small."""
+    launch(workspace, study, name="one")
+    other = untuned(6, fixed={"momentum": 0.5})
+    (test,) = launch(workspace, other, name="two").comparisons
+    assert kinds(workspace, "two") == ["registered", "repeated", "displayed"]
+    assert test.p_value is None
 
 
 def test_tuned_arms_that_come_to_the_same_settings_are_found_when_they_are_shown(

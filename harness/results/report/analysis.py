@@ -30,6 +30,9 @@ from harness.study.comparisons import Pair
 from harness.work.cell import ended_runs
 
 MOST_ARMS_FOR_PAIRS = 6
+UNPLANNED = "none of the studies planned it"
+"""Why comparisons of studies that were put together have no p: arms were added, and may have been
+added one by one until one of them won."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +181,7 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
         floor=floor,
         baseline=baseline,
         ledger=records.ledger,
-        withheld=_why_withheld(records),
+        withheld=UNPLANNED * records.is_joint,
     )
     by_id = {run.run_id: run for run in records.runs}
 
@@ -210,19 +213,6 @@ def analyse(records: StudyRecords, *, baseline: str | None = None) -> Analysis:
             records.study.baseline_levels,
         ),
     )
-
-
-def _why_withheld(records: StudyRecords) -> str:
-    """Return why studies that were put together have no p; empty where they may."""
-    if not records.is_joint:
-        return ""
-    if any(ledger.spoilt for ledger in records.ledgers.values()):
-        return "one of the studies has none: its plan was not kept"
-    if any(len(study.confirm.sizes) > 1 for study in records.parts.values()):
-        return "one of the studies ends when its own looks say so"
-    if not all(state.is_done for state in records.states):
-        return "not all of the studies are complete"
-    return ""
 
 
 def _contrast(test: Comparison, arm: ArmAnalysis, baseline: ArmAnalysis) -> Contrast:

@@ -32,11 +32,13 @@ def view_table(analysis: Analysis, views: Sequence[View]) -> Table:
             "Other views of every comparison, exploratory and not adjusted. They are of validation "
             f"{label}, for test {label} exists at the end only. {_wins(beats)} is the share of "
             "pairs of runs that A wins, p the exact two-sided Mann–Whitney test, runs without a "
-            "score ranking worst. At equal images, seconds or FLOPs: mean score where as much was "
-            "spent as every run has spent, between evaluations on a logarithmic scale; where a run "
-            f"was first scored later, there, if that is at most {BEYOND:g} times as far, and a run "
-            "that had ended keeps its last score. To a score: median of what it took to the worse "
-            "of both arms' median final scores. Mean over the curve: over the logarithm of images"
+            "score ranking worst; none of seconds, which machines make: where the arms' seconds "
+            "per image are not told apart by that test, neither is the order. At equal images, "
+            "seconds or FLOPs: mean score where as much was spent as every run has spent, between "
+            "evaluations on a logarithmic scale; where a run was first scored later, there, if "
+            f"that is at most {BEYOND:g} times as far, and a run that had ended keeps its last "
+            "score. To a score: median of what it took to the worse of both arms' median final "
+            "scores. Mean over the curve: over the logarithm of images"
             f"{', of the logarithm of the score' * analysis.figure.log}. Seconds are each arm's "
             "median at every evaluation. FLOPs are matrix products and convolutions of training."
         ),
@@ -88,6 +90,8 @@ def _value(view: View, value: float | None) -> str:
 
 
 def _verdict(view: View) -> str:
+    if not view.is_told:
+        return "not told"
     if view.main.superiority == 0.5 or view.superiority == 0.5:
         return NONE
     return "turns" if view.turns else "holds"

@@ -21,7 +21,7 @@ from harness.results.report.analysis import Analysis
 from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import FLOPS, SECONDS, Curves
 from harness.results.spelling import number, operations
-from harness.statistics import finite_or_none, mann_whitney, mean_and_sd
+from harness.statistics import SIGNIFICANCE, finite_or_none, mann_whitney, mean_and_sd
 
 RESOURCES = {"images": None, "seconds": SECONDS, "FLOPs": FLOPS}
 """What training spends -> the metric that records it; images are the curves' own x axis."""
@@ -53,9 +53,12 @@ class View:
         values: What the arm and the baseline come to: means over runs with a score, or medians over
             all of a time to a target; None where that is never.
         superiority: Share of pairs that the arm wins, ties half.
-        p_value: Exact two-sided Mann-Whitney, not adjusted.
+        p_value: Exact two-sided Mann-Whitney, not adjusted; None of seconds, whose own spread over
+            runs it would leave out.
         num_pairs: Pairs of runs.
         resource: What `values` count, a key of `RESOURCES`; None: they are scores.
+        is_told: Whether it can tell an order: of seconds, only where the arms' paces differ by more
+            than what else the machine did may explain.
     """
 
     main: Comparison
@@ -63,9 +66,10 @@ class View:
     at: str
     values: tuple[float | None, float | None]
     superiority: float
-    p_value: float
+    p_value: float | None
     num_pairs: int
     resource: str | None = None
+    is_told: bool = True
 
     @property
     def is_spent(self) -> bool:
@@ -79,7 +83,7 @@ class View:
     @property
     def turns(self) -> bool:
         """Whether the other arm than in the main comparison comes out ahead."""
-        return (self.main.superiority - 0.5) * (self.superiority - 0.5) < 0
+        return self.is_told and (self.main.superiority - 0.5) * (self.superiority - 0.5) < 0
 
     @property
     def turns_clearly(self) -> bool:
@@ -115,11 +119,25 @@ def _views(main: Comparison, analysis: Analysis, curves: Curves) -> list[View | 
         for resource in RESOURCES
     }
     known = {resource: pair for resource, pair in tracks.items() if all(map(_has_data, pair))}
-    return [
+    found = [
         *(_at_equal(main, figure, resource, *pair) for resource, pair in known.items()),
         *(_to_target(main, figure, resource, *pair) for resource, pair in known.items()),
         *(_area(main, figure, *pair) for resource, pair in known.items() if resource == "images"),
     ]
+    is_told = _paces_differ(arms, curves)
+    return [
+        replace(view, p_value=None, is_told=is_told) if view and "seconds" in view.name else view
+        for view in found
+    ]
+
+
+def _paces_differ(arms: Sequence[ArmAnalysis], curves: Curves) -> bool:
+    """Return whether the exact rank test tells the arms' seconds per image apart at 5 %."""
+    paces = []
+    for arm in arms:
+        ends = [own[-1] for run in arm.scored if (own := curves.get(run.run_id, {}).get(SECONDS))]
+        paces.append([spent / images for images, spent in ends if images > 0])
+    return all(paces) and mann_whitney(paces[0], paces[1]).p_value <= SIGNIFICANCE
 
 
 Tracks = list[Track | None]
