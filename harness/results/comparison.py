@@ -17,6 +17,7 @@ from harness.statistics import (
     finite_or_none,
     hodges_lehmann,
     holm,
+    holm_least,
     holm_levels,
     is_equivalent,
     mann_whitney,
@@ -59,6 +60,7 @@ class Comparison:
         going_on: Those of both arms that get more seeds than are compared here, for another
             comparison if this one is futile.
         axes: What the better score has cost; None before the test is due.
+        smallest_effect: The smallest difference that matters by the plan, in units of the figure.
         equivalent: Whether the interval lies within the smallest effect that matters; None where
             the plan names none, or there is no interval.
     """
@@ -81,6 +83,7 @@ class Comparison:
     withheld: str = ""
     futile: bool = False
     going_on: tuple[str, ...] = ()
+    smallest_effect: float | None = None
     equivalent: bool | None = None
     axes: Axes | None = None
 
@@ -135,6 +138,7 @@ def compare(
     tests = [_tested(a, b, looks) for a, b in sides]
     p_values = [1.0 if test is None else test.p_value for test in tests]
     adjusted, levels = holm(p_values), holm_levels(p_values, SIGNIFICANCE)
+    least = holm_least(p_values, [test.smallest_p if test else _least(looks) for test in tests])
     found = []
     for index, (pair, (all_a, all_b), test) in enumerate(zip(pairs, sides, tests, strict=True)):
         if not all_a or not all_b:
@@ -173,7 +177,7 @@ def compare(
                 else None,
                 p_value=p_values[index] if has_p else None,
                 p_holm=adjusted[index] if has_p else None,
-                smallest_p=min(1.0, len(pairs) * (test.smallest_p if test else _least(looks))),
+                smallest_p=least[index],
                 due=None if test is not None or sizes is None else sizes[0],
                 withheld=withheld if test is not None else "",
                 futile=has_p
@@ -185,6 +189,7 @@ def compare(
                     for arm, runs in ((pair.arm, a), (pair.reference, b))
                     if (confirmed or {}).get(arm, 0) > len(runs)
                 ),
+                smallest_effect=smallest_effect,
                 equivalent=equivalent,
                 axes=axes,
             )

@@ -16,6 +16,7 @@ from harness.statistics import (
     Interval,
     StratifiedTest,
     holm,
+    holm_least,
     holm_levels,
     interaction,
     stratified_test,
@@ -143,6 +144,7 @@ def marginal_effects(
     tests = [stratified_test(_costs(pairs)) if pairs else None for pairs in kept]
     p_values = [test.p_value if test else 1.0 for test in tests]
     adjusted, judged = holm(p_values), holm_levels(p_values, SIGNIFICANCE)
+    least = holm_least(p_values, [test.smallest_p if test else 1.0 for test in tests])
     found = []
     for index, (factor, level, strata) in enumerate(planned):
         pairs, test = kept[index], tests[index]
@@ -161,7 +163,7 @@ def marginal_effects(
                 superiority=test.superiority if test else None,
                 p_value=p_values[index] if has_p else None,
                 p_holm=adjusted[index] if has_p else None,
-                smallest_p=min(1.0, len(planned) * test.smallest_p) if test else 1.0,
+                smallest_p=least[index],
                 arms=tuple(arm.name for pair in pairs for arm in pair),
                 axes=axes,
             )

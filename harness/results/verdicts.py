@@ -65,12 +65,16 @@ def verdict(test: Comparison, figure: Figure) -> str:
     if test.withheld:
         return f"{arm} against {baseline} has no p, since {test.withheld}"
     if test.is_resolved:
-        return _objected(test, figure) or f"{arm} {'beats' if test.wins else 'loses to'} {baseline}"
+        text = _objected(test, figure) or f"{arm} {'beats' if test.wins else 'loses to'} {baseline}"
+        if test.equivalent:
+            text += f", by less than the smallest effect that matters ({test.smallest_effect:g})"
+        return text
     text = f"{arm} against {baseline} is not resolved with {sizes} runs"
     if test.is_separated:
         text += ", although one won every pair: fewer runs than it takes"
-    if test.equivalent:
-        text += ", and they are the same within the smallest effect that matters"
+    if test.equivalent is not None:
+        within = f"the same within ±{test.smallest_effect:g}"
+        text += f", and they are {within}" if test.equivalent else f", nor shown to be {within}"
     if test.futile:
         text += f"; {futility(test)}"
     return text

@@ -27,6 +27,7 @@ from harness.statistics.power import smallest_holm_p, smallest_shift
 from harness.statistics.ranks import (
     RankTest,
     holm,
+    holm_least,
     holm_levels,
     mann_whitney,
     sign_test,
@@ -56,6 +57,7 @@ __all__ = [
     "hedges_g",
     "hodges_lehmann",
     "holm",
+    "holm_least",
     "holm_levels",
     "interaction",
     "interquartile_mean",

@@ -130,6 +130,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def holm_least(p_values: Sequence[float], least: Sequence[float]) -> list[float]:
+    """Return the least that each p could have been after Holm's adjustment, the others as they are.
+
+    Args:
+        p_values: Of all tests.
+        least: What each of them can yield at all, before the adjustment.
+    """
+    return [
+        holm([*p_values[:index], low, *p_values[index + 1 :]])[index]
+        for index, low in enumerate(least)
+    ]
+
+
 def holm_levels(p_values: Sequence[float], alpha: float) -> list[float]:
     """Return the level at which Holm's procedure judges each p, in the order given.
 

@@ -154,10 +154,15 @@ class StudyConfig(Config):
                 "primary = 'marginal': there is one factor, or a list of changes; it takes the "
                 "product of several factors in compare"
             )
-        for key, given in (("contrasts", self.contrasts), ("confirm.looks", self.confirm.looks)):
+        foreign: dict[str, object] = {
+            "contrasts": [*self.contrasts],
+            "confirm.looks": [*(self.confirm.looks or ())],
+            "confirm.smallest_effect": self.confirm.smallest_effect,
+        }
+        for key, given in foreign.items():
             if given:
                 raise ValueError(
-                    f"{key} = {list(given)}: belongs to primary = 'baseline', not to 'marginal'"
+                    f"{key} = {given}: belongs to primary = 'baseline', not to 'marginal'"
                 )
 
     def _check_baseline(self) -> None:

@@ -224,6 +224,11 @@ def open_study(name: str, workspace: Workspace) -> OpenStudy:
     """
     storage = Storage(workspace, create=False)
     definition = storage.studies.definition(name)
+    if definition is None and name in storage.studies.names():
+        raise HarnessError(
+            f"study {name!r} was never wholly started: start it again with `harness run`, or "
+            "remove it with `harness rm`"
+        )
     if definition is None:
         raise unknown_name("study", name, storage.studies.names())
     return OpenStudy.of(name, definition, storage)

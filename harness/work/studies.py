@@ -163,11 +163,16 @@ def _id(name: str) -> sqlalchemy.ScalarSelect[int]:
 
 
 def _take_in(connection: sqlalchemy.Connection) -> None:
-    """Move the studies of a store of before these tables, where each was an Optuna study."""
+    """Move the studies of a store of before these tables, where each was an Optuna study.
+
+    One that an earlier version has started again since, under a name that is taken, stays there.
+    """
     name, attribute = OPTUNA_STUDIES.c, _ATTRIBUTES.c
     defined = sqlalchemy.select(attribute.study_id).where(attribute.key == "definition")
     early = sqlalchemy.select(name.study_id, name.study_name).where(
-        ~name.study_name.contains(SEPARATOR), name.study_id.in_(defined)
+        ~name.study_name.contains(SEPARATOR),
+        name.study_id.in_(defined),
+        name.study_name.not_in(sqlalchemy.select(_STUDIES.c.name)),
     )
     for number, study in connection.execute(early).all():
         stored = sqlalchemy.select(attribute.key, attribute.value_json).where(

@@ -15,6 +15,7 @@ from harness.errors import HarnessError
 from harness.records.workspace import Workspace
 from harness.run.execution import Execution
 from harness.study.definition import Definition
+from harness.study.ledger import Entry
 from harness.study.study import StudyConfig
 from harness.work.board import open_study
 from harness.work.queue import Storage
@@ -106,3 +107,44 @@ def test_two_processes_make_the_tables_at_once(workspace: Workspace) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: Storage(workspace).studies.names(), range(4)))
     assert found == [[]] * 4
+
+
+def earlier(workspace: Workspace, name: str, **attributes: Any) -> None:
+    """Put a study where earlier versions had them: among Optuna's."""
+    study = optuna.create_study(study_name=name, storage=workspace.storage_url)
+    for key, value in attributes.items():
+        study.set_user_attr(key, value)
+
+
+def test_studies_of_earlier_versions_are_taken_over(
+    workspace: Workspace, definition: Definition
+) -> None:
+    raw = definition.model_dump(mode="json")
+    entries = [Entry(kind="opened", time=float(n), confirmed={"a": n}) for n in range(3)]
+    ledger = {f"ledger.{n:020d}.7": entries[n].model_dump(mode="json") for n in (2, 0, 1)}
+    earlier(workspace, "early", definition=raw, **ledger)
+    earlier(workspace, "gone", definition=raw, closed="is being removed: really")
+    earlier(workspace, "somebody's")
+    studies = Storage(workspace).studies
+    assert studies.names() == ["early", "gone"]
+    assert studies.definition("early") == definition
+    assert studies.ledger("early").entries == tuple(entries)
+    with pytest.raises(HarnessError, match="'gone' is being removed: really"):
+        studies.definition("gone")
+    assert optuna.get_all_study_names(workspace.storage_url) == ["somebody's"]
+
+
+def test_a_name_that_an_earlier_version_takes_again_breaks_nothing(
+    workspace: Workspace, definition: Definition
+) -> None:
+    storage = Storage(workspace)
+    storage.studies.start("mine")
+    storage.studies.write("mine", definition)
+    earlier(workspace, "mine", definition={"other": 1})
+    assert Storage(workspace).studies.definition("mine") == definition
+
+
+def test_a_study_that_was_only_named_says_so(workspace: Workspace) -> None:
+    Storage(workspace).studies.start("half")
+    with pytest.raises(HarnessError, match="'half' was never wholly started: .* `harness rm`"):
+        open_study("half", workspace)

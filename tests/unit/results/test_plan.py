@@ -146,7 +146,21 @@ def test_equivalence_needs_the_whole_interval(make_study: Any, make_records: Any
     for margin, same in ((0.5, True), (0.05, False)):
         summary = planned(make_study, make_records, scores, seeds=5, smallest_effect=margin)
         assert summary.comparisons[0].equivalent is same
-        assert ("the same within the smallest effect" in only_sentence(summary)) is same
+        words = "and they are" if same else "nor shown to be"
+        assert f"{words} the same within ±{margin:g}" in only_sentence(summary)
+
+
+def test_a_difference_that_does_not_matter_is_said_to_be_none_that_does(
+    make_study: Any, make_records: Any
+) -> None:
+    scores = {"minimax": WORSE, "hinge": [each - 0.01 for each in sorted(BETTER)]}
+    for margin, said in ((1000.0, True), (1e-6, False)):
+        summary = planned(make_study, make_records, scores, seeds=5, smallest_effect=margin)
+        (test,) = summary.comparisons
+        assert test.is_resolved
+        assert test.equivalent is said
+        what = f"by less than the smallest effect that matters ({margin:g})"
+        assert (what in only_sentence(summary)) is said
 
 
 def test_contrasts_are_of_the_same_family(make_study: Any, make_records: Any) -> None:

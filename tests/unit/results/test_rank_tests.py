@@ -14,6 +14,7 @@ from scipy.stats import mannwhitneyu, rankdata
 from harness.statistics import (
     RankTest,
     holm,
+    holm_least,
     holm_levels,
     mann_whitney,
     noninferiority,
@@ -244,3 +245,13 @@ def test_noninferiority_is_one_side_of_the_test(a: list[float], b: list[float]) 
     for margin in (-0.1, INF, math.nan):
         with pytest.raises(ValueError, match="margin must be finite"):
             noninferiority([(a, b)], margin)
+
+
+def test_no_p_is_below_the_least_that_it_could_have_been() -> None:
+    """Of two tests the later in Holm's order counts once: its least does too."""
+    p_values, least = [0.0133, 0.0074, 0.4], [0.0133, 0.0074, 0.0079]
+    assert holm_least(p_values, least) == pytest.approx([0.0266, 0.0222, 0.0222])
+    for drawn in itertools.permutations([0.008, 0.01, 0.03]):
+        found = holm_least(drawn, [0.0079] * 3)
+        assert all(low <= p for low, p in zip(found, holm(drawn), strict=True))
+    assert holm_least([1.0] * 3, [0.0079] * 3) == pytest.approx([3 * 0.0079] * 3)
