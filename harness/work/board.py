@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self, TypeAlias
 
-from harness.errors import unknown_name
+from harness.errors import HarnessError, unknown_name
 from harness.evaluate.metric import Figure, figure_of, objective_figure
 from harness.records.workspace import Workspace
 from harness.study.arm import Arm

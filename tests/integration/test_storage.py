@@ -146,5 +146,5 @@ def test_a_name_that_an_earlier_version_takes_again_breaks_nothing(
 
 def test_a_study_that_was_only_named_says_so(workspace: Workspace) -> None:
     Storage(workspace).studies.start("half")
-    with pytest.raises(HarnessError, match="'half' was never wholly started: .* `harness rm`"):
+    with pytest.raises(HarnessError, match=r"'half' was never wholly started: .* `harness rm`"):
         open_study("half", workspace)
