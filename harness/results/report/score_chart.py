@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from harness.results.comparison import FEWEST_FOR_INTERVALS, Comparison
 from harness.results.report.analysis import Analysis
+from harness.results.report.captions import ties_aside
 from harness.results.report.style import EDGE, PAGE_INCHES, ArmStyle, Drawing, log_x
 from harness.results.spelling import number, with_interval
 from harness.statistics import Interval
@@ -51,7 +52,8 @@ def draw_scores(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing |
         beside[0].set_xlabel(f"difference to\n{tests[0].baseline}")
         caption += (
             " Right: Hodges–Lehmann difference to the baseline's runs, and all shifts that the "
-            "test does not reject: they exclude 0 where the difference is resolved."
+            "test does not reject: they exclude 0 where the difference is resolved"
+            f"{ties_aside(tests)}."
         )
         if analysis.has_more_runs:
             caption += (
