@@ -54,6 +54,7 @@ class Comparison:
             None where it is not due, or withheld.
         p_holm: Adjusted for all comparisons of the study; None likewise.
         smallest_p: The least that `p_holm` can be by this look, given ties such as these.
+        is_exact: Whether the null law is counted out; else it is simulated.
         due: Seeds per arm from which on there is a test; None where both have reached them.
         withheld: Why there is no p although there are runs enough; empty if there is one.
         futile: Whether the runs that are left in the plan would hardly resolve it.
@@ -79,6 +80,7 @@ class Comparison:
     p_value: float | None
     p_holm: float | None
     smallest_p: float
+    is_exact: bool = True
     due: int | None = None
     withheld: str = ""
     futile: bool = False
@@ -178,6 +180,7 @@ def compare(
                 p_value=p_values[index] if has_p else None,
                 p_holm=adjusted[index] if has_p else None,
                 smallest_p=least[index],
+                is_exact=looks is None or looks.is_exact,
                 due=None if test is not None or sizes is None else sizes[0],
                 withheld=withheld if test is not None else "",
                 futile=has_p

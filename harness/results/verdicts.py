@@ -10,7 +10,7 @@ from harness.results.axes import Axis
 from harness.results.comparison import Comparison
 from harness.results.factors import MarginalEffect
 from harness.results.spelling import p_phrase, p_text, with_interval
-from harness.statistics import FUTILE, Interval
+from harness.statistics import FUTILE, NUM_SIMULATED, Interval
 
 MOST_SPELT_OUT = 2
 """Verdicts without objection that are spelt out one by one; more are counted."""
@@ -217,8 +217,10 @@ def _p(test: Comparison, num_tests: int) -> str:
         adjusted = f", {p_text(test.p_holm)} after Holm over {num_tests}"
     name, place = "exact", ""
     if test.most_runs is not None:
-        name = "exact sequential"
+        name = "exact sequential" if test.is_exact else "sequential"
         place = f" at {test.num_runs[0]} of at most {test.most_runs} seeds"
+        if not test.is_exact:
+            place += f" (null law from {NUM_SIMULATED:,} orders)"
     return (
         f", {name} Mann-Whitney {p_phrase(test.p_value)}{place}{adjusted} (least "
         f"attainable {p_text(test.smallest_p)})"

@@ -22,7 +22,7 @@ from harness.statistics.effects import (
 )
 from harness.statistics.groups import kruskal_wallis
 from harness.statistics.interval import CONFIDENCE, SIGNIFICANCE, Interval
-from harness.statistics.looks import FUTILE, Looks, SequentialTest
+from harness.statistics.looks import FUTILE, NUM_SIMULATED, Looks, SequentialTest
 from harness.statistics.power import smallest_holm_p, smallest_shift
 from harness.statistics.ranks import (
     RankTest,
@@ -45,6 +45,7 @@ from harness.statistics.strata import (
 __all__ = [
     "CONFIDENCE",
     "FUTILE",
+    "NUM_SIMULATED",
     "SIGNIFICANCE",
     "Interval",
     "Looks",

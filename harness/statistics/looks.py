@@ -20,6 +20,7 @@ from harness.statistics.ranks import mann_whitney, p_by_lost_pairs, smallest_p
 Losses = npt.NDArray[np.int64]
 
 NUM_SIMULATED = 400_000
+"""Orders from which the null law of a larger design is simulated."""
 MOST_STATES = 1_500_000
 """Bound on the states of the exact count; larger designs are simulated."""
 FUTILE = 0.1
@@ -91,6 +92,11 @@ class Looks:
         rising = all(one < other for one, other in zip((0, *self.sizes), self.sizes, strict=False))
         if not self.sizes or not rising:
             raise ValueError(f"looks must have rising numbers of runs per arm: {self.sizes}")
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether p counts all orders of the runs; otherwise it is from `NUM_SIMULATED` of them."""
+        return len(self.sizes) == 1 or _num_states(self.sizes) <= MOST_STATES
 
     def reached(self, num_a: int, num_b: int) -> int:
         """Return how many looks arms of so many runs have reached."""
@@ -235,16 +241,20 @@ class NullLaw(NamedTuple):
 @lru_cache(maxsize=32)
 def null_law(sizes: tuple[int, ...]) -> NullLaw:
     """Return the law of a design, exact for small ones."""
-    steps = np.diff((0, *sizes))
-    num_states = math.prod(int(step + 1) ** 2 for step in steps)
-    num_states *= math.prod(n * n + 1 for n in sizes)
-    exact = num_states <= MOST_STATES
+    exact = _num_states(sizes) <= MOST_STATES
     lost, weights = _counted(sizes) if exact else (simulated_losses(sizes), None)
     p_values = [p_by_lost_pairs(n, n)[2 * lost[:, k]] for k, n in enumerate(sizes)]
     least = np.minimum.accumulate(np.stack(p_values, axis=1), axis=1)
     order = np.argsort(least[:, -1])
     weights = np.full(len(least), 1 / len(least)) if weights is None else weights[order]
     return NullLaw(least[order], weights, np.cumsum(weights), exact)
+
+
+def _num_states(sizes: tuple[int, ...]) -> int:
+    """Return a bound on the states of the exact count."""
+    steps = np.diff((0, *sizes))
+    placed = math.prod(int(step + 1) ** 2 for step in steps)
+    return placed * math.prod(n * n + 1 for n in sizes)
 
 
 def _counted(sizes: tuple[int, ...]) -> tuple[Losses, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import median_high
 
 import numpy as np
 
@@ -107,7 +108,7 @@ def _equal(facts: Facts, resource: str) -> View | None:
 
 def _to_a_score(facts: Facts, resource: str) -> View:
     """Return what it took to the worse of both arms' median final scores."""
-    target = max(float(np.median(facts.curves(arm)[1][:, -1])) for arm in facts.pair)
+    target = max(median_high(facts.curves(arm)[1][:, -1].tolist()) for arm in facts.pair)
     costs = [
         _each_run(facts, arm, _until(facts.spending(arm, resource), target)) for arm in facts.pair
     ]

@@ -11,9 +11,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import harness
@@ -111,6 +112,21 @@ def test_the_example_is_right(problems: Any, texts: Any) -> None:
         assert problems(name, text) == []
     command = [sys.executable, str(SCRIPTS / "check_example.py")]
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.usefixtures("script")
+def test_of_an_even_number_of_runs_the_worse_middle_score_is_the_target() -> None:
+    """Half of the arm must have reached it, as the report has it: 4, not the mean of 3 and 4."""
+    curves = {"a": [[9.0, 4.0], [9.0, 2.0], [9.0, 3.0], [9.0, 8.0]], "b": [[9.0, 1.0]] * 4}
+    facts = SimpleNamespace(
+        pair=("a", "b"),
+        curves=lambda arm: (np.array([64.0, 128.0]), np.array(curves[arm])),
+        spending=lambda arm, resource: np.array([64.0, 128.0]),
+        scores=lambda arm: np.array(curves[arm])[:, -1],
+    )
+    view = importlib.import_module("example.views")._to_a_score(facts, "images")
+    assert view.at == "FID 4.00"
+    assert np.isfinite(view.costs[0]).tolist() == [True, True, True, False]
 
 
 @pytest.mark.parametrize(("name", "before", "after"), MUTANTS)

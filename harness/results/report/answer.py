@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness.results.arms import describe
 from harness.results.comparison import Comparison
 from harness.results.report.analysis import Analysis
+from harness.results.report.captions import looks_of, simulated
 from harness.results.report.records import SCORED
 from harness.results.report.view_tables import turned
 from harness.results.report.views import View
@@ -52,7 +53,7 @@ def answer(analysis: Analysis, views: Sequence[View] = ()) -> str:
     """Return the answer, one paragraph, with what other views of it turn round."""
     summary = analysis.summary
     few = len(summary.comparisons) <= MOST_SPELT_OUT
-    sentences = [_sentence(text) for text in summary.answer()] if few else [_verdicts(summary)]
+    sentences = [_sentence(text) for text in summary.answer()] if few else [_verdicts(analysis)]
     sentences += summary.on_axes()
     sentences += _together(analysis)
     sentences += turned(analysis, views)
@@ -106,13 +107,13 @@ def _unresolved(summary: StudySummary) -> list[str]:
     return found
 
 
-def _verdicts(summary: StudySummary) -> str:
+def _verdicts(analysis: Analysis) -> str:
     """Return all comparisons in one sentence for each reference, grouped by what came of them."""
+    summary, looks = analysis.summary, looks_of(analysis.records)
     against = [test for test in summary.comparisons if not test.contrast]
-    sequential = any(test.most_runs is not None for test in summary.comparisons)
     adjusted = (
-        f"with p after Holm's adjustment over {summary.num_tests} exact "
-        f"{'sequential ' * sequential}Mann–Whitney tests"
+        f"with p after Holm's adjustment over {summary.num_tests} {'exact ' * looks.is_exact}"
+        f"{'sequential ' * (len(looks.sizes) > 1)}Mann–Whitney tests{simulated(looks)}"
     )
     so_far = "Against" if summary.complete else "So far, against"
     if against:

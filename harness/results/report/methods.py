@@ -10,6 +10,7 @@ from typing import Any
 from harness.evaluate.metric import BACK, Figure, figure_of
 from harness.results.axes import REQUIRED
 from harness.results.report.analysis import Analysis
+from harness.results.report.captions import looks_of, rank_test, simulated
 from harness.results.report.records import JUDGE, RunRecord, StudyRecords, budget_text
 from harness.results.spelling import assignments, number
 from harness.statistics import FUTILE
@@ -210,18 +211,18 @@ def _primary(analysis: Analysis) -> str:
             "The primary tests are exact two-sided stratified rank tests of every level of a "
             "factor against the baseline's, within combinations of the other factors"
         )
-    if analysis.records.is_joint or len(study.confirm.sizes) == 1:
-        text = "The primary test is the exact two-sided Mann–Whitney test of every arm against the "
-        text += "baseline"
+    looks = looks_of(analysis.records)
+    tested = f"{rank_test(looks)} test{simulated(looks)} of every arm against the baseline"
+    if len(looks.sizes) == 1:
+        text = f"The primary test is the {tested}"
     else:
-        looks = ", ".join(map(str, study.confirm.sizes))
         text = (
-            "The primary test is a group-sequential exact two-sided Mann–Whitney test of every arm "
-            f"against the baseline, at {looks} seeds an arm: its p is the chance that some look "
-            "gives as small a fixed-sample p, so it holds wherever one stops. Comparisons that are "
-            "resolved ask for no further seeds, nor do those that these would hardly resolve "
-            f"(futility, which binds nobody: conditional power below {100 * FUTILE:.0f} % were "
-            "there a difference that the last look finds with 80 % power)"
+            f"The primary test is a {tested}, at {', '.join(map(str, looks.sizes))} seeds an arm: "
+            "its p is the chance that some look gives as small a fixed-sample p, so it holds "
+            "wherever one stops. Comparisons that are resolved ask for no further seeds, nor do "
+            "those that these would hardly resolve (futility, which binds nobody: conditional "
+            f"power below {100 * FUTILE:.0f} % were there a difference that the last look finds "
+            "with 80 % power)"
         )
     if study.contrasts and not analysis.records.is_joint:
         text += f"; contrasts of the plan are tested likewise ({'; '.join(study.contrasts)})"

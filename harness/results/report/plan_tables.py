@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from harness.results.power import attainable, power_of
@@ -10,7 +11,7 @@ from harness.results.report.analysis import Analysis
 from harness.results.report.records import JUDGE, StudyRecords
 from harness.results.report.table import Table, row
 from harness.results.spelling import commit_text, counted, number, p_text, span
-from harness.study.ledger import Entry, Ledger
+from harness.study.ledger import Entry, Extension, Ledger
 
 DAY = "%Y-%m-%d %H:%M UTC"
 
@@ -95,11 +96,7 @@ def _answers(analysis: Analysis, studies: Sequence[StudyRecords]) -> Iterator[tu
     else:
         late = sum(sum(entry.confirmed.values()) for entry in entries if entry)
         before = "before its first confirm run" if late == 0 else f"after {late} confirm runs"
-        longer = sum(len(ledger.extensions) for ledger in ledgers)
-        yield (
-            "Was the plan fixed in advance?",
-            f"registered {before}; extended {longer} times; {_compared(records)}",
-        )
+        yield "Was the plan fixed in advance?", f"registered {before}; {_kept(records, ledgers)}"
     runs = span([len(arm.confirm) for arm in analysis.arms])
     yield (
         "What holds for whom?",
@@ -126,7 +123,9 @@ def _answers(analysis: Analysis, studies: Sequence[StudyRecords]) -> Iterator[tu
             else ", ".join(f"{name} {count}" for name, count in trials.items())
         ),
     )
-    if not summary.unranked and not records.is_joint:
+    if summary.withheld and not summary.unranked and not records.is_joint:
+        yield "What could it have found?", f"no p is stated, since {summary.withheld}"
+    elif not summary.unranked and not records.is_joint:
         facts = power_of(study, [state.arm for state in records.states])
         shift = facts["smallest_shift"]
         yield (
@@ -140,7 +139,7 @@ def _answers(analysis: Analysis, studies: Sequence[StudyRecords]) -> Iterator[tu
     failed = sum(len(arm.confirm) - len(arm.scored) for arm in analysis.arms)
     total = sum(len(arm.confirm) for arm in analysis.arms)
     yield "Are failures counted?", f"{failed} of {total} confirm runs have no score and rank worst"
-    yield "Is uncertainty over seeds shown?", "points, sd and intervals, by table and figure"
+    yield "Is uncertainty over seeds shown?", _uncertainty(analysis)
     asked = [test.axes for test in analysis.verdicts if test.axes]
     found = dict.fromkeys(axis.name for axes in asked for axis in axes.found)
     missing = dict.fromkeys(name for axes in asked for name in axes.missing)
@@ -159,7 +158,64 @@ def _answers(analysis: Analysis, studies: Sequence[StudyRecords]) -> Iterator[tu
     yield "Can it be made again?", "commands below; runs on a CPU bit for bit (harness reproduce)"
 
 
+def _kept(records: StudyRecords, ledgers: Sequence[Ledger]) -> str:
+    """Say what was done to plans that were registered, and what is compared then."""
+    done = ", ".join(_done(ledgers)) or "extended 0 times"
+    if any(ledger.spoilt for ledger in ledgers):
+        done += ": not kept"
+        if not records.is_joint and not records.study.is_search:
+            return done
+    return f"{done}; {_compared(records)}"
+
+
+def _done(ledgers: Sequence[Ledger]) -> Iterator[str]:
+    """Yield what was done to plans after they were registered, each by its name."""
+    changes = [change for ledger in ledgers for change in ledger.extensions]
+    extended = Counter(_when(change) for change in changes if change.entry.kind == "extended")
+    if extended:
+        yield "extended " + " and ".join(f"{_times(n)} {when}" for when, n in extended.items())
+    retried: Counter[str] = Counter()
+    for change in changes:
+        if change.entry.kind == "retried":
+            retried[_when(change)] += len(change.entry.runs.split(", "))
+    for when, count in retried.items():
+        yield f"{counted(count, 'failed run')} run again {when}"
+    repeats = sum(entry.kind == "repeated" for ledger in ledgers for entry in ledger.entries)
+    if repeats:
+        others = "another study" if repeats == 1 else f"{repeats} other studies"
+        yield f"runs of {others} repeated"
+
+
+def _when(change: Extension) -> str:
+    if not change.changes:
+        return "in nothing that bears on the tests"
+    return "after a look" if change.seen else "before any look"
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
 def _compared(records: StudyRecords) -> str:
     if records.is_joint:
         return "put together after the fact"
     return "nothing is compared" if records.study.is_search else "compared as planned"
+
+
+def _uncertainty(analysis: Analysis) -> str:
+    """Say what there is to see of how runs of one arm differ."""
+    arms = [arm for arm in analysis.arms if arm.confirm]
+    if not arms:
+        return "no confirm run has ended"
+    with_interval = [arm for arm in arms if arm.iqm_interval is not None]
+    sd = any(arm.summary.sd is not None for arm in arms)
+    if not with_interval:
+        points = "points and sd" if sd else "points"
+        return f"{points}, by table and figure; no intervals below five runs"
+    points = "points, sd and" if sd else "points and"
+    if len(with_interval) < len(arms):
+        points += ", of arms with five runs or more,"
+    text = f"{points} intervals, by table and figure"
+    if analysis.summary.withheld and analysis.summary.comparisons:
+        text += "; of differences none, as p is withheld"
+    return text

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from harness.results.comparison import FEWEST_FOR_INTERVALS, Comparison
 from harness.results.report.analysis import Analysis
-from harness.results.report.style import PAGE_INCHES, ArmStyle, Drawing, log_x
+from harness.results.report.captions import ties_aside
+from harness.results.report.style import EDGE, PAGE_INCHES, ArmStyle, Drawing, log_x
 from harness.results.spelling import number, with_interval
 from harness.statistics import Interval
 
@@ -51,7 +52,8 @@ def draw_scores(analysis: Analysis, styles: Mapping[str, ArmStyle]) -> Drawing |
         beside[0].set_xlabel(f"difference to\n{tests[0].baseline}")
         caption += (
             " Right: Hodges–Lehmann difference to the baseline's runs, and all shifts that the "
-            "test does not reject: they exclude 0 where the difference is resolved."
+            "test does not reject: they exclude 0 where the difference is resolved"
+            f"{ties_aside(tests)}."
         )
         if analysis.has_more_runs:
             caption += (
@@ -70,9 +72,7 @@ def _scores(axes: Any, analysis: Analysis, styles: Mapping[str, ArmStyle]) -> bo
     for place, arm in enumerate(arms):
         style, scores = styles[arm.name], arm.scores
         offsets = place - 0.12 - 0.16 * (np.arange(len(scores)) % 3 - 1) / 2
-        axes.scatter(
-            scores, offsets, s=28, c=style.colour, marker=style.marker, alpha=0.8, linewidths=0
-        )
+        axes.scatter(scores, offsets, s=28, c=style.colour, marker=style.marker, **EDGE)
         if arm.iqm is not None and arm.iqm_interval is not None:
             bars.append((arm.iqm_interval, place + 0.22))
             axes.plot(arm.iqm, place + 0.22, "|", color=DARK, ms=11, mew=2.2)

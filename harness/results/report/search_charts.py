@@ -14,6 +14,7 @@ from harness.results.report.arm import ArmAnalysis
 from harness.results.report.rate_chart import draw_rates
 from harness.results.report.records import budget_text
 from harness.results.report.style import (
+    EDGE,
     SCORES,
     ArmStyle,
     Drawing,
@@ -184,9 +185,7 @@ def _scatter_trials(
                 ms=5,
             )
             continue
-        ax.scatter(
-            x, record.value, s=22, c=style.colour, marker=style.marker, alpha=0.85, linewidths=0
-        )
+        ax.scatter(x, record.value, s=22, c=style.colour, marker=style.marker, **EDGE)
         if record.cell.point == arm.state.best:
             ax.scatter(x, record.value, s=90, facecolors="none", edgecolors=style.colour)
     ax.plot([], [], style.marker, color=style.colour, label=arm.name, ms=5)

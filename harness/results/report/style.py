@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,8 @@ LEGEND_CHARACTERS = 110  # that fit beside each other on a page's width
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---", "+++")
+EDGE: Mapping[str, Any] = {"edgecolors": "white", "linewidths": 0.5}
+"""Of marks that may overlap: opaque, for a colour that shines through shows too little on white."""
 SCORES = LinearSegmentedColormap.from_list("scores", colormaps["viridis"](np.linspace(0, 0.6, 64)))
 """Colours from the best score, dark, to the worst, all of which show on white."""
 

@@ -9,6 +9,7 @@ from harness.results.comparison import Comparison
 from harness.results.report.analysis import Analysis
 from harness.results.report.arm import ArmAnalysis, Share
 from harness.results.report.axes_table import axes
+from harness.results.report.captions import looks_of, rank_test, simulated, ties_aside
 from harness.results.report.cost_table import cost
 from harness.results.report.marginal_table import marginal_table
 from harness.results.report.metric_tables import (
@@ -127,22 +128,30 @@ def _contrasts(analysis: Analysis) -> Table:
             )
         )
     count, wins = len(analysis.contrasts), _wins(analysis)
+    looks, tests = looks_of(analysis.records), analysis.summary.comparisons
     return Table(
         name="comparison",
         caption=(
-            f"Every arm against the baseline on test {analysis.figure.label}. {wins} is the chance "
+            f"{_what_is_compared(tests)} on test {analysis.figure.label}. {wins} is the chance "
             "that a run of the first arm scores better than one of the second, with Newcombe's "
-            "95 % interval, unadjusted; p is "
-            f"the exact two-sided Mann–Whitney test, {analysis.records.chosen}, runs without a "
-            f"score ranking worst; Holm's adjustment is over {counted(count, 'test')}; "
-            "least p is the smallest that these numbers of runs can yield. A − B is the "
-            "Hodges–Lehmann difference, the median over all pairs of runs, with all shifts that "
-            f"the test does not reject at {_levels(analysis.summary.comparisons)}: the interval "
-            "excludes 0 where the comparison is resolved. Descriptive: Hedges' g of scored runs."
+            f"95 % interval, unadjusted; p is the {rank_test(looks)} test{simulated(looks)}, "
+            f"{analysis.records.chosen}, runs without a score ranking worst; Holm's adjustment is "
+            f"over {counted(count, 'test')}; least p is the smallest that these numbers of runs "
+            "can yield after Holm's adjustment. A − B is the Hodges–Lehmann difference, the median "
+            "over all pairs of runs, with all shifts that the test does not reject at "
+            f"{_levels(tests)}: the interval excludes 0 where the comparison is resolved"
+            f"{ties_aside(tests)}. Descriptive: Hedges' g of scored runs."
         ),
         columns=("arms A against B", wins, "p", "p (Holm)", "least p", "A − B", "g"),
         rows=tuple(rows),
     )
+
+
+def _what_is_compared(tests: Sequence[Comparison]) -> str:
+    kinds = {bool(test.contrast) for test in tests}
+    if kinds == {True}:
+        return "Contrasts of the plan"
+    return f"Every arm against the baseline{', and contrasts of the plan,' * (True in kinds)}"
 
 
 def _failures(analysis: Analysis) -> Table:
@@ -257,11 +266,12 @@ def _interactions(analysis: Analysis) -> Table:
 
 
 def _pairs(analysis: Analysis) -> Table:
+    looks = looks_of(analysis.records)
     return Table(
         name="pairs",
         caption=(
             f"All pairs of arms, exploratory: {_wins(analysis)} with Newcombe's 95 % interval, "
-            "unadjusted, exact two-sided Mann–Whitney p, Holm's adjustment over "
+            f"unadjusted, {rank_test(looks)} p{simulated(looks)}, Holm's adjustment over "
             f"{len(analysis.pairs)}; A − B is the Hodges–Lehmann difference with all shifts that "
             f"the test does not reject at {_levels(analysis.pairs)}."
         ),

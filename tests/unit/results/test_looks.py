@@ -259,3 +259,8 @@ def test_designs_that_are_none_are_refused(sizes: tuple[int, ...]) -> None:
 def test_undefined_scores_are_refused() -> None:
     with pytest.raises(ValueError, match="none may be NaN"):
         Looks((2, 3)).p_value([1.0, math.nan], [1.0, 2.0])
+
+
+@pytest.mark.parametrize("sizes", [(3,), (40,), (2, 3), (5, 8), (5, 10), (5, 8, 12)])
+def test_whether_a_law_is_exact_is_known_without_making_it(sizes: tuple[int, ...]) -> None:
+    assert Looks(sizes).is_exact == (len(sizes) == 1 or null_law(sizes).exact)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgb, to_rgba
 
 from harness.results.report.analysis import Analysis, analyse
 from harness.results.report.charts import build_charts, curve_keys
@@ -176,6 +176,45 @@ def test_colours_show_on_white_and_differ_in_grey() -> None:
     shades = [SCORES(share) for share in np.linspace(0, 1, 11)]
     assert min(map(contrast, shades)) >= 3
     assert min(np.diff(list(map(lightness, shades)))) > 0
+
+
+def drawn_colours(axes: Any) -> list[Any]:
+    """Return the colours, alpha included, of all marks and lines that can be seen."""
+    found = []
+    for each in axes.collections:
+        filled = each.get_facecolors()
+        found += list(filled if len(filled) else each.get_edgecolors())  # a ring has its edge alone
+    for line in axes.get_lines():
+        if line.get_alpha() != 0 and line.get_marker() not in ("", "None", None):
+            found.append(to_rgba(line.get_markerfacecolor(), line.get_alpha()))
+    return found
+
+
+def on_white(colour: Any) -> list[float]:
+    *rgb, alpha = to_rgba(colour)
+    return [alpha * channel + 1 - alpha for channel in rgb]
+
+
+def test_marks_as_they_are_drawn_show_on_white(drawn: Any) -> None:
+    assert contrast(on_white(("#ec6a00", 0.8))) == pytest.approx(2.54, abs=0.01)
+    charts = drawn({"minimax": SCORED["minimax"], "hinge": SCORED["hinge"], "non_saturating": [3.0],
+                    "wasserstein": [4.0], "least_squares": [5.0]})  # fmt: skip
+    for name in ("scores", "tuned"):
+        for axes in charts[name].figure.axes:
+            colours = drawn_colours(axes)
+            assert colours
+            assert min(contrast(on_white(colour)) for colour in colours) >= 3, name
+
+
+def test_marks_that_overlap_have_a_white_edge(drawn: Any) -> None:
+    charts = drawn()
+    for name in ("scores", "tuned"):
+        marks = [each for each in charts[name].figure.axes[0].collections
+                 if len(each.get_facecolors())]  # fmt: skip
+        assert marks
+        for each in marks:
+            assert each.get_edgecolors().tolist() == [[1, 1, 1, 1]]
+            assert min(each.get_linewidths()) > 0
 
 
 def test_colour_is_never_the_only_mark(drawn: Any) -> None:
