@@ -178,11 +178,22 @@ def _statistics(analysis: Analysis) -> str:
         f"such as the order of the data, the tests do not use. {_primary(analysis)}, runs without "
         f"a score ranking worst, Holm's adjustment over all of them, level 0.05, "
         f"{analysis.records.chosen}. The test assumes independent runs, and its null is that both "
-        f"arms have one distribution: rejecting it says that they differ.{_required(analysis)} "
-        "Intervals of the Hodges–Lehmann difference hold the "
+        f"arms have one distribution: rejecting it says that they differ.{_required(analysis)}"
+        f"{_smallest(analysis)} Intervals of the Hodges–Lehmann difference hold the "
         "shifts that this test does not reject at the level of its step. Other intervals are at "
         f"95 %, unadjusted: Newcombe's for P(A {analysis.figure.beats} B), Wilson's for shares, "
         "percentile bootstrap over runs for interquartile means. All else is exploratory."
+    )
+
+
+def _smallest(analysis: Analysis) -> str:
+    """Return which difference matters by the plan; empty where it does not say."""
+    effect = analysis.records.study.confirm.smallest_effect
+    if effect is None:
+        return ""
+    return (
+        f" The smallest difference that matters, by the plan, is {effect:g} {analysis.figure.label}"
+        f": arms are the same within ±{effect:g} where their interval lies inside."
     )
 
 
