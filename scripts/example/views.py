@@ -91,7 +91,7 @@ def _view(facts: Facts, name: str, at: str, costs: list[Array], resource: str = 
 
 def _told(facts: Facts) -> bool:
     """Return whether runs of one arm are slower than the other's, by the exact test."""
-    column = "metric.progress/train_seconds"
+    column = "progress/train_seconds"
     return two_sided(*(facts.values(arm, column) for arm in facts.pair)) <= LEVEL
 
 

@@ -100,10 +100,9 @@ def test_an_interval_that_holds_zero_for_ties_is_not_said_to_exclude_it(analysed
         assert said in drawing.caption
 
 
-def test_methods_name_the_smallest_effect(make_records: Any, make_study: Any) -> None:
-    scores = {"minimax": [1.0, 2.0, 3.0], "hinge": [1.5, 2.5, 3.5]}
-    for effect, said in ((0.5, True), (None, False)):
-        study = make_study(space={}, confirm={"seeds": 3} | {"smallest_effect": effect} * said)
-        records = make_records(scores, study=study)
-        text = " ".join(methods(analyse(records), [records]))
-        assert ("by the plan, is 0.5 FID: arms are the same within ±0.5" in text) == said
+def test_methods_name_the_smallest_effect(analysed: Analysed) -> None:
+    for confirm in ({"seeds": 12, "smallest_effect": 0.5}, {"seeds": 12}):
+        analysis = analysed(confirm=confirm)
+        text = " ".join(methods(analysis, [analysis.records]))
+        said = "by the plan, is 0.5 FID: arms are the same within ±0.5" in text
+        assert said == ("smallest_effect" in confirm)
