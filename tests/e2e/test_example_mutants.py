@@ -123,6 +123,7 @@ def test_of_an_even_number_of_runs_the_worse_middle_score_is_the_target() -> Non
         curves=lambda arm: (np.array([64.0, 128.0]), np.array(curves[arm])),
         spending=lambda arm, resource: np.array([64.0, 128.0]),
         scores=lambda arm: np.array(curves[arm])[:, -1],
+        values=lambda arm, metric: np.array([1.0, 2.0, 3.0, 4.0]),
     )
     view = importlib.import_module("example.views")._to_a_score(facts, "images")
     assert view.at == "FID 4.00"
