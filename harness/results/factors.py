@@ -15,10 +15,13 @@ from harness.statistics import (
     SIGNIFICANCE,
     Interval,
     StratifiedTest,
+    finite_or_none,
     holm,
     holm_least,
     holm_levels,
     interaction,
+    stratified_interval,
+    stratified_shift,
     stratified_test,
 )
 
@@ -57,6 +60,10 @@ class MarginalEffect:
         without_runs: Arms of these that have no confirm runs.
         superiority: Chance that a run with the level scores better than one with the baseline's,
             ties half, mean over strata; None where no stratum has runs on both sides.
+        difference: Shift of the score over strata after which both win equally often; None where
+            no stratum has runs on both sides.
+        difference_interval: All shifts that the test does not reject at the level of its step;
+            None where there is no p.
         p_value: Of the exact stratified test; None where it is not due or withheld, or there is
             nothing to test.
         p_holm: Adjusted for all marginal effects of the plan; None likewise.
@@ -72,6 +79,8 @@ class MarginalEffect:
     all_strata: int
     without_runs: tuple[str, ...]
     superiority: float | None
+    difference: float | None
+    difference_interval: Interval | None
     p_value: float | None
     p_holm: float | None
     smallest_p: float
@@ -161,6 +170,8 @@ def marginal_effects(
                 all_strata=len(strata),
                 without_runs=tuple(arm.name for pair in strata for arm in pair if not arm.costs),
                 superiority=test.superiority if test else None,
+                difference=_shift(pairs, figure) if pairs else None,
+                difference_interval=_interval(pairs, figure, judged[index]) if has_p else None,
                 p_value=p_values[index] if has_p else None,
                 p_holm=adjusted[index] if has_p else None,
                 smallest_p=least[index],
@@ -169,6 +180,21 @@ def marginal_effects(
             )
         )
     return tuple(found)
+
+
+def _sign(figure: Figure | None) -> int:
+    return 1 if figure is None else figure.sign
+
+
+def _shift(pairs: Sequence[tuple[FactorArm, ...]], figure: Figure | None) -> float | None:
+    return finite_or_none(_sign(figure) * stratified_shift(_costs(pairs)))
+
+
+def _interval(
+    pairs: Sequence[tuple[FactorArm, ...]], figure: Figure | None, level: float
+) -> Interval:
+    found = stratified_interval(_costs(pairs), alpha=level)
+    return Interval(*sorted(_sign(figure) * end for end in found))
 
 
 def _costs(pairs: Sequence[tuple[FactorArm, ...]]) -> list[tuple[Sequence[float], Sequence[float]]]:

@@ -132,6 +132,9 @@ def effect_sentence(
         text = f"{step} {'beats' if effect.wins else 'loses to'} {against}"
     text += f": mean P({effect.level} {figure.beats} {effect.reference}) = "
     text += f"{effect.superiority:.2f}"
+    if effect.difference is not None:
+        difference = with_interval(effect.difference, effect.difference_interval, sign=True)
+        text += f", median difference {difference}"
     if effect.p_value is None:
         return text
     return (

@@ -19,6 +19,8 @@ from harness.statistics.effects import (
     hodges_lehmann,
     is_equivalent,
     shift_interval,
+    stratified_interval,
+    stratified_shift,
 )
 from harness.statistics.groups import kruskal_wallis
 from harness.statistics.interval import CONFIDENCE, SIGNIFICANCE, Interval
@@ -77,6 +79,8 @@ __all__ = [
     "smallest_p",
     "smallest_shift",
     "spread_ratio",
+    "stratified_interval",
+    "stratified_shift",
     "stratified_test",
     "superiority_interval",
     "wilson_interval",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.special import gammaln
 from harness.statistics.interval import CONFIDENCE, Array, Interval
 from harness.statistics.looks import Looks, lost_doubled
 from harness.statistics.ranks import mann_whitney, p_by_lost_pairs
+from harness.statistics.strata import ROUNDING, Pair, stratified_test
 
 
 def hodges_lehmann(a: Sequence[float], b: Sequence[float]) -> float:
@@ -109,6 +111,72 @@ def _accepted(
     kept = lost[p_values > alpha]
     ends = np.concatenate([[-math.inf], differences, [math.inf]])
     return Interval(float(ends[len(lost) - 1 - kept[-1]]), float(ends[len(lost) - kept[0]]))
+
+
+def stratified_shift(strata: Sequence[Pair]) -> float:
+    """Return the shift after which A and B win equally often, mean over strata.
+
+    It is the median of all differences within strata, every stratum with equal weight (the
+    Hodges-Lehmann estimate of the stratified test). Pairs of failures are left out.
+
+    Args:
+        strata: One pair of scores per combination, as in `stratified_test`.
+
+    Returns:
+        The shift; infinite where failures reach the middle, NaN where no pair has a difference.
+    """
+    found, weights = [np.empty(0)], [np.empty(0)]
+    for a, b in strata:
+        differences = _differences(a, b)
+        found.append(differences)
+        weights.append(np.full(len(differences), 1 / (len(a) * len(b))))
+    values, shares = np.concatenate(found), np.concatenate(weights)
+    if not values.size:
+        return math.nan
+    order = np.argsort(values)
+    values, below = values[order], np.cumsum(shares[order])
+    half = below[-1] / 2
+    first = int(np.searchsorted(below, half - ROUNDING))
+    is_between = abs(below[first] - half) <= ROUNDING and first + 1 < len(values)
+    return float((values[first] + values[first + is_between]) / 2)
+
+
+def stratified_interval(strata: Sequence[Pair], *, alpha: float = 1 - CONFIDENCE) -> Interval:
+    """Return all shifts δ for which `stratified_test` does not tell (A - δ) from B at level alpha.
+
+    One shift in all strata. The test changes at differences of two runs of a stratum only, so it is
+    made between them, and its p falls off to both sides of the estimate.
+
+    Args:
+        strata: One pair of scores per combination, as in `stratified_test`.
+        alpha: Level of the test, e.g. that of its step in Holm's procedure.
+
+    Returns:
+        The interval: ends are differences, or infinite where the test rejects no shift that far.
+    """
+    differences = np.concatenate([_differences(a, b) for a, b in strata] or [np.empty(0)])
+    ends = np.unique(differences[np.isfinite(differences)])
+    if not ends.size:
+        return Interval(-math.inf, math.inf)
+    places = [ends[0] - 1, *((ends[1:] + ends[:-1]) / 2), ends[-1] + 1]
+
+    def is_accepted(index: int) -> bool:
+        moved = [([score - places[index] for score in a], b) for a, b in strata]
+        return stratified_test(moved).p_value > alpha
+
+    shift = stratified_shift(strata)
+    middle = int(np.searchsorted(ends, shift)) if math.isfinite(shift) else 0
+    inside = [index for index in (middle, middle + 1) if index < len(places) and is_accepted(index)]
+    if not inside:
+        return Interval(-math.inf, math.inf)
+    low = bisect_left(range(inside[0]), True, key=is_accepted)
+    above = range(inside[-1] + 1, len(places))
+    high = inside[-1] + bisect_left(above, True, key=lambda index: not is_accepted(index))
+    bounds = [-math.inf, *ends.tolist(), math.inf]
+    found = Interval(bounds[low], bounds[high + 1])
+    if found.low <= 0 <= found.high or stratified_test(strata).p_value <= alpha:
+        return found
+    return Interval(min(found.low, 0.0), max(found.high, 0.0))  # scores of both sides tie
 
 
 def _differences(a: Sequence[float], b: Sequence[float]) -> Array:

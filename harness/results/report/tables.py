@@ -224,6 +224,7 @@ def _effects(analysis: Analysis) -> Table:
             number(effect.superiority, places=2),
             p_text(effect.p_value),
             p_text(effect.p_holm),
+            with_interval(effect.difference, effect.difference_interval, sign=True),
             runs=analysis.runs_of(effect),
         )
         for effect in analysis.effects
@@ -235,10 +236,11 @@ def _effects(analysis: Analysis) -> Table:
             f"combination of the other factors (a stratum) where both have runs. {wins} is the "
             "mean over strata; p is the exact two-sided test that deals runs anew within strata "
             f"only, Holm's adjustment over {len(rows)}, those included that have no stratum with "
-            "runs on both sides. "
+            "runs on both sides. A − B is the shift over strata after which both win equally "
+            "often, with all shifts that the test does not reject at the level of its step. "
             + ("What the plan tests." if analysis.summary.primary else "Exploratory.")
         ),
-        columns=("level A against B", "strata", wins, "p", "p (Holm)"),
+        columns=("level A against B", "strata", wins, "p", "p (Holm)", "A − B"),
         rows=tuple(rows),
     )
 

@@ -6,11 +6,21 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.statistics import StratifiedTest, mann_whitney, noninferiority, stratified_test
+from harness.statistics import (
+    StratifiedTest,
+    hodges_lehmann,
+    mann_whitney,
+    noninferiority,
+    shift_interval,
+    stratified_interval,
+    stratified_shift,
+    stratified_test,
+)
 
 INF = math.inf
 SAMPLES: list[tuple[list[float], list[float]]] = [
@@ -206,3 +216,34 @@ def test_noninferiority_over_strata_by_brute_force() -> None:
         assert noninferiority(strata, margin) == pytest.approx(expected)
         drawn = noninferiority(strata, margin, most_points=1)
         assert drawn == pytest.approx(expected, abs=0.02)
+
+
+def shifted(strata: Any, shift: float) -> list[Any]:
+    return [([score - shift for score in a], b) for a, b in strata]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_interval_holds_the_shifts_that_the_test_does_not_reject(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = [(5, 5), (4, 6), (3, 3)][: 1 + seed % 3]
+    strata = [(rng.normal(1, 1, n).tolist(), rng.normal(0, 1, m).tolist()) for n, m in sizes]
+    low, high = stratified_interval(strata)
+    assert low < stratified_shift(strata) < high
+    for shift in np.linspace(-3, 5, 81):
+        accepted = stratified_test(shifted(strata, shift)).p_value > 0.05
+        assert accepted == (low < shift < high)
+    assert stratified_shift(shifted(strata, 2.0)) == pytest.approx(stratified_shift(strata) - 2)
+
+
+def test_of_one_stratum_it_is_the_interval_of_two_arms() -> None:
+    a, b = [5.0, 7.5, 6.1, 9.3, 4.4], [1.2, 3.9, 2.2, 0.4, 5.1]
+    assert stratified_interval([(a, b)]) == shift_interval(a, b)
+    assert stratified_shift([(a, b)]) == hodges_lehmann(a, b)
+
+
+def test_shifts_where_failures_or_too_few_runs_leave_no_power() -> None:
+    few = [([1.0, 2.0], [3.0, 4.0])]
+    assert stratified_interval(few) == (-math.inf, math.inf)
+    assert stratified_shift([([math.inf] * 3, [1.0, 2.0, 3.0])]) == math.inf
+    assert math.isnan(stratified_shift([([math.inf], [math.inf])]))
+    assert stratified_interval([([math.inf], [math.inf])]) == (-math.inf, math.inf)
