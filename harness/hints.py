@@ -90,7 +90,7 @@ VALUES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "cyclegan": ({"preset": "cyclegan"},),
     "cgan": ({"conditioning": "concatenation"}, {"preset": "cgan"}),
 }
-"""A system's common name, in lower case -> the settings that make it here, in one way or several."""
+"""A system's common name, in lower case -> settings that make it here, in one way or several."""
 HINTED = ("system", "architecture", "loss", "penalty", "variant", "preset")
 """Whose values are such names."""
 

@@ -94,7 +94,7 @@ def test_no_name_is_legal_where_its_hint_would_be_shown(text: str, name: str) ->
              "d_steps = 5, or preset = 'wgan_gp', e.g. in a table [variants.wgan-gp]"],
         ),
         ({"fixed": {"lr": 1e-4}}, ["'lr': here it is g_lr and d_lr"]),
-        ({"preset": "SNGAN"}, ["'SNGAN': here it is loss = 'hinge' and d_norm = 'spectral', or preset ="]),
+        ({"preset": "SNGAN"}, ["'SNGAN': here it is loss = 'hinge' and d_norm = 'spectral', or"]),
         ({"fixed": {"N_CRITIC": 5}}, ["unknown key in fixed 'N_CRITIC': here it is d_steps"]),
         ({"fixed": {"lrG": 1e-4}}, ["'lrG': here it is g_lr"]),
         (
