@@ -65,6 +65,8 @@ def explain(error: ValidationError) -> str:
     # Parts in brackets name a branch of a union, which no file spells out.
     key = ".".join(str(part) for part in place if not str(part).startswith("("))
     message = (message[:1].lower() + message[1:]).replace("valid tuple", "list")
+    if first["type"] == "too_short":
+        message = "expected at least one value, got none"
     if first["type"] == "missing":
         text = f"{key} is missing"
     elif first["type"] == "value_error" and isinstance(first["input"], dict):

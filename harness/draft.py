@@ -259,6 +259,8 @@ def _checked(text: str, name: str) -> str:
     study = parse(StudyConfig, tomllib.loads(text), name)
     arms = study.arms()
     check_norms(arms, name)
+    for arm in arms:
+        arm.config(arm.defaults, seed=0).check_budget()
     if set(re.split("[:|]", study.dataset)) <= {*SMALL, *CHANGES, "pairs"}:  # at hand
         facts = load_dataset(study.dataset, Path()).facts
         for arm in arms:

@@ -18,13 +18,15 @@ class HarnessError(Exception):
 
 
 def unknown_name(noun: str, name: str, allowed: Iterable[str]) -> HarnessError:
-    """Return the error for a name that is not `allowed`: what it is called here, or the nearest."""
+    """Return the error for a name that is not `allowed`.
+
+    It says what the name is called here, or else the nearest and all that are allowed.
+    """
     names = sorted(allowed)
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if known := hint(noun, name, names):
-        help_ = f": {known}"
-    else:
-        help_ = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        return HarnessError(f"unknown {noun} {name!r}: {known}")
+    help_ = f"; did you mean {nearest[0]!r}?" if nearest else ""
     return HarnessError(f"unknown {noun} {name!r}{help_} (allowed: {', '.join(names) or 'none'})")
 
 

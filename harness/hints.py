@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from string import Formatter
 from typing import Any
 
 KEYS: Mapping[str, tuple[str, ...]] = {
     "{d_steps}": ("k", "n_critic", "ncritic", "critic_iters", "disc_iters", "d_iters", "n_dis"),
     "{g_lr} and {d_lr}": ("lr", "learning_rate", "ttur"),
-    "{g_lr}": ("lr_g", "lrG", "gen_lr"),
-    "{d_lr}": ("lr_d", "lrD", "disc_lr", "critic_lr"),
+    "{g_lr}": ("lr_g", "lrg", "gen_lr"),
+    "{d_lr}": ("lr_d", "lrd", "disc_lr", "critic_lr"),
     "{adam_beta1}": ("beta1", "b1"),
     "{adam_beta2}": ("beta2", "b2"),
     "{adam_beta1} and {adam_beta2}": ("betas",),
@@ -42,7 +42,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "{samples}": ("n_samples", "num_samples", "num_gen", "fid_samples"),
     "{objective}": ("metric",),
 }
-"""What a key is here -> its names elsewhere. Keys in braces: it is shown where all are legal."""
+"""What a key is here -> its names elsewhere, in lower case. Keys in braces: it is shown where all
+are legal."""
 
 ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "how long a run trains is [budget], in images, g_steps, d_steps or seconds": (
@@ -61,7 +62,7 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     ),
     "whether poor trials stop early is [search] pruner": ("early_stopping", "patience"),
 }  # fmt: skip
-"""What does the work of a key elsewhere -> its names."""
+"""What does the work of a key elsewhere -> its names, in lower case."""
 
 _WGAN = {"loss": "wasserstein", "optimizer": "rmsprop", "weight_clip": 0.01, "d_steps": 5}
 _WGAN_GP = {"loss": "wasserstein", "penalty": "gradient", "d_steps": 5}
@@ -89,7 +90,7 @@ VALUES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "cyclegan": ({"preset": "cyclegan"},),
     "cgan": ({"conditioning": "concatenation"}, {"preset": "cgan"}),
 }
-"""A system's common name -> the settings that make it here, in one way or several."""
+"""A system's common name, in lower case -> settings that make it here, in one way or several."""
 HINTED = ("system", "architecture", "loss", "penalty", "variant", "preset")
 """Whose values are such names."""
 
@@ -104,10 +105,9 @@ def hint(noun: str, name: str, allowed: Collection[str]) -> str | None:
     """
     kind = noun.partition(" ")[0]
     if kind in ("key", "factor"):
-        return _of_key(name, allowed)
+        return _of_key(name.lower(), allowed)
     if kind in HINTED and name.lower() in VALUES:
-        ways = (_spell(way) for way in VALUES[name.lower()])
-        text = f"here it is {' or '.join(ways)}"
+        text = f"here it is {_spell(VALUES[name.lower()])}"
         return f"{text}, e.g. in a table [variants.{name}]" if kind == "variant" else text
     return None
 
@@ -120,5 +120,10 @@ def _of_key(name: str, allowed: Collection[str]) -> str | None:
     return next((text for text, names in ELSEWHERE.items() if name in names), None)
 
 
-def _spell(way: Mapping[str, Any]) -> str:
-    return " with ".join(f"{key} = {value!r}" for key, value in way.items())
+def _spell(ways: Sequence[Mapping[str, Any]]) -> str:
+    """Spell settings as "a, b and c", and several ways with "or"."""
+    texts = []
+    for way in ways:
+        *others, last = (f"{key} = {value!r}" for key, value in way.items())
+        texts.append(f"{', '.join(others)} and {last}" if others else last)
+    return (", or " if any(len(way) > 1 for way in ways) else " or ").join(texts)

@@ -282,7 +282,8 @@ def preview(
 ) -> dict[str, Any]:
     """Return what a study would run, as JSON values: arms, runs, refusals and estimated hours.
 
-    No run is trained or recorded; a few steps of every arm are timed.
+    No run is trained or recorded; a few steps of every arm are timed. With impossible arms it says
+    what the others would do, and nothing of tests where fewer than two or no baseline are left.
     """
     arms, refused = study.possible_arms()
     if not arms:
@@ -304,6 +305,7 @@ def preview(
     ]
     runs = sum(row["search_runs"] + row["confirm_runs"] for row in rows)
     number = count_workers(workers, execution, runs)
+    is_comparable = len(arms) > 1 and study.baseline_arm not in refused
     return {
         "arms": rows,
         "refused": refused,
@@ -313,7 +315,7 @@ def preview(
         **execution.model_dump(),
         "precision_reason": reason,
         "metric": bench.metric,
-        **power_of(study, arms),
+        **power_of(study, arms if is_comparable else ()),
     }
 
 
@@ -333,6 +335,7 @@ def train_once(
     Raises:
         HarnessError: Before anything is written, whatever is wrong with the request.
     """
+    config.check_budget()
     device = resolve_device(device)
     execution = Execution(device=device, threads=resolve_threads(threads, device))
     with cpu_threads(execution.threads):

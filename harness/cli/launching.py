@@ -81,6 +81,7 @@ def run(
     if dry_run:
         with preparing(quiet):
             _dry_run(study_name, study, workspace, device, threads, workers, as_json)
+        study.arms()  # refuses what would not be run either
         return
     with _interruptible(), preparing(quiet):
         summary = run_study(
@@ -131,7 +132,8 @@ def _dry_run(
         f"{plan['device']} with {plan['threads']} thread(s) each, in {plan['precision']}"
         + (f" ({plan['precision_reason']})" if plan["precision_reason"] else "")
     )
-    print(f"metric {plan['metric']}, {_power(plan)}")
+    is_cut = plan["refused"] and not plan["num_tests"] and not study.descriptive
+    print(f"metric {plan['metric']}" + (f", {_power(plan)}" if not is_cut else ""))
 
 
 def _power(plan: Mapping[str, Any]) -> str:

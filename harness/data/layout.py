@@ -22,15 +22,21 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".ti
 SPELLINGS: dict[str, Split] = {
     "train": "train",
     "training": "train",
+    "trn": "train",
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
+    "eval": "validation",
+    "dev": "validation",
     "test": "test",
     "testing": "test",
+    "tst": "test",
 }
+SUFFIX = re.compile(r"[ _-]?(?:set|images|data)$")  # as in training_set; says nothing of the split
 HELD_OUT = 6  # one image in so many is held out for each part that was not published
 LEAST = 2  # images of a part
 DOMAINS = re.compile(r"(?:train|val|test)[ _-]?[ab]", re.IGNORECASE)  # as CycleGAN's data have them
+LIKE_SPLITS = re.compile(r"train|trn|val|eval|dev|test|tst", re.IGNORECASE)
 NUM_NAMED = 3  # classes that a line names
 
 
@@ -116,9 +122,14 @@ def recognise(root: Path, files: Sequence[File]) -> Layout:
     for file in files:
         if len(file.parts) > 1:
             by_folder[file.parts[0]].append(file)
-    if any(name.casefold() in SPELLINGS for name in folders):
+    if any(map(_split_of, folders)):
         return _published(root, by_folder, loose)
     return _undivided(root, files, by_folder)
+
+
+def _split_of(name: str) -> Split | None:
+    """Return the part that a folder's name says it holds, in any of its spellings."""
+    return SPELLINGS.get(SUFFIX.sub("", name.casefold()))
 
 
 def _refusal(root: Path, problem: str) -> HarnessError:
@@ -173,7 +184,7 @@ def _split_folders(
     """Return the folders of a published split; raises HarnessError for what is ambiguous."""
     places: dict[Split, str] = {}
     for name in by_folder:
-        if (split := SPELLINGS.get(name.casefold())) is not None:
+        if (split := _split_of(name)) is not None:
             if split in places:
                 raise _refusal(root, f"has both {places[split]}/ and {name}/; keep one of them")
             places[split] = name
@@ -233,9 +244,16 @@ def _check_undivided(root: Path, by_folder: dict[str, list[File]]) -> None:
             f"{_with_slash(domains)} look like two domains: give each a folder of its own with "
             "train/ and test/, and name them as pairs:folder:A|folder:B",
         )
+    filled = [name for name, own in by_folder.items() if own]
+    if len(filled) > 1 and all(map(LIKE_SPLITS.match, filled)):
+        raise _refusal(
+            root,
+            f"{_with_slash(filled)} look like the parts of a published split, whose "
+            "folders are named train/, test/ and perhaps validation/ (or e.g. train_set/, "
+            "test_images/, val_data/); rename them so, and classes otherwise",
+        )
     for name, own in by_folder.items():
-        below = {file.parts[1].casefold() for file in own if len(file.parts) > 2}
-        splits = {SPELLINGS.get(each) for each in below}
+        splits = {_split_of(each) for each in {f.parts[1] for f in own if len(f.parts) > 2}}
         if "test" in splits and "train" in splits:
             way = f"name folder:{root / name}" if len(by_folder) == 1 else "put these at the top"
             raise _refusal(root, f"train/ and test/ lie in {name}/; {way}")

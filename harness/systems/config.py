@@ -123,6 +123,17 @@ class TrainConfig(Config):
             pass  # what silence would mean is impossible
         return flatten(given) | dict.fromkeys(sorted(off), "none")
 
+    def check_budget(self) -> None:
+        """Raise HarnessError if one batch has more images than a whole run is to see.
+
+        Batches may be larger than the training part: they go through several epochs then.
+        """
+        if self.budget.images is not None and self.batch_size > self.budget.images:
+            raise HarnessError(
+                f"batch_size = {self.batch_size}: budget.images = {self.budget.images} is less "
+                f"than one batch; allowed are batches of 1 to {self.budget.images} images"
+            )
+
     def check(self, facts: Facts) -> None:
         """Raise HarnessError if the system cannot be trained on such data."""
         if self.translates and facts.source_shape is None:

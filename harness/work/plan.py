@@ -39,9 +39,11 @@ class Plan:
 def set_up_bench(
     study: StudyConfig, arms: Sequence[Arm], execution: Execution, workspace: Workspace
 ) -> Bench:
-    """Load a study's data and metric, and check every arm against both."""
+    """Load a study's data and metric, and check every arm against both, and its budget."""
     points = [(arm, (*study.points(arm), *corner_points(arm.space))) for arm in arms]
     configs = [arm.config(point or {}, seed=0) for arm, tried in points for point in tried]
+    for config in configs:
+        config.check_budget()
     image_size = study.fixed.get("image_size")
     return _bench(study.dataset, image_size, configs, study.evaluate, execution, workspace)
 

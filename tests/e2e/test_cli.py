@@ -80,18 +80,45 @@ def test_a_dry_run_trains_and_writes_nothing(
 
 
 def test_a_dry_run_names_impossible_combinations(fresh: Path, call: Any) -> None:
-    said = call(
-        "run",
-        "tiny.toml",
-        "--dry-run",
-        "--set",
-        'compare.d_norm=["none","batch"]',
-        "--set",
-        'compare.penalty=["none","r1"]',
-    )
-    assert said.code == 0
+    changed = ["--set", 'compare.d_norm=["none","batch"]', "--set", 'compare.penalty=["none","r1"]']
+    said = call("run", "tiny.toml", "--dry-run", *changed)
+    assert said.code == 2
     assert said.out.count("refused: ") == 2
     assert "d_norm = 'batch' with penalty = 'r1'" in said.out
+    assert "5 tests at" in said.out
+    (line,) = said.err.splitlines()
+    assert line.startswith("error: arm ")
+    assert line.endswith("(and 1 more arms)")
+    assert line == call("run", "tiny.toml", *changed).err.strip()
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        'compare.loss=["hinge","lsgan"]',
+        "compare.d_steps=[-1,2]",
+        "compare.g_lr=[inf,2]",
+        "compare.batch_size=[0,2]",
+    ],
+)
+def test_a_dry_run_refuses_what_would_not_be_run(fresh: Path, call: Any, mistake: str) -> None:
+    changed = ["--set", mistake, "--device", "cpu", "--workers", 1]
+    text = (fresh / "tiny.toml").read_text().replace("batch_size = 16\n", "")
+    text = text.replace('loss = ["non_saturating", "hinge"]\n', "").replace("g_lr = {", "d_lr = {")
+    (fresh / "tiny.toml").write_text(text)
+    said = call("run", "tiny.toml", "--dry-run", *changed)
+    assert said.code == 2
+    assert said.out.count("refused: ") == 1
+    assert said.out.splitlines()[-1].startswith("metric test/")
+    assert "test at" not in said.out
+    assert "tests at" not in said.out
+    assert "nothing is ranked" not in said.out
+    (line,) = said.err.splitlines()
+    assert line.startswith("error: arm ")
+    assert line == call("run", "tiny.toml", *changed).err.strip()
+    plan = call("run", "tiny.toml", "--dry-run", "--json", *changed)
+    assert plan.code == 2
+    assert len(json.loads(plan.out)["refused"]) == 1
 
 
 def test_one_run_by_hand(there: Path, call: Any) -> None:

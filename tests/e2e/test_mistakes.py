@@ -31,6 +31,24 @@ REFUSALS: dict[str, tuple[list[str], list[str]]] = {
         ["run", "tiny.toml", "--underpowered", "--set", "evaluate.samples=401"],
         ["401", "400"],
     ),
+    "more than the budget in a batch": (
+        ["run", "tiny.toml", "--underpowered", "--set", "batch_size=1_000_000_000"],
+        ["batch_size = 1000000000", "budget.images = 320", "1 to 320"],
+    ),
+    "planned with such a batch": (
+        ["run", "tiny.toml", "--dry-run", "--set", "batch_size=321"],
+        ["batch_size = 321", "budget.images = 320", "1 to 320"],
+    ),
+    "trained with such a batch": (
+        ["train", "--set", "dataset=digits", "--set", "budget.images=100", "--set",
+         "batch_size=1_000_000_000"],
+        ["batch_size = 1000000000", "budget.images = 100"],
+    ),
+    "such a batch in a new file": (
+        ["new", "mine.toml", "--compare", "loss=hinge,minimax", "--set", "batch_size=641",
+         "--images", "640"],
+        ["batch_size = 641", "budget.images = 640"],
+    ),
     "no such file": (["run", "tinny.toml"], ["tinny.toml"]),
     "a folder": (["run", "."], ["study file"]),
     "scale of nothing": (["run", "tiny.toml", "--scale", "0"], ["--scale", "above 0"]),
@@ -76,7 +94,7 @@ REFUSALS: dict[str, tuple[list[str], list[str]]] = {
     "sample of nothing": (["sample", "best", "-o", "a.png"], ["best", "generator.json"]),
     "sample as what": (["sample", "best", "-o", "a.gif"], ["a.gif", ".png", ".npz"]),
     "list what": (["list", "loses"], ["'loses'", "'losses'"]),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("arguments", "words"), REFUSALS.values(), ids=REFUSALS)

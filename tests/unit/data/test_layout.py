@@ -83,6 +83,30 @@ def test_spellings(tmp_path: Path, spelling: object) -> None:
         assert len(recognise(root, find_images(root)).files[split]) == 8
 
 
+@pytest.mark.parametrize("suffix", ["_set", "-set", " Set", "set", "_images", "_data", "DATA"])
+def test_suffixes_say_nothing_of_the_split(tmp_path: Path, suffix: str) -> None:
+    for name, split in SPELLINGS.items():
+        others = {"train": 6, "val": 6, "test": 6}
+        others.pop({"validation": "val"}.get(split, split))
+        root = write(tmp_path / name, {f"{name}{suffix}": 8, **others})
+        assert len(recognise(root, find_images(root)).files[split]) == 8
+
+
+@pytest.mark.parametrize("names", [("training_set", "test_set"), ("trn", "tst")])
+def test_spelled_parts_are_no_classes(tmp_path: Path, names: tuple[str, str]) -> None:
+    train, test = names
+    write(tmp_path, {f"{train}/a": 12, f"{test}/a": 3})
+    assert summary(tmp_path) == (
+        f"folder:{tmp_path}: published split: 10 training, 2 validation (held out of {train}/) and "
+        "3 test images, no classes"
+    )
+
+
+def test_classes_may_begin_like_a_part(tmp_path: Path) -> None:
+    write(tmp_path, {"trains": 9, "valleys": 9, "cars": 9})
+    assert summary(tmp_path).endswith("3 classes (cars, trains, valleys)")
+
+
 def test_one_folder_in_every_part_is_no_class(tmp_path: Path) -> None:
     write(tmp_path, {"train/all": 12, "test/images": 3})
     assert summary(tmp_path).endswith("no classes")
@@ -136,6 +160,15 @@ AMBIGUOUS: dict[str, tuple[dict[str, int], str]] = {
     ),
     "within classes": (
         {"a/train": 9, "a/test": 9, "b/train": 9, "b/test": 9}, "in a/; put these at the top"
+    ),
+    "like a split": (
+        {"train_v2/a": 9, "test_v2/a": 9, "boxes": 0},
+        "test_v2/, train_v2/ look like the parts of a published split, whose folders are named",
+    ),
+    "like a split, shorter": ({"trn1": 9, "tst1": 9, "dev1": 9}, "dev1/, trn1/, tst1/ look like"),
+    "two of one part": ({"trn": 9, "dev": 9, "val_set": 9}, "has both dev/ and val_set/"),
+    "suffixed, one level down": (
+        {"mine/train_set": 9, "mine/test_set": 9}, "train/ and test/ lie in mine/; name folder:"
     ),
     "two domains": (
         {"trainA": 9, "trainB": 9, "testA": 9, "testB": 9}, "pairs:folder:A|folder:B"

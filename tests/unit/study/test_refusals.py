@@ -248,6 +248,19 @@ def test_impossible_arms_are_refused_and_listed(
     assert refusal(**changes) == refused[arm]
 
 
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"compare": []}, "compare"),
+        ({"compare": {"loss": []}}, "compare.loss"),
+        ({"space": {"loss": []}}, "space.loss.values"),
+        ({"confirm": {"looks": []}}, "confirm.looks"),
+    ],
+)
+def test_nothing_where_something_is_listed(changes: dict[str, Any], key: str, refusal: Any) -> None:
+    assert refusal(**changes) == f"study.toml: {key} = []: expected at least one value, got none"
+
+
 def test_more_impossible_arms_are_counted(refusal: Any) -> None:
     message = refusal(fixed={"d_norm": "batch"}, compare={"penalty": ["none", "r1", "r2"]})
     assert message.endswith("(and 1 more arms)")
