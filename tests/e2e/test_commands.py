@@ -73,7 +73,7 @@ def test_a_new_file_is_accepted_by_a_dry_run(
     said = call("run", "mine.toml", "--dry-run", "--device", "cpu", "--workers", 1)
     assert (said.code, said.err) == (0, "")
     assert "14 runs, about" in said.out
-    assert "1 tests at 5 seeds per arm" in said.out
+    assert "1 test at 5 seeds per arm" in said.out
 
 
 def test_a_study_is_renamed_and_then_removed(there: Path, call: Any, refused: Any) -> None:

@@ -101,7 +101,7 @@ def test_a_single_run_says_so_in_one_line(
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["log_file", "close_parent"])
+@pytest.mark.parametrize("name", ["describe_parent", "close_parent"])
 def test_a_study_that_cannot_be_summed_up_says_so_in_one_line(
     name: str,
     workspace: Workspace,
@@ -114,7 +114,7 @@ def test_a_study_that_cannot_be_summed_up_says_so_in_one_line(
         raise MlflowException("database or disk is full")
 
     study = make_study()
-    calls = 3 if name == "log_file" else 1  # its file and where it stood are attached first
+    calls = 2 if name == "describe_parent" else 1  # where it stood is said first
     with monkeypatch.context() as patch:
         patch.setattr(
             Tracker, name, _failing(getattr(Tracker, name), calls, MlflowException("full"))
