@@ -15,13 +15,13 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL
 import torch
-import torchvision
 from filelock import FileLock, Timeout
 from PIL import features
 
@@ -80,7 +80,7 @@ class _Store:
         self._size = size
         self._files = files
         self._made_by = (
-            f"{FORMAT}, torch {torch.__version__}, torchvision {torchvision.__version__}, "
+            f"{FORMAT}, torch {torch.__version__}, torchvision {version('torchvision')}, "
             f"pillow {PIL.__version__}, libjpeg {features.version('jpg')}, {size}"
         )
         latest = max(file.stamp[2] for file in files)
