@@ -31,6 +31,16 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
+def joined(names: Sequence[str]) -> str:
+    """Spell a list: "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def capital(text: str) -> str:
+    """Return a text as the start of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def decimals(value: float, significant: int = 3) -> int:
     """Return how many decimals show a number with so many significant digits."""
     if value == 0:

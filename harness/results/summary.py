@@ -17,7 +17,7 @@ from harness.results.arms import (
 from harness.results.comparison import Comparison, compare
 from harness.results.factors import MarginalEffect, marginal_effects
 from harness.results.marginals import Marginal, marginals, spell
-from harness.results.spelling import assignments, number, setting_text
+from harness.results.spelling import assignments, capital, counted, number, setting_text
 from harness.results.verdicts import comparison_sentence, effect_sentence, on_axes
 from harness.statistics import finite_or_none
 from harness.study.comparisons import Pair
@@ -86,7 +86,7 @@ class StudySummary:
         so_far = "" if self.complete else "So far, "
         if self.is_search:
             found = so_far + self._found(self.arms[0])
-            return [found[0].upper() + found[1:], *spell(self.marginals, self.figure)]
+            return [capital(found), *spell(self.marginals, self.figure)]
         if self.unranked:
             return [self.unranked, self._listed(so_far), *self.lost_arms()]
         if self.primary:
@@ -128,7 +128,7 @@ class StudySummary:
         if not arm.scores:
             return f"{text}; no fresh seed has ended yet"
         seeds = len(arm.scores)
-        text += f": test {label} {describe(arm)} over {seeds} fresh seed{'s' * (seeds > 1)}"
+        text += f": test {label} {describe(arm)} over {counted(seeds, 'fresh seed')}"
         if arm.best_validation is not None:
             share = self.search_share
             after = f" after {100 * share:g} % of the budget" if share < 1 else ""

@@ -111,6 +111,10 @@ class Listener:
     def show(self, event: Any) -> None:
         self.events.append(event)
 
+    def notes(self) -> list[str]:
+        """Return the notes among it."""
+        return [event.reason for event in self.events if event.kind == "note"]
+
 
 @pytest.fixture
 def listener() -> Listener:

@@ -147,7 +147,7 @@ def test_runs_that_were_seen_under_another_name_have_no_p(
     assert kinds(workspace, "two") == ["registered", "repeated", "displayed"]
     assert test.p_value is None
     assert "under another name (study 'one': non_saturating 4, hinge 4)" in test.withheld
-    notes = [event.reason for event in listener.events if event.kind == "note"]
+    notes = listener.notes()
     assert len(notes) == 1
     assert "there will be no p" in notes[0]
     assert "--set seed=" in notes[0]

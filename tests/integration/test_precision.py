@@ -25,25 +25,6 @@ from harness.work.queue import Storage
 EVALUATE = EvaluateConfig(samples=64, times=2, kid_subsets=2)
 
 
-class Seen:
-    """A display that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.events: list[Any] = []
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def show(self, event: Any) -> None:
-        self.events.append(event)
-
-    def notes(self) -> list[str]:
-        return [event.reason for event in self.events if event.kind == "note"]
-
-
 def test_it_is_chosen_once_and_kept(
     workspace: Workspace,
     make_study: Callable[..., StudyConfig],
@@ -51,6 +32,7 @@ def test_it_is_chosen_once_and_kept(
     training_runs: Any,
     parent: Any,
     no_models: None,
+    listener: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[Any] = []
@@ -60,15 +42,14 @@ def test_it_is_chosen_once_and_kept(
         return Choice(precision="bfloat16", reason="the test says so")
 
     monkeypatch.setattr(harness.launch, "choose_precision", choose)
-    seen = Seen()
     study = make_study(precision="auto", confirm={"seeds": 1}, search={"trials_per_arm": 1})
-    launch(workspace, study, display=lambda metric: seen)
-    assert seen.notes() == ["training in bfloat16: the test says so"]
+    launch(workspace, study, display=lambda metric: listener)
+    assert listener.notes() == ["training in bfloat16: the test says so"]
     monkeypatch.setattr(harness.launch, "choose_precision", pytest.fail)
     more = make_study(precision="auto", confirm={"seeds": 2}, search={"trials_per_arm": 1})
-    launch(workspace, more, display=lambda metric: seen)
+    launch(workspace, more, display=lambda metric: listener)
     assert asked == [("auto", ["non_saturating", "hinge"])]
-    assert "when the study started" in seen.notes()[1]
+    assert "when the study started" in listener.notes()[1]
     definition = Storage(workspace).studies.definition("tiny")
     assert definition is not None
     assert definition.execution.precision == "bfloat16"

@@ -25,7 +25,7 @@ from harness.results.report.style import (
     score_axis,
 )
 from harness.results.report.view_charts import draw_floor, validation_floor
-from harness.results.spelling import number
+from harness.results.spelling import capital, number
 from harness.systems import SYSTEMS, Panel
 
 MARKS = 8  # on a curve of many points, so that arms differ without colour
@@ -122,7 +122,7 @@ def _training(analysis: Analysis, curves: Curves, styles: Mapping[str, ArmStyle]
         names = owners[0][1].curves.values()
         if len(names) > 1:
             spelt = [f"{name} {LINES[line]}" for name, line in zip(names, LINES, strict=False)]
-            several.append(f" {title[0].upper()}{title[1:]}: {', '.join(spelt)}.")
+            several.append(f" {capital(title)}: {', '.join(spelt)}.")
     legend(figure)
     return Drawing(
         name="training",

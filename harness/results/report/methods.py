@@ -12,7 +12,7 @@ from harness.results.axes import REQUIRED
 from harness.results.report.analysis import Analysis
 from harness.results.report.captions import looks_of, rank_test, simulated
 from harness.results.report.records import JUDGE, RunRecord, StudyRecords, budget_text
-from harness.results.spelling import assignments, number
+from harness.results.spelling import assignments, capital, counted, joined, number
 from harness.statistics import FUTILE
 from harness.study.arm import Arm
 from harness.study.presets import load_preset
@@ -58,10 +58,10 @@ def _study_methods(records: StudyRecords, *, joint: bool) -> str:
         where = "every arm" if len(tuned) == len(arms) else _listed(tuned)
         text.append(
             f"Search: in {where} {trials} trials ({study.search.sampler} sampling, pruner "
-            f"{study.search.pruner}, trial 0 the arm's defaults) of {seeds} training "
-            f"seed{'s' * (seeds > 1)} and {budget_text(records, study.search.budget_share)} each, "
-            f"over {_spaces(tuned)}. The trial with the best validation "
-            f"{figure.label} was confirmed."
+            f"{study.search.pruner}, trial 0 the arm's defaults) of "
+            f"{counted(seeds, 'training seed')} and "
+            f"{budget_text(records, study.search.budget_share)} each, over {_spaces(tuned)}. "
+            f"The trial with the best validation {figure.label} was confirmed."
         )
     text.append(
         f"Confirm: {study.confirm.seeds} fresh training seeds per arm that no search saw, "
@@ -114,18 +114,14 @@ def _evaluation(analysis: Analysis) -> str:
     return (
         f"Evaluation: {times} times per run, at shares of the budget that grow by one factor up to "
         f"1, on validation {kind.noun}; at the end of a confirm run on test {kind.noun} too. "
-        f"{_capital(_and(labels))} between {samples:,} generated and {samples:,} real {kind.noun}, "
-        f"{kind.precision}, on "
+        f"{capital(joined(labels))} between {samples:,} generated and {samples:,} real "
+        f"{kind.noun}, {kind.precision}, on "
         f"{facts['evaluate.num_features']} features of {facts['evaluate.extractor']} "
         f"(SHA-256 {facts['evaluate.extractor_sha256']}…"
         + (f", accuracy {accuracy}" if accuracy else "")
         + f"){''.join(f'; {each}' for each in details)}.{real}{_ways(analysis, facts)}"
         f"{_judge(analysis.records)} Evaluation changes nothing in training."
     )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _judge(records: StudyRecords) -> str:
@@ -209,7 +205,7 @@ def _required(analysis: Analysis) -> str:
         "the level of its step)",
         "memorisation": "it raises no alarm of copying",
     }
-    besides = _and([text for axis, text in asked.items() if axis in known])
+    besides = joined([text for axis, text in asked.items() if axis in known])
     what = "A level" if analysis.summary.primary else "An arm"
     return f" {what} beats another only where, besides, {besides}." if besides else ""
 
@@ -282,10 +278,6 @@ def _plugin_sources(studies: Sequence[StudyRecords]) -> list[str]:
     words = [shlex.split(command) for command in sorted(commands)]
     pairs = [pair for each in words for pair in itertools.pairwise(each)]
     return list(dict.fromkeys(source for option, source in pairs if option == "--plugin"))
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def _listed(arms: Sequence[Arm]) -> str:

@@ -11,7 +11,15 @@ import numpy as np
 from harness.results.report.analysis import Analysis
 from harness.results.report.arm import ArmAnalysis
 from harness.results.report.records import Curves, RunRecord, budget_text
-from harness.results.spelling import assignments, commit_text, number, p_phrase, p_text, span
+from harness.results.spelling import (
+    assignments,
+    commit_text,
+    counted,
+    number,
+    p_phrase,
+    p_text,
+    span,
+)
 from harness.statistics import SIGNIFICANCE, sign_test
 from harness.study.space import Range
 
@@ -44,7 +52,7 @@ def _few_seeds(analysis: Analysis) -> Iterator[str]:
     if sizes and min(sizes) < FEW_SEEDS:
         if analysis.summary.unranked:
             yield (
-                f"Few seeds: {min(sizes)} run{'s' * (min(sizes) > 1)} in an arm; how much its "
+                f"Few seeds: {counted(min(sizes), 'run')} in an arm; how much its "
                 "scores vary over seeds is hardly known."
             )
             return

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from harness.results.report.analysis import Analysis
 from harness.results.report.table import Table, row
 from harness.results.report.views import BEYOND, View
-from harness.results.spelling import NONE, number, p_text
+from harness.results.spelling import NONE, joined, number, p_text
 
 
 def view_table(analysis: Analysis, views: Sequence[View]) -> Table:
@@ -67,7 +67,7 @@ def _sentence(label: str, turning: Sequence[View], which: str) -> str:
     values = [_value(first, value) for value in first.values]
     what = f"validation {label} " * (not first.is_spent)
     one, other = values if ahead else reversed(values)
-    likewise = f"; likewise by {_and([view.name for view in others])}" * bool(others)
+    likewise = f"; likewise by {joined([view.name for view in others])}" * bool(others)
     return (
         f"{_lead(first)} the order{which} turns: {winner} wins {wins:g} of {first.num_pairs} pairs "
         f"({what}{one} against {other}{likewise})."
@@ -99,7 +99,3 @@ def _verdict(view: View) -> str:
 
 def _wins(beats: str) -> str:
     return f"P(A {beats} B)"
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

@@ -42,6 +42,7 @@ from harness.results.report.threats import threats
 from harness.results.report.view_charts import build_view_charts
 from harness.results.report.view_tables import view_table
 from harness.results.report.views import study_views
+from harness.results.spelling import capital
 from harness.run.runner import CLASSES_KEY, NEIGHBOURS_KEY
 from harness.work.board import open_study
 
@@ -246,7 +247,7 @@ def _markdown(content: Mapping[str, Any]) -> str:
     blocks += ["## Threats to validity", "\n".join(f"- {text}" for text in content["threats"])]
     blocks.append("## How to reproduce")
     for what, command in content["reproduction"]:
-        blocks += [f"{what[0].upper()}{what[1:]}:", f"```\n{command}\n```"]
+        blocks += [f"{capital(what)}:", f"```\n{command}\n```"]
     blocks += ["## Runs", *_markdown_table(_with_ids(content["runs"]))]
     # A name such as <b> is text, not a tag.
     return re.sub(r"<(?=[A-Za-z/!])", "&lt;", "\n\n".join(blocks)) + "\n"
