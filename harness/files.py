@@ -1,10 +1,13 @@
-"""Files that several processes may write at once: a reader sees all of one or none."""
+"""Files that several processes may write at once, of which a reader sees all or none; our own."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
+
+PACKAGE = Path(__file__).parent
 
 
 def write_atomically(path: Path, contents: bytes) -> None:
@@ -24,6 +27,13 @@ def write_once(path: Path, contents: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def source_digest() -> str:
+    """Return what changes with any source file of the package, presets included."""
+    files = sorted(file for file in PACKAGE.rglob("*") if file.suffix in (".py", ".toml"))
+    states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(states).encode()).hexdigest()
 
 
 def _temporary(path: Path, contents: bytes) -> Path:

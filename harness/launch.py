@@ -19,6 +19,7 @@ from harness.results.browse import mean_curves, write_pages
 from harness.results.continuing import check_defaults
 from harness.results.parent import describe
 from harness.results.power import check_power, power_of
+from harness.results.status import keep_standing
 from harness.results.summary import StudySummary, summary_of
 from harness.run.bench import Bench, run_facts
 from harness.run.execution import Execution, cpu_threads, resolve_device, resolve_threads
@@ -166,16 +167,17 @@ def run_study(
                         plugins=plugin_sources(),
                         workers=number,
                     )
+                    tell = _telling(shown, opened, workspace)
                     if number > 1:
-                        work_side_by_side(plan, number, shown)
+                        work_side_by_side(plan, number, tell)
                     else:
                         with cpu_threads(execution.threads):
-                            Worker(plan, bench, shown.show).work()
+                            Worker(plan, bench, tell).work()
         except BaseException:
             with contextlib.suppress(Exception):  # what stopped the study is told, not what follows
-                _sum_up(opened, tracker)
+                _sum_up(opened, tracker, workspace)
             raise
-        return _sum_up(opened, tracker)
+        return _sum_up(opened, tracker, workspace)
 
 
 def _opening(definition: Definition, bench: Bench, ledger: Ledger, *, new: bool) -> Iterator[str]:
@@ -188,7 +190,23 @@ def _opening(definition: Definition, bench: Bench, ledger: Ledger, *, new: bool)
         yield f"there will be no p, since {ledger.spoilt}; {AFRESH}"
 
 
-def _sum_up(opened: OpenStudy, tracker: Tracker) -> StudySummary:
+def _telling(shown: Display, opened: OpenStudy, workspace: Workspace) -> Callable[[Event], None]:
+    """Return what keeps where the study stands whenever that has changed, and shows news."""
+
+    def tell(event: Event) -> None:
+        if event.kind in ("counts", "started"):
+            _keep(opened, workspace)
+        shown.show(event)
+
+    return tell
+
+
+def _keep(opened: OpenStudy, workspace: Workspace) -> None:
+    with contextlib.suppress(Exception):  # no run ends for it
+        keep_standing(opened, workspace)
+
+
+def _sum_up(opened: OpenStudy, tracker: Tracker, workspace: Workspace) -> StudySummary:
     """Note on the study's own run what has come of it so far."""
     states, parent = opened.board.states(), opened.definition.parent_run_id
     ledger = note_display(opened, states, SHOWN_BY)
@@ -197,6 +215,7 @@ def _sum_up(opened: OpenStudy, tracker: Tracker) -> StudySummary:
     curves = mean_curves(opened.definition, states, tracker)
     tracker.close_parent(parent, summary.complete, curves)
     write_pages(opened, tracker, states, summary)
+    _keep(opened, workspace)
     return summary
 
 

@@ -24,7 +24,7 @@ from harness.cli.options import (
     Workers,
     locate,
 )
-from harness.cli.output import preparing, print_json, print_summary, progress
+from harness.cli.output import preparing, print_json, print_page, progress
 from harness.errors import HarnessError, unknown_name
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def run(
 ) -> None:
     """Launch a study, or continue it where it stopped."""
     from harness.launch import run_study
+    from harness.results.page import page_of
     from harness.study.file import check_name, load_study
 
     if scale <= 0:
@@ -99,7 +100,7 @@ def run(
     if as_json:
         print_json(summary.to_json())
     else:
-        print_summary(summary)
+        print_page(page_of(summary))
 
 
 def _dry_run(

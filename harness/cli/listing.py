@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1]
+from harness.files import PACKAGE, source_digest, write_atomically
+
 KEPT = PACKAGE / "__pycache__" / "catalogue.json"
-SOURCES = (".py", ".toml")
 
 Entries = Mapping[str, str]
 
@@ -23,7 +21,7 @@ def kinds_and_entries(*, plugins: bool) -> tuple[Entries, Mapping[str, Entries]]
     Args:
         plugins: Whether code beside the package was loaded, whose entries are not kept.
     """
-    stamp = _stamp()
+    stamp = source_digest()
     plugins = plugins or bool(entry_points(group="harness.plugins"))
     if not plugins:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -35,17 +33,8 @@ def kinds_and_entries(*, plugins: bool) -> tuple[Entries, Mapping[str, Entries]]
     kinds = {name: noun for name, (noun, _) in CATALOGUE.items()}
     entries = {name: describe() for name, (_, describe) in CATALOGUE.items()}
     if not plugins and not sys.dont_write_bytecode:
-        from harness.files import write_atomically
-
         with contextlib.suppress(OSError):  # the package lies where nobody may write
             KEPT.parent.mkdir(exist_ok=True)
             content = {"stamp": stamp, "kinds": kinds, "entries": entries}
             write_atomically(KEPT, json.dumps(content).encode())
     return kinds, entries
-
-
-def _stamp() -> str:
-    """Return what changes with any source file of the package, presets included."""
-    files = sorted(file for file in PACKAGE.rglob("*") if file.suffix in SOURCES)
-    states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(repr(states).encode()).hexdigest()

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
-    from harness.results.summary import StudySummary
     from harness.work.display import Display
+    from harness.work.standing import Page
 
 LINE_SECONDS = 10.0  # between lines about one thing, where no bar can be drawn
 
@@ -114,40 +114,18 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 
 
-def summary_table(summary: StudySummary) -> Table:
-    """Return where a study's arms stand."""
+def page_table(page: Page) -> Table:
+    """Return the table of a study's arms."""
     from rich.table import Table
 
-    from harness.results.arms import describe
-    from harness.results.spelling import setting_text
-
-    table = Table()
-    score = f"test {summary.figure.label}"
-    for column in ("arm", "search", "best validation", "confirm", "settings", score, "median"):
-        table.add_column(column)
-    for arm in summary.arms:
-        settings = arm.settings or {}
-        table.add_row(
-            arm.name,
-            ", ".join(f"{count} {state}" for state, count in arm.search_outcomes.items()) or "-",
-            "-" if arm.best_validation is None else f"{arm.best_validation:.3g}",
-            ", ".join(f"{count} {state}" for state, count in arm.confirm_outcomes.items()) or "-",
-            ", ".join(f"{key} = {setting_text(value)}" for key, value in settings.items()) or "-",
-            describe(arm) if arm.scores else "-",
-            "-" if arm.median is None else f"{arm.median:.3g}",
-        )
+    table = Table(*page.columns)
+    for row in page.rows:
+        table.add_row(*row)
     return table
 
 
-def print_summary(summary: StudySummary) -> None:
+def print_page(page: Page) -> None:
     """Print where a study stands, and its answer."""
-    print(f"{summary.name}: {summary.question}")
-    stdout().print(summary_table(summary))
-    floor = "" if summary.floor is None else f"; real against real scores {summary.floor:.3g}"
-    print(f"Metric: {summary.metric}, {summary.figure.direction()}{floor}.")
-    for sentence in (*summary.answer(), *summary.on_axes()):
-        print(sentence)
-    if summary.complete:
-        print("The study is complete.")
-    else:
-        print("The study is not complete; the same `harness run` command goes on.")
+    print(page.title)
+    stdout().print(page_table(page))
+    print("\n".join(page.sentences))

@@ -18,8 +18,12 @@ from harness.cli.options import (
     TrackingUri,
     locate,
 )
-from harness.cli.output import print_json, print_summary, stdout
+from harness.cli.output import print_json, print_page, stdout
 from harness.errors import HarnessError, unknown_name
+from harness.records.sqlite import study_names
+from harness.records.workspace import Workspace
+from harness.work import standing
+from harness.work.standing import Standing
 
 
 def status(
@@ -30,26 +34,34 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Say where a study stands; that test scores were shown is noted."""
-    from harness.results.status import read_status
-    from harness.work.board import list_studies
-
     workspace = locate(None, tracking_uri, storage)
     if study is None:
-        names = list_studies(workspace)
+        names = _names(workspace)
         if as_json:
             print_json(names)
         else:
             print("\n".join(names) or "there are no studies yet: start one with `harness run`")
         return
-    state = read_status(study, workspace)
+    found = standing.kept(study, workspace) or _standing(study, workspace)
     if as_json:
-        print_json(state.to_json())
-        return
-    print_summary(state.summary)
-    for run in state.running:
-        print(f"Running: {run}")
-    if state.remaining_seconds is not None:
-        print(f"About {state.remaining_seconds / 60:.0f} minutes of single-worker time remain.")
+        print_json(found.values)
+    else:
+        print_page(found.page)
+
+
+def _names(workspace: Workspace) -> list[str]:
+    """Return the names of all studies, without an import of torch if it can be."""
+    if names := study_names(workspace.storage_url):
+        return names
+    from harness.work.board import list_studies
+
+    return list_studies(workspace)
+
+
+def _standing(study: str, workspace: Workspace) -> Standing:
+    from harness.results.status import read_status
+
+    return read_status(study, workspace).standing()
 
 
 def report(

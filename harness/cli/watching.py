@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from harness.cli.options import Plugins, StorageUrl, StudyName, TrackingUri, locate
-from harness.cli.output import print_summary, stdout, summary_table
+from harness.cli.output import page_table, print_page, stdout
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,16 +41,15 @@ def watch(
                     print(_line(later), flush=True)
                 status = later
         if status.summary.complete:
-            print_summary(status.summary)
+            print_page(status.page())
 
 
 def _table(status: StudyStatus) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    summary = status.summary
-    title = f"{summary.name}: {summary.question}"
-    return Group(Text(title), summary_table(summary), Text(_line(status)))
+    page = status.page()
+    return Group(Text(page.title), page_table(page), Text(_line(status)))
 
 
 def _line(status: StudyStatus) -> str:

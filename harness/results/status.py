@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.records.workspace import Workspace
+from harness.results.page import page_of
 from harness.results.summary import StudySummary, summary_of
+from harness.study.ledger import Entry, Ledger
 from harness.study.study import StudyConfig
+from harness.work import standing
 from harness.work.board import ArmState, OpenStudy, open_study
-from harness.work.notes import note_display
+from harness.work.notes import display_of, note_display, note_repeats
+from harness.work.standing import Page, Standing
 
+SHOWN_BY = "harness status"
 REFRESH_SECONDS = 3.0
 
 
@@ -38,15 +43,56 @@ class StudyStatus:
             "remaining_seconds": self.remaining_seconds,
         }
 
+    def page(self) -> Page:
+        """Return what is printed."""
+        page = page_of(self.summary)
+        below = [f"Running: {run}" for run in self.running]
+        if self.remaining_seconds is not None:
+            minutes = self.remaining_seconds / 60
+            below.append(f"About {minutes:.0f} minutes of single-worker time remain.")
+        return replace(page, sentences=[*page.sentences, *below])
+
+    def standing(self, display: Entry | None = None) -> Standing:
+        """Return what may be kept, with the ledger's entry once it is shown."""
+        noted = None if display is None else display.model_dump(mode="json")
+        return Standing(page=self.page(), values=self.to_json(), display=noted)
+
 
 def read_status(name: str, workspace: Workspace) -> StudyStatus:
-    """Return where a study stands.
+    """Return where a study stands, note that its test scores are shown, and keep it.
 
     Raises:
         HarnessError: There is no such study.
     """
     opened = open_study(name, workspace)
-    return _status(opened, opened.board.states(), "harness status")
+    stamp = standing.stamp(name, workspace)  # before anything is read that may change
+    states = opened.board.states()
+    status = _status(opened, states, note_display(opened, states, SHOWN_BY))
+    _keep(opened, workspace, stamp, states, status)
+    return status
+
+
+def keep_standing(opened: OpenStudy, workspace: Workspace) -> None:
+    """Keep where a study stands, so that `harness status` can say it at once."""
+    stamp = standing.stamp(opened.name, workspace)
+    if stamp is None or standing.is_kept(opened.name, workspace, stamp):
+        return
+    states = opened.board.states()
+    ledger = note_repeats(opened, states, opened.storage.studies.ledger(opened.name))
+    _keep(opened, workspace, stamp, states, _status(opened, states, ledger))
+
+
+def _keep(
+    opened: OpenStudy,
+    workspace: Workspace,
+    stamp: str | None,
+    states: Sequence[ArmState],
+    status: StudyStatus,
+) -> None:
+    if stamp is None or opened.definition.plugins:  # whose code may change
+        return
+    kept = status.standing(display_of(opened, states, SHOWN_BY))
+    standing.keep(opened.name, workspace, stamp, kept)
 
 
 def follow(name: str, workspace: Workspace) -> Iterator[StudyStatus]:
@@ -62,7 +108,8 @@ def follow(name: str, workspace: Workspace) -> Iterator[StudyStatus]:
     while True:
         states = opened.board.states()
         if states != seen:
-            seen, status = states, _status(opened, states, "harness watch")
+            ledger = note_display(opened, states, "harness watch")
+            seen, status = states, _status(opened, states, ledger)
         yield status
         if status.summary.complete:
             return
@@ -72,9 +119,8 @@ def follow(name: str, workspace: Workspace) -> Iterator[StudyStatus]:
             opened = open_study(name, workspace)
 
 
-def _status(opened: OpenStudy, states: Sequence[ArmState], shown_by: str) -> StudyStatus:
-    """Return where a study stands, and note that its test scores are shown."""
-    ledger = note_display(opened, states, shown_by)
+def _status(opened: OpenStudy, states: Sequence[ArmState], ledger: Ledger) -> StudyStatus:
+    """Return where a study stands."""
     summary = summary_of(opened, states, ledger)
     running = tuple(
         f"{state.arm.name} {phase} {record.cell.trial}"

@@ -62,11 +62,18 @@ def note_display(opened: OpenStudy, states: Sequence[ArmState], shown_by: str) -
     Returns:
         The ledger with all that was noted.
     """
-    ledger, shown = opened.storage.studies.ledger(opened.name), _results(states)
-    if not ledger.is_news(shown):
+    ledger, entry = opened.storage.studies.ledger(opened.name), display_of(opened, states, shown_by)
+    if entry is None or not ledger.is_news(entry.shown):
         return ledger
-    ledger = note_repeats(opened, states, ledger)
-    return _note(opened, ledger, kind="displayed", shown=shown, shown_by=shown_by)
+    return _add(opened, note_repeats(opened, states, ledger), entry)
+
+
+def display_of(opened: OpenStudy, states: Sequence[ArmState], shown_by: str) -> Entry | None:
+    """Return the entry that tells of a display of test scores; None where there are none."""
+    shown = _results(states)
+    if not shown:
+        return None
+    return _entry(opened, kind="displayed", shown=shown, shown_by=shown_by)
 
 
 def note_opening(opened: OpenStudy, shown_by: str) -> Ledger:
@@ -125,7 +132,14 @@ def num_confirmed(opened: OpenStudy) -> dict[str, int]:
 
 
 def _note(opened: OpenStudy, ledger: Ledger, **facts: Any) -> Ledger:
-    entry = Entry(time=time.time(), confirmed=num_confirmed(opened), **facts)
+    return _add(opened, ledger, _entry(opened, **facts))
+
+
+def _entry(opened: OpenStudy, **facts: Any) -> Entry:
+    return Entry(time=time.time(), confirmed=num_confirmed(opened), **facts)
+
+
+def _add(opened: OpenStudy, ledger: Ledger, entry: Entry) -> Ledger:
     opened.storage.studies.note(opened.name, entry)
     return Ledger(entries=(*ledger.entries, entry))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import queue
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from harness.errors import HarnessError, recording
 from harness.plugins import check_plugins, load_plugins
 from harness.run.execution import Execution, count_cores
 from harness.signals import deaf_to_interrupts
-from harness.work.display import Display
+from harness.work.display import Event
 from harness.work.plan import Plan, set_up_bench
 from harness.work.worker import Worker
 
@@ -77,7 +77,7 @@ def free_memory() -> int:
     return free
 
 
-def work_side_by_side(plan: Plan, workers: int, shown: Display) -> None:
+def work_side_by_side(plan: Plan, workers: int, tell: Callable[[Event], None]) -> None:
     """Work in several processes; return when nothing is left to do."""
     context = multiprocessing.get_context("spawn")
     events: Any = context.Queue()
@@ -89,11 +89,11 @@ def work_side_by_side(plan: Plan, workers: int, shown: Display) -> None:
         with deaf_to_interrupts():
             for process in processes:
                 process.start()
-        _show_until_ended(processes, events, shown)
+        _tell_until_ended(processes, events, tell)
     except BaseException:
         for process in processes:
             process.terminate()
-        _show_until_ended(processes, events, shown)
+        _tell_until_ended(processes, events, tell)
         raise
     codes = [process.exitcode for process in processes]
     if all(codes):
@@ -102,11 +102,13 @@ def work_side_by_side(plan: Plan, workers: int, shown: Display) -> None:
         )
 
 
-def _show_until_ended(processes: Sequence[BaseProcess], events: Any, shown: Display) -> None:
-    """Show news until every process has ended; one with unread news could not."""
+def _tell_until_ended(
+    processes: Sequence[BaseProcess], events: Any, tell: Callable[[Event], None]
+) -> None:
+    """Tell news until every process has ended; one with unread news could not."""
     while any(process.is_alive() for process in processes) or not events.empty():
         try:
-            shown.show(events.get(timeout=POLL_SECONDS))
+            tell(events.get(timeout=POLL_SECONDS))
         except queue.Empty:
             continue
 

@@ -58,19 +58,6 @@ def test_installed_plugins_are_never_kept(kept: Path, monkeypatch: pytest.Monkey
     assert not kept.exists()
 
 
-def test_a_changed_source_is_noticed(
-    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / "package"
-    package.mkdir()
-    (package / "losses.py").write_text("one = 1\n")
-    monkeypatch.setattr(listing, "PACKAGE", package)
-    before = listing._stamp()
-    assert listing._stamp() == before
-    (package / "losses.py").write_text("two = 22\n")
-    assert listing._stamp() != before
-
-
 def test_nothing_is_kept_where_nothing_can_be(kept: Path) -> None:
     kept.parent.write_text("a file in the way")
     assert kinds_and_entries(plugins=False) == EXPECTED

@@ -1,0 +1,205 @@
+"""Where a study stands, kept for whoever asks: the same as what is computed, or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import harness.launch
+from harness.records.workspace import Workspace
+from harness.results.status import read_status
+from harness.study.ledger import Ledger
+from harness.study.study import StudyConfig
+from harness.work.board import open_study
+from harness.work.queue import Storage
+from harness.work.standing import Standing, kept
+
+pytestmark = pytest.mark.usefixtures("fake_runs")
+
+
+@pytest.fixture
+def study(make_study: Callable[..., StudyConfig]) -> StudyConfig:
+    return make_study(search={"trials_per_arm": 1})
+
+
+@pytest.fixture
+def finished(workspace: Workspace, study: StudyConfig, launch: Any) -> Workspace:
+    """Return where a study has been run to its end."""
+    launch(workspace, study)
+    return workspace
+
+
+@contextlib.contextmanager
+def changed(workspace: Workspace, statement: str) -> Iterator[None]:
+    """Change a study's database, and put it back."""
+    with (
+        contextlib.closing(sqlite3.connect(workspace.root / "optuna.db")) as database,
+        contextlib.closing(sqlite3.connect(":memory:")) as copy,
+    ):
+        database.backup(copy)
+        with database:
+            assert database.execute(statement).rowcount > 0
+        yield
+        copy.backup(database)
+
+
+def ledger(workspace: Workspace) -> Ledger:
+    return Storage(workspace).studies.ledger("tiny")
+
+
+def computed(workspace: Workspace) -> Standing:
+    """Return a standing as it is computed; what that keeps is taken away again."""
+    standing = read_status("tiny", workspace).standing()
+    for file in workspace.cache.glob("standing_*"):
+        file.unlink()
+    return standing
+
+
+def same(one: Standing, other: Standing) -> bool:
+    return one.page == other.page and json.dumps(one.values) == json.dumps(other.values)
+
+
+def test_a_study_that_has_run_says_at_once_where_it_stands(finished: Workspace) -> None:
+    standing = kept("tiny", finished)
+    assert standing is not None
+    assert standing.page.sentences[-1] == "The study is complete."
+    assert same(standing, computed(finished))
+    assert kept("tiny", finished) is None  # `computed` took it away
+    read_status("tiny", finished)
+    again = kept("tiny", finished)
+    assert again is not None
+    assert same(again, standing)
+
+
+def test_it_is_kept_at_every_start_and_end_of_a_run(
+    workspace: Workspace, study: StudyConfig, launch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[tuple[Standing | None, Standing]] = []
+
+    class Looking:
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def show(self, event: Any) -> None:
+            if event.kind in ("counts", "started"):
+                looks.append((kept("tiny", workspace), computed(workspace)))
+
+    launch(workspace, study, display=lambda _: Looking())
+    assert len(looks) == 6 + 7  # starts, and counts before each and after all
+    assert all(found is not None and same(found, fresh) for found, fresh in looks)
+    assert len({str(fresh.page) for _, fresh in looks}) == 6 + 7
+
+
+def test_it_counts_only_while_nothing_has_changed(finished: Workspace) -> None:
+    for statement in (
+        "UPDATE trials SET state = 'RUNNING' WHERE trial_id = 1",
+        "UPDATE trial_values SET value = value + 1 WHERE trial_id = 1",
+        "UPDATE trial_user_attributes SET value_json = '{}' WHERE key = 'result'",
+        "UPDATE harness_studies SET definition = replace(definition, 'hinge', 'Hinge')",
+        "UPDATE harness_studies SET closed = 'is being removed'",
+        "INSERT INTO harness_ledger (study, entry) "
+        """VALUES (1, '{"kind": "retried", "time": 0, "runs": "hinge confirm 0"}')""",
+    ):
+        with changed(finished, statement):
+            assert kept("tiny", finished) is None, statement
+        assert kept("tiny", finished) is not None
+
+
+def test_what_a_summary_does_not_know_of_changes_nothing(finished: Workspace) -> None:
+    for statement in (
+        "UPDATE trial_user_attributes SET value_json = '{}' WHERE key = 'lease'",
+        "INSERT INTO studies (study_name) VALUES ('tiny2/hinge/search')",
+        "INSERT INTO harness_studies (name, definition) VALUES ('tiny2', '{}')",
+    ):
+        with changed(finished, statement):
+            assert kept("tiny", finished) is not None, statement
+
+
+def test_it_does_not_outlive_a_change_of_the_package(
+    finished: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.work.standing.source_digest", lambda: "of another version")
+    assert kept("tiny", finished) is None
+
+
+def test_what_cannot_be_read_is_computed(finished: Workspace) -> None:
+    (file,) = finished.cache.glob("standing_*")
+    for broken in ("", "{", "[]", "{}", '{"stamp": 1, "page": {}}'):
+        file.write_text(broken)
+        assert kept("tiny", finished) is None
+    assert read_status("tiny", finished).summary.complete
+    assert kept("tiny", finished) is not None
+
+
+def test_scores_that_are_shown_from_it_are_noted_once(
+    workspace: Workspace, study: StudyConfig, launch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:  # a run that nobody has looked at
+        patch.setattr(harness.launch, "note_display", lambda opened, *_: ledger(workspace))
+        launch(workspace, study)
+    assert not ledger(workspace).has("displayed")
+    for _ in range(3):
+        assert kept("tiny", workspace) is not None
+    (entry,) = [entry for entry in ledger(workspace).entries if entry.kind == "displayed"]
+    assert entry.shown_by == "harness status"
+    assert entry.time >= ledger(workspace).entries[0].time
+    states = open_study("tiny", workspace).board.states()
+    assert entry.confirmed == {state.arm.name: len(state.confirm) for state in states}
+    read_status("tiny", workspace)  # shows the same scores
+    assert len(ledger(workspace).entries) == 2
+
+
+def test_nothing_is_kept_of_a_study_with_plugins(
+    workspace: Workspace, study: StudyConfig, launch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness.launch, "plugin_hashes", lambda: {"mine": "1"})
+    monkeypatch.setattr("harness.work.studies.check_plugins", lambda *_: None)
+    launch(workspace, study)
+    assert read_status("tiny", workspace).summary.complete
+    assert kept("tiny", workspace) is None
+
+
+def test_a_failure_to_keep_it_stops_no_run(
+    workspace: Workspace, study: StudyConfig, launch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(harness.launch, "keep_standing", fail)
+    assert launch(workspace, study).complete
+
+
+def test_records_of_somebody_else_are_read_all_the_same(finished: Workspace) -> None:
+    (file,) = finished.cache.glob("standing_*")
+    file.unlink()
+    file.mkdir()  # nothing can be kept here
+    assert read_status("tiny", finished).summary.complete
+    assert kept("tiny", finished) is None
+
+
+def test_status_does_without_torch_the_second_time(finished: Workspace) -> None:
+    code = (
+        "import sys; from harness.cli import app; "
+        "app(sys.argv[1:], standalone_mode=False); "
+        "print([name for name in ('torch', 'optuna', 'scipy', 'numpy') if name in sys.modules])"
+    )
+    options = ["--storage", finished.storage_url, "--tracking-uri", finished.tracking_uri]
+    said = subprocess.run(
+        [sys.executable, "-c", code, "status", "tiny", *options],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=finished.root.parent,
+        env={"HARNESS_HOME": str(finished.root)},
+    )
+    assert said.stdout.splitlines()[-2:] == ["The study is complete.", "[]"]
