@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,11 +56,10 @@ class Batches:
 
     def take(self) -> Batch:
         """Return a fresh batch."""
-        while len(self._order) < self._batch_size:
-            epoch = torch.randperm(
-                len(self._part), generator=self._generator, device=self._order.device
-            )
-            self._order = torch.cat([self._order, epoch])
+        missing = self._batch_size - len(self._order)
+        if missing > 0:
+            epochs = [self._epoch() for _ in range(math.ceil(missing / len(self._part)))]
+            self._order = torch.cat([self._order, *epochs])
         picked, self._order = self._order[: self._batch_size], self._order[self._batch_size :]
         self.images_seen += self._batch_size
         images, labels = self._part.images, self._part.labels
@@ -68,6 +68,10 @@ class Batches:
             labels=None if labels is None else labels.index_select(0, picked),
             counterpart=None if self._counterpart is None else self._counterpart.take(),
         )
+
+    def _epoch(self) -> Tensor:
+        """Return each sample's index once, shuffled."""
+        return torch.randperm(len(self._part), generator=self._generator, device=self._order.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is left of the current epoch; the generator is saved by its owner."""

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+
 from harness.plugins import plugin_hashes
 
 VERSIONED = ("torch", "torchvision", "torchmetrics", "mlflow", "optuna", "numpy", "scipy")
@@ -25,10 +27,27 @@ def environment() -> dict[str, str]:
     command = [Path(sys.argv[0]).name, *map(without_password, sys.argv[1:])]
     tags["command"] = shlex.join(command)
     tags["host"] = platform.node()
+    tags["processor"] = processor()
     tags |= {f"plugin.{name}": digest for name, digest in plugin_hashes().items()}
     if commit := _commit():
         tags["mlflow.source.git.commit"] = commit
     return tags
+
+
+def processor(described: Path = Path("/proc/cpuinfo")) -> str:
+    """Return what decides how sums are rounded: the processor's model and vector units.
+
+    Args:
+        described: Where Linux describes processors, one paragraph each.
+    """
+    try:
+        lines = described.read_text().split("\n\n")[0].splitlines()
+        facts = dict(re.split(r"\s*:\s*", line, maxsplit=1) for line in lines)
+        model = "{model name}, family {cpu family} model {model} stepping {stepping}"
+        named = model.format_map(facts)
+    except (OSError, KeyError, ValueError):  # another system, or another kind of processor
+        named = platform.processor() or platform.machine()
+    return f"{named}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def without_password(text: str) -> str:

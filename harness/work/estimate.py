@@ -10,6 +10,7 @@ from statistics import fmean, median
 import torch
 
 from harness.data import Batches
+from harness.errors import HarnessError
 from harness.evaluate.timing import scoring_seconds
 from harness.run.bench import Bench
 from harness.run.loop import Progress
@@ -43,14 +44,17 @@ def estimate_seconds(study: StudyConfig, arms: Sequence[Arm], bench: Bench) -> d
 
     Rates and weights change no step's cost, so runs that differ in these alone are timed once.
     Pruned and diverged runs take less; what is confirmed is taken for a mean trial.
+
+    Raises:
+        HarnessError: A run fails at its first steps, e.g. for want of memory.
     """
     tried = {
         arm.name: [arm.config(point or arm.defaults, seed=0) for point in study.points(arm)]
         for arm in arms
     }
     # Every arm's first trial, then all the others.
-    in_order = [configs[0] for configs in tried.values()]
-    in_order += [config for configs in tried.values() for config in configs[1:]]
+    in_order = [(name, configs[0]) for name, configs in tried.items()]
+    in_order += [(name, config) for name, configs in tried.items() for config in configs[1:]]
     costs = _time_shapes(in_order, bench)
     midway, last = scoring_seconds(bench.evaluator)
     judged = scoring_seconds(bench.judge)[1] if bench.judge else 0.0
@@ -84,14 +88,19 @@ def _mean(costs: Sequence[_Cost]) -> _Cost:
     )
 
 
-def _time_shapes(configs: Iterable[TrainConfig], bench: Bench) -> dict[str, _Cost]:
-    """Time runs of different shapes until patience ends, one at least."""
+def _time_shapes(runs: Iterable[tuple[str, TrainConfig]], bench: Bench) -> dict[str, _Cost]:
+    """Time runs of different shapes, with their arms' names, until patience ends; one at least."""
     costs: dict[str, _Cost] = {}
     started = time.perf_counter()
-    for config in configs:
+    for name, config in runs:
         shape = _shape_of(config)
         if shape not in costs:
-            costs[shape] = _time_run(config, bench)
+            try:
+                costs[shape] = _time_run(config, bench)
+            except HarnessError:
+                raise
+            except Exception as error:  # it would be the result of every such run
+                raise HarnessError(f"arm {name!r} fails at its first steps: {error!r}") from None
         if time.perf_counter() - started > PATIENCE:
             break
     return costs

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.data import load_dataset
+import psutil
+
+from harness.data import Facts, load_dataset
+from harness.errors import HarnessError
 from harness.evaluate import EvaluateConfig
 from harness.records.workspace import Workspace
 from harness.run.bench import Bench
@@ -66,7 +70,18 @@ def _bench(
     dataset = load_dataset(dataset_name, workspace.data_dir, image_size, workspace.cache)
     for config in configs:
         config.check(dataset.facts)  # before a metric is made, which may have to be trained
+        _check_memory(config, dataset.facts)
     bench = Bench.set_up(dataset, evaluate, execution=execution, cache_dir=workspace.cache)
     for config in configs:
         bench.check(config)
     return bench
+
+
+def _check_memory(config: TrainConfig, facts: Facts) -> None:
+    """Raise HarnessError where one batch of samples is more than the machine's memory holds."""
+    needed = 4 * config.batch_size * math.prod(facts.sample_shape)
+    if needed > (total := psutil.virtual_memory().total):
+        raise HarnessError(
+            f"batch_size = {config.batch_size}: one batch takes {needed / 2**30:,.0f} GiB; allowed "
+            f"are batches that fit into this machine's memory of {total / 2**30:,.0f} GiB"
+        )

@@ -71,13 +71,14 @@ def test_an_old_run_is_exported_and_sampled_as_it_was(old: Workspace, tmp_path: 
     assert np.array_equal(image_grid(images), drawn)
 
 
-def test_an_old_run_is_reproduced_bit_for_bit(old: Workspace) -> None:
+def test_an_old_run_is_reproduced_within_its_rounding(old: Workspace) -> None:
     run_id = export_best("old", old.root / "best", old).run_id
     reproduction = reproduce_run(run_id, old)
-    # Elsewhere the libraries may be others; the trajectory's rounding then is too.
-    differing = [each for each in reproduction.differing if each.recorded is not None]
-    assert reproduction.inexact_because or not differing  # most grids were left out of the asset
+    # It was made on a processor of which nothing is known, perhaps with other libraries.
+    assert "the record does not name its processor" in reproduction.inexact_because
     assert reproduction.outcome_here == "finished"
+    assert all(each.recorded is not None for each in reproduction.final)
+    assert reproduction.reproduced, reproduction.verdict
 
 
 @pytest.fixture

@@ -11,11 +11,14 @@ import pytest
 
 from harness.config import parse
 from harness.errors import HarnessError
+from harness.launch import preview
 from harness.records.workspace import Workspace
 from harness.results.report import write_report
 from harness.results.status import read_status
+from harness.run.execution import Execution
 from harness.study.file import check_extension
 from harness.study.study import StudyConfig
+from harness.systems.gan import GAN
 from harness.work.board import open_study
 from harness.work.queue import Storage
 
@@ -99,3 +102,24 @@ def test_a_study_that_could_resolve_nothing_is_refused_before_anything_is_writte
     with pytest.raises(HarnessError, match="--underpowered"):
         launch(workspace, make_study(space={}), underpowered=False)
     assert Storage(workspace).studies.names() == []
+
+
+def test_a_batch_beyond_the_machines_memory_is_refused(
+    make_study: Callable[..., Any], workspace: Workspace, launch: Callable[..., Any]
+) -> None:
+    study = make_study(fixed={"batch_size": 10**10}, budget={"images": 10**11})
+    with pytest.raises(HarnessError, match="batch_size = 10000000000: one batch takes 9,537 GiB"):
+        launch(workspace, study)
+    assert Storage(workspace).studies.names() == []
+
+
+def test_a_dry_run_names_the_arm_whose_first_steps_fail(
+    make_study: Callable[..., Any], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(*_: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(GAN, "step", step)
+    execution = Execution(device="cpu", threads=1)
+    with pytest.raises(HarnessError, match=r"arm 'non_saturating' fails at its first steps: Runt"):
+        preview("tiny", make_study(), workspace, execution, 1)

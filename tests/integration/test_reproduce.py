@@ -254,6 +254,18 @@ def test_other_libraries_leave_the_final_score_to_compare(
     assert "(-16.67%); 0.1 is allowed" in result.verdict
 
 
+def test_another_processor_leaves_the_final_score_to_compare(copy: Workspace, run_id: str) -> None:
+    tag(copy, run_id, "processor", "Z80, family 1 model 2 stepping 3, DEFAULT")
+    result = reproduce_run(run_id, copy)
+    assert result.inexact_because == ("processor differs",)
+    assert result.reproduced
+    with sqlite3.connect(copy.root / "mlflow.db") as connection:
+        connection.execute("DELETE FROM tags WHERE key = 'processor'")  # an early record
+    connection.close()
+    result = reproduce_run(run_id, copy)
+    assert result.inexact_because == ("the record does not name its processor",)
+
+
 @pytest.mark.parametrize("key", ["version.python", "version.optuna", "host", "version.torchvision"])
 def test_what_decides_no_digit_is_only_reported(copy: Workspace, run_id: str, key: str) -> None:
     tag(copy, run_id, key, "another")

@@ -34,7 +34,7 @@ from harness.work.plan import set_up_lone_bench
 
 DEFAULT_TOLERANCE = 0.25
 COMPUTING = ("torch", "torchmetrics", "numpy", "scipy")
-DIGITS_DEPEND_ON = (*EXECUTION, *(f"version.{name}" for name in COMPUTING))
+DIGITS_DEPEND_ON = (*EXECUTION, "processor", *(f"version.{name}" for name in COMPUTING))
 REASON_LENGTH = 5000  # of what a record keeps
 
 
@@ -155,6 +155,8 @@ def _inexact_because(
     """Return why equal bits are not to be expected."""
     keys = [difference.key for difference in differences]
     reasons = [f"{key} differs" for key in keys if key in DIGITS_DEPEND_ON]
+    if "processor" not in record.tags:
+        reasons[reasons.index("processor differs")] = "the record does not name its processor"
     reasons += [f"{key} differs" for key in keys if key.startswith("evaluate.")]
     if execution.device != "cpu":
         reasons.append("a GPU does not add in a fixed order")

@@ -106,8 +106,6 @@ class Reproduction:
         lines = [self.verdict, *(f"  {each.describe()}" for each in shown)]
         if len(self.differing) > len(shown) > 0:
             lines.append(f"  and {len(self.differing) - len(shown):,} more")
-        if shown and any(each.key == "host" for each in self.environment):
-            lines.append("  Another host may have another processor, which may round differently.")
         return lines
 
     def _compared(self) -> str:

@@ -145,8 +145,8 @@ class Record:
         return ("validation",) if self.tags["phase"] == "search" else ("validation", "test")
 
     def differences(self, execution: Execution, bench: Bench) -> tuple[Difference, ...]:
-        """Return what is not the same here: libraries, commit, host, device, protocol."""
-        kept = ("version.", "plugin.", "host", COMMIT)
+        """Return what is not the same here: libraries, commit, machine, device, protocol."""
+        kept = ("version.", "plugin.", "host", "processor", COMMIT)
         then: dict[str, str] = {k: v for k, v in self.tags.items() if k.startswith(kept)}
         now: dict[str, str] = {k: v for k, v in environment().items() if k.startswith(kept)}
         facts: dict[str, Any] = execution.facts()
