@@ -42,6 +42,7 @@ from harness.work.queue import Storage
 from harness.work.worker import Worker, ended_in_any_case
 
 SHOWN_BY = "harness run"
+REST = 50  # between looks at where a study stands, in their own length: 2 % of the time
 AFRESH = "--name NEW --set seed=1000 starts afresh, with other seeds"
 
 
@@ -191,11 +192,15 @@ def _opening(definition: Definition, bench: Bench, ledger: Ledger, *, new: bool)
 
 
 def _telling(shown: Display, opened: OpenStudy, workspace: Workspace) -> Callable[[Event], None]:
-    """Return what keeps where the study stands whenever that has changed, and shows news."""
+    """Return what shows news, and keeps where the study stands where that has changed."""
+    next_at = 0.0
 
     def tell(event: Event) -> None:
-        if event.kind in ("counts", "started"):
+        nonlocal next_at
+        if (started := time.monotonic()) >= next_at:
             _keep(opened, workspace)
+            ended = time.monotonic()
+            next_at = ended + REST * (ended - started)
         shown.show(event)
 
     return tell

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -94,6 +96,7 @@ def test_it_is_kept_at_every_start_and_end_of_a_run(
             if event.kind in ("counts", "started"):
                 looks.append((kept("tiny", workspace), computed(workspace)))
 
+    monkeypatch.setattr(harness.launch, "REST", 0)
     launch(workspace, study, display=lambda _: Looking())
     assert len(looks) == 6 + 7  # starts, and counts before each and after all
     assert all(found is not None and same(found, fresh) for found, fresh in looks)
@@ -113,6 +116,21 @@ def test_it_counts_only_while_nothing_has_changed(finished: Workspace) -> None:
         with changed(finished, statement):
             assert kept("tiny", finished) is None, statement
         assert kept("tiny", finished) is not None
+
+
+def test_looks_take_little_of_a_studys_time(
+    workspace: Workspace, study: StudyConfig, launch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+
+    def look(*_: Any) -> None:
+        looks.append(time.monotonic())
+        time.sleep(0.02)
+
+    monkeypatch.setattr(harness.launch, "keep_standing", look)
+    launch(workspace, study)
+    *during, _ = looks  # one more when the study has ended
+    assert all(later - sooner > 1.0 for sooner, later in itertools.pairwise(during))
 
 
 def test_what_a_summary_does_not_know_of_changes_nothing(finished: Workspace) -> None:
