@@ -28,6 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness.errors import HarnessError
 from harness.randomness import derive_seed
+from harness.records.provenance import without_password
 from harness.records.sqlite import lock_at_begin, prepare_sqlite, sqlite_file
 from harness.records.workspace import Workspace
 from harness.run.runner import Outcome
@@ -73,7 +74,11 @@ class Storage:
             self.studies = Studies(self._storage.engine)
         except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise HarnessError(f"Optuna's database {url} cannot be used: {reason}") from None
+            if isinstance(error.__cause__, ImportError):  # Optuna hides which one
+                reason = f"install its driver ({error.__cause__})"
+            raise HarnessError(
+                f"Optuna's database {without_password(url)} cannot be used: {reason}"
+            ) from None
 
     @staticmethod
     def exists(workspace: Workspace) -> bool:

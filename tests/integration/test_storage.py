@@ -41,6 +41,14 @@ def test_reading_creates_no_database(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_missing_driver_is_named_and_no_password(tmp_path: Path) -> None:
+    url = "postgresql+pg8000://me:p@ss@127.0.0.1/optuna"
+    place = Workspace.locate(root=tmp_path, storage_url=url)
+    words = r"postgresql\+pg8000://127.0.0.1/optuna cannot be used: install its driver .*'pg8000'"
+    with pytest.raises(HarnessError, match=words):
+        Storage(place)
+
+
 def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "optuna.db").write_text("certainly not a database, " * 100)
     with pytest.raises(HarnessError, match=r"optuna\.db"):
