@@ -34,7 +34,7 @@ from harness.study.study import StudyConfig
 from harness.systems import TrainConfig
 from harness.work.board import OpenStudy, count_cells, is_complete
 from harness.work.display import Display, Event, ended, show_lone_run, silent
-from harness.work.estimate import estimate_seconds
+from harness.work.estimate import estimate_seconds, start_seconds
 from harness.work.notes import note_display, note_repeats, note_retry, register
 from harness.work.plan import Plan, set_up_bench, set_up_lone_bench
 from harness.work.pool import check_workers, count_workers, work_side_by_side
@@ -316,7 +316,7 @@ def preview(
     check_workers(workers, execution)
     with cpu_threads(execution.threads):
         reason, execution, bench = _set_up(known, study, arms, execution, workspace)
-        seconds = estimate_seconds(study, arms, bench)
+        start, seconds = start_seconds(), estimate_seconds(study, arms, bench)
     rows: list[dict[str, Any]] = [
         {
             "name": arm.name,
@@ -329,12 +329,13 @@ def preview(
     ]
     runs = sum(row["search_runs"] + row["confirm_runs"] for row in rows)
     number = count_workers(workers, execution, runs)
+    start_of_workers = start if number > 1 else 0.0  # side by side
     is_comparable = len(arms) > 1 and study.baseline_arm not in refused
     return {
         "arms": rows,
         "refused": refused,
         "runs": runs,
-        "hours": sum(row["hours"] for row in rows) / number,
+        "hours": sum(row["hours"] for row in rows) / number + (start + start_of_workers) / 3600,
         "workers": number,
         **execution.model_dump(),
         "precision_reason": reason,

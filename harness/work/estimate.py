@@ -21,7 +21,8 @@ from harness.systems import TrainConfig, draw_inputs, generate
 TIMED_STEPS = 3  # after one that warms up
 TIMED_SAMPLES = 200
 PATIENCE = 3.0  # seconds for steps of all shapes; what is left out then takes the others' mean
-RECORDING = 1.0  # seconds a run, of building networks, checkpoints and MLflow
+RECORDING = 1.5  # seconds a run, of building networks, checkpoints and MLflow
+LONGEST_START = 30.0  # of a process that does nothing else
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class _Cost:
 
     Attributes:
         training: For the full budget.
-        drawing: Of the samples of one evaluation.
+        drawing: Of the samples and pictures of one evaluation.
         ways: 2 where samples are translated back and scored in both domains, else 1.
     """
 
@@ -73,6 +74,11 @@ def estimate_seconds(study: StudyConfig, arms: Sequence[Arm], bench: Bench) -> d
         confirm = mean.training + evaluations(mean, splits=2)
         found[arm.name] = num_search * search + study.confirm.seeds * confirm
     return found
+
+
+def start_seconds() -> float:
+    """Return what this process has taken so far: imports and data, again in every worker."""
+    return min(time.process_time(), LONGEST_START)
 
 
 def _shape_of(config: TrainConfig) -> str:
@@ -118,8 +124,13 @@ def _time_run(config: TrainConfig, bench: Bench) -> _Cost:
         next(iter(system.step(batches.take, 0.0).values())).item()
 
     def draw() -> None:
-        generator.eval()
         generate(generator, inputs)
+
+    def picture() -> None:
+        shown = system.facts.kind.num_shown
+        samples = generate(generator, tuple(each[:shown] for each in inputs))
+        system.facts.kind.picture(samples, system.facts.density)
+        system.draw(bench.dataset.validation, final=False)
 
     step()
     if config.budget.seconds is not None:
@@ -129,10 +140,14 @@ def _time_run(config: TrainConfig, bench: Bench) -> _Cost:
         training = (
             _seconds(step, TIMED_STEPS) * config.budget.amount / one.spent(config.budget.unit)
         )
+    for network in system.networks.values():
+        network.eval()
+    picture()  # the first one loads fonts
     # Where images are translated back, both ways are drawn, each after going there and back.
     ways = 1 if system.returning(config) is None else 2
     draws = ways**2 * bench.evaluator.num_samples / len(inputs[0])
-    return _Cost(training=training, drawing=draws * _seconds(draw, 1), ways=ways)
+    drawing = draws * _seconds(draw, 1) + _seconds(picture, 1)
+    return _Cost(training=training, drawing=drawing, ways=ways)
 
 
 def _seconds(work: Callable[[], None], times: int) -> float:
