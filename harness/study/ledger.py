@@ -79,7 +79,7 @@ class Ledger:
         seen = False
         for entry in self.entries:
             seen = seen or any(entry.confirmed.values())
-            changes = f"run again: {entry.runs}" if entry.kind == "retried" else ""
+            changes = entry.runs
             if entry.study is not None:
                 changes = "" if plan is None else ", ".join(_changes(plan, entry.study))
             if entry.kind in ("extended", "retried"):
@@ -95,9 +95,10 @@ class Ledger:
                 return f"its confirm runs had been made before under another name ({entry.runs})"
         for extension in self.extensions:
             if extension.spoils:
-                return (
-                    f"the study was extended after a look at its test scores ({extension.changes})"
-                )
+                look = "after a look at its test scores"
+                if extension.entry.kind == "retried":
+                    return f"failed runs of the study were run again {look} ({extension.changes})"
+                return f"the study was extended {look} ({extension.changes})"
         return ""
 
     @property

@@ -96,8 +96,8 @@ def test_failed_runs_that_run_again_after_a_look_cost_the_p(
     (after,) = launch(workspace, study, retry_failed=True).comparisons
     assert kinds(workspace)[:3] == ["registered", "displayed", "retried"]
     assert after.p_value is None
-    words = f"extended after a look at its test scores (run again: {runs})"
-    assert words in after.withheld
+    words = "failed runs of the study were run again after a look at its test scores"
+    assert f"{words} ({runs})" in after.withheld
     assert ledger(workspace).extensions[0].entry.confirmed == {"non_saturating": 4, "hinge": 4}
     if "confirm" in runs:  # as many runs as before, and another result
         assert kinds(workspace)[3:] == ["displayed"]

@@ -59,7 +59,7 @@ def _what(entry: Entry, ledger: Ledger) -> str:
         case "repeated":
             return f"the same confirm runs had ended before ({entry.runs})"
         case "retried":
-            return changes
+            return f"run again: {entry.runs}"
     assert entry.study is not None
     arms = entry.study.arms()
     seeds = " and ".join(map(str, entry.study.confirm.sizes))
