@@ -194,10 +194,10 @@ def test_help_is_quick_to_load(tmp_path: Path, files: Any) -> None:
 @pytest.fixture
 def start(
     study: Path, environment: Any, tiny_study: str
-) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Return a function that starts a longer study as a process; none outlives the test."""
     # In the store of the finished study: creating one takes longer than this study.
-    (study / "long.toml").write_text(tiny_study.replace("images = 320", "images = 16_000"))
+    (study / "long.toml").write_text(tiny_study.replace("images = 320", "images = 6_000"))
     command = [
         sys.executable,
         "-m",
@@ -210,12 +210,12 @@ def start(
     ]
     with ExitStack() as stack:
 
-        def start() -> subprocess.Popen[str]:
+        def start(*options: str) -> subprocess.Popen[str]:
             # The children of a job in the background would inherit that it ignores Ctrl-C.
             signal.signal(signal.SIGINT, signal.default_int_handler)
             process = stack.enter_context(
                 subprocess.Popen(
-                    [*command, "--threads", "1"],
+                    [*command, "--threads", "1", *options],
                     cwd=study,
                     env=environment(study),
                     stderr=subprocess.PIPE,
@@ -230,7 +230,7 @@ def start(
 
 
 def test_ctrl_c_records_all_states_and_the_same_command_goes_on(
-    study: Path, start: Callable[[], subprocess.Popen[str]]
+    study: Path, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     from harness.records.tracking import Tracker
     from harness.records.workspace import Workspace
@@ -261,7 +261,7 @@ def test_ctrl_c_records_all_states_and_the_same_command_goes_on(
     assert 1 <= ended <= states()["FINISHED"]  # one may have been recorded and not yet noted
 
     # Enough of it: what was noted as ended is not trained again, and the next run ends.
-    again = start()
+    again = start("--workers", "1")
     assert again.stderr is not None
     assert again.stderr.readline().startswith(f"[{ended + 1}/8]")
     again.send_signal(signal.SIGTERM)

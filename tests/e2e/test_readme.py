@@ -49,6 +49,7 @@ def test_the_new_loss_is_listed(plugin: Path) -> None:
     assert plugin.stem not in call(plugin.parent, "list", "losses")
 
 
+@pytest.mark.slow
 def test_the_new_loss_trains_in_a_study(plugin: Path) -> None:
     (plugin.parent / "new.toml").write_text(
         f"""

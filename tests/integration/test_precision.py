@@ -62,6 +62,7 @@ def test_it_is_chosen_once_and_kept(
         launch(workspace, make_study(precision="float32"))
 
 
+@pytest.mark.slow
 def test_two_workers_find_in_bfloat16_what_one_finds(
     make_study: Callable[..., StudyConfig],
     workspace: Workspace,

@@ -53,6 +53,7 @@ def test_inception_takes_grey_images_as_three_channels(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_evaluator_with_inception(random_inception: Path, tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (16, 3, 8, 8), generator=generator).to(torch.uint8)
