@@ -19,7 +19,7 @@ from harness.results.browse import mean_curves, write_pages
 from harness.results.continuing import check_defaults
 from harness.results.parent import describe
 from harness.results.power import check_power, power_of
-from harness.results.status import keep_standing
+from harness.results.status import keeping, try_to_keep
 from harness.results.summary import StudySummary, summary_of
 from harness.run.bench import Bench, run_facts
 from harness.run.execution import Execution, cpu_threads, resolve_device, resolve_threads
@@ -42,7 +42,6 @@ from harness.work.queue import Storage
 from harness.work.worker import Worker, ended_in_any_case
 
 SHOWN_BY = "harness run"
-REST = 50  # between looks at where a study stands, in their own length: 2 % of the time
 AFRESH = "--name NEW --set seed=1000 starts afresh, with other seeds"
 
 
@@ -168,7 +167,8 @@ def run_study(
                         plugins=plugin_sources(),
                         workers=number,
                     )
-                    tell = _telling(shown, opened, workspace)
+                    tell = keeping(opened, workspace, shown.show)
+                    tell(None)
                     if number > 1:
                         work_side_by_side(plan, number, tell)
                     else:
@@ -191,26 +191,6 @@ def _opening(definition: Definition, bench: Bench, ledger: Ledger, *, new: bool)
         yield f"there will be no p, since {ledger.spoilt}; {AFRESH}"
 
 
-def _telling(shown: Display, opened: OpenStudy, workspace: Workspace) -> Callable[[Event], None]:
-    """Return what shows news, and keeps where the study stands where that has changed."""
-    next_at = 0.0
-
-    def tell(event: Event) -> None:
-        nonlocal next_at
-        if (started := time.monotonic()) >= next_at:
-            _keep(opened, workspace)
-            ended = time.monotonic()
-            next_at = ended + REST * (ended - started)
-        shown.show(event)
-
-    return tell
-
-
-def _keep(opened: OpenStudy, workspace: Workspace) -> None:
-    with contextlib.suppress(Exception):  # no run ends for it
-        keep_standing(opened, workspace)
-
-
 def _sum_up(opened: OpenStudy, tracker: Tracker, workspace: Workspace) -> StudySummary:
     """Note on the study's own run what has come of it so far."""
     states, parent = opened.board.states(), opened.definition.parent_run_id
@@ -220,7 +200,7 @@ def _sum_up(opened: OpenStudy, tracker: Tracker, workspace: Workspace) -> StudyS
     curves = mean_curves(opened.definition, states, tracker)
     tracker.close_parent(parent, summary.complete, curves)
     write_pages(opened, tracker, states, summary)
-    _keep(opened, workspace)
+    try_to_keep(opened, workspace)
     return summary
 
 
@@ -312,11 +292,12 @@ def preview(
     arms, refused = study.possible_arms()
     if not arms:
         raise HarnessError(next(iter(refused.values())))
+    start = start_seconds()
     known = _known_definition(name, workspace)
     check_workers(workers, execution)
     with cpu_threads(execution.threads):
         reason, execution, bench = _set_up(known, study, arms, execution, workspace)
-        start, seconds = start_seconds(), estimate_seconds(study, arms, bench)
+        seconds = estimate_seconds(study, arms, bench)
     rows: list[dict[str, Any]] = [
         {
             "name": arm.name,

@@ -73,7 +73,8 @@ def _complete_study(incomplete: str) -> list[str]:
         workspace = locate(None, None, None)
     except HarnessError:
         return []
-    return [name for name in study_names(workspace.storage_url) if name.startswith(incomplete)]
+    names = study_names(workspace.storage_url) or []
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def _complete_preset(incomplete: str) -> list[str]:

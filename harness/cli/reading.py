@@ -51,7 +51,7 @@ def status(
 
 def _names(workspace: Workspace) -> list[str]:
     """Return the names of all studies, without an import of torch if it can be."""
-    if names := study_names(workspace.storage_url):
+    if (names := study_names(workspace.storage_url)) is not None:
         return names
     from harness.work.board import list_studies
 

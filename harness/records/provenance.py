@@ -52,7 +52,7 @@ def processor(described: Path = Path("/proc/cpuinfo")) -> str:
 
 def without_password(text: str) -> str:
     """Return an address without the user and password that it may hold."""
-    return re.sub(r"(://)[^/\s]*@", r"\1", text)
+    return re.sub(r"(://)\S*@", r"\1", text)
 
 
 def _commit() -> str | None:

@@ -36,23 +36,24 @@ def prepare_sqlite(url: str) -> None:
         connection.close()
 
 
-def study_names(url: str) -> list[str]:
+def study_names(url: str) -> list[str] | None:
     """Return the names of studies in a local database, within a shell's patience.
 
-    It reads the file without SQLAlchemy, whose import takes long, and finds none wherever it
-    cannot.
+    It reads the file without SQLAlchemy, whose import takes long; None where it cannot.
     """
     import sqlite3
     from contextlib import closing
 
     file = sqlite_file(url)
-    if file is None or not file.exists():
+    if file is None:
+        return None
+    if not file.exists():
         return []
     try:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
             return [name for (name,) in database.execute("SELECT name FROM harness_studies")]
     except sqlite3.Error:
-        return []
+        return None
 
 
 def lock_at_begin(engine: sqlalchemy.Engine) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +15,13 @@ from harness.study.ledger import Entry, Ledger
 from harness.study.study import StudyConfig
 from harness.work import standing
 from harness.work.board import ArmState, OpenStudy, open_study
+from harness.work.display import Event
 from harness.work.notes import display_of, note_display, note_repeats
 from harness.work.standing import Page, Standing
 
 SHOWN_BY = "harness status"
 REFRESH_SECONDS = 3.0
+REST = 20  # between looks at where a study stands, in their own length: 5 % of the time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +67,8 @@ def read_status(name: str, workspace: Workspace) -> StudyStatus:
     Raises:
         HarnessError: There is no such study.
     """
-    opened = open_study(name, workspace)
     stamp = standing.stamp(name, workspace)  # before anything is read that may change
+    opened = open_study(name, workspace)
     states = opened.board.states()
     status = _status(opened, states, note_display(opened, states, SHOWN_BY))
     _keep(opened, workspace, stamp, states, status)
@@ -73,13 +76,48 @@ def read_status(name: str, workspace: Workspace) -> StudyStatus:
 
 
 def keep_standing(opened: OpenStudy, workspace: Workspace) -> None:
-    """Keep where a study stands, so that `harness status` can say it at once."""
+    """Keep where a study stands, so that `harness status` can say it at once.
+
+    Somebody else may have extended it since it was opened.
+    """
     stamp = standing.stamp(opened.name, workspace)
     if stamp is None or standing.is_kept(opened.name, workspace, stamp):
         return
+    definition = opened.storage.studies.definition(opened.name)
+    if definition is None:
+        return
+    if definition != opened.definition:
+        opened = OpenStudy.of(opened.name, definition, opened.storage)
     states = opened.board.states()
     ledger = note_repeats(opened, states, opened.storage.studies.ledger(opened.name))
     _keep(opened, workspace, stamp, states, _status(opened, states, ledger))
+
+
+def try_to_keep(opened: OpenStudy, workspace: Workspace) -> None:
+    """Keep where a study stands, unless that fails: no run ends for it."""
+    with contextlib.suppress(Exception):
+        keep_standing(opened, workspace)
+
+
+def keeping(
+    opened: OpenStudy, workspace: Workspace, show: Callable[[Event], None]
+) -> Callable[[Event | None], None]:
+    """Return what shows news, and keeps where the study stands where that has changed.
+
+    It is called without news too, now and then.
+    """
+    next_at = 0.0
+
+    def tell(event: Event | None) -> None:
+        nonlocal next_at
+        if (started := time.monotonic()) >= next_at:
+            try_to_keep(opened, workspace)
+            ended = time.monotonic()
+            next_at = ended + REST * (ended - started)
+        if event is not None:
+            show(event)
+
+    return tell
 
 
 def _keep(

@@ -77,7 +77,7 @@ def estimate_seconds(study: StudyConfig, arms: Sequence[Arm], bench: Bench) -> d
 
 
 def start_seconds() -> float:
-    """Return what this process has taken so far: imports and data, again in every worker."""
+    """Return what this process has taken so far: imports, which every worker needs too."""
     return min(time.process_time(), LONGEST_START)
 
 

@@ -78,10 +78,13 @@ def _bench(
 
 
 def _check_memory(config: TrainConfig, facts: Facts) -> None:
-    """Raise HarnessError where one batch of samples is more than the machine's memory holds."""
-    needed = 4 * config.batch_size * math.prod(facts.sample_shape)
+    """Raise HarnessError where a step cannot fit into the machine's memory.
+
+    It holds three batches at least: real ones, generated ones, and the gradients of these.
+    """
+    needed = 3 * 4 * config.batch_size * math.prod(facts.sample_shape)
     if needed > (total := psutil.virtual_memory().total):
         raise HarnessError(
-            f"batch_size = {config.batch_size}: one batch takes {needed / 2**30:,.0f} GiB; allowed "
-            f"are batches that fit into this machine's memory of {total / 2**30:,.0f} GiB"
+            f"batch_size = {config.batch_size}: a step takes more than {needed / 2**30:,.0f} GiB; "
+            f"allowed are batches that fit into this machine's memory of {total / 2**30:,.0f} GiB"
         )

@@ -77,7 +77,7 @@ def free_memory() -> int:
     return free
 
 
-def work_side_by_side(plan: Plan, workers: int, tell: Callable[[Event], None]) -> None:
+def work_side_by_side(plan: Plan, workers: int, tell: Callable[[Event | None], None]) -> None:
     """Work in several processes; return when nothing is left to do."""
     context = multiprocessing.get_context("spawn")
     events: Any = context.Queue()
@@ -103,14 +103,17 @@ def work_side_by_side(plan: Plan, workers: int, tell: Callable[[Event], None]) -
 
 
 def _tell_until_ended(
-    processes: Sequence[BaseProcess], events: Any, tell: Callable[[Event], None]
+    processes: Sequence[BaseProcess], events: Any, tell: Callable[[Event | None], None]
 ) -> None:
-    """Tell news until every process has ended; one with unread news could not."""
+    """Tell news, or that there is none, until every process has ended.
+
+    One with unread news could not end.
+    """
     while any(process.is_alive() for process in processes) or not events.empty():
         try:
             tell(events.get(timeout=POLL_SECONDS))
         except queue.Empty:
-            continue
+            tell(None)
 
 
 def _worker_process(plan: Plan, index: int, events: Any) -> None:

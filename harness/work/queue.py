@@ -72,7 +72,7 @@ class Storage:
             if file is not None:
                 lock_at_begin(self._storage.engine)
             self.studies = Studies(self._storage.engine)
-        except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError) as error:
+        except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             if isinstance(error.__cause__, ImportError):  # Optuna hides which one
                 reason = f"install its driver ({error.__cause__})"

@@ -9,6 +9,7 @@ from harness.records.experiment import StudyRuns
 from harness.records.workspace import Workspace
 from harness.work.queue import Storage
 from harness.work.rows import Rows
+from harness.work.standing import forget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class Removal:
     shown: bool
     _rows: Rows
     _runs: StudyRuns | None
+    _workspace: Workspace
 
     @classmethod
     def plan(cls, name: str, workspace: Workspace) -> Removal:
@@ -49,6 +51,7 @@ class Removal:
             shown=rows.shown(),
             _rows=rows,
             _runs=runs,
+            _workspace=workspace,
         )
 
     def carry_out(self) -> None:
@@ -63,3 +66,4 @@ class Removal:
         if self._runs is not None:
             self._runs.remove()
         self._rows.delete()
+        forget(self.name, self._workspace)

@@ -8,6 +8,7 @@ from harness.signals import uninterrupted
 from harness.study.file import check_name
 from harness.work.queue import Storage
 from harness.work.rows import Rows
+from harness.work.standing import forget
 
 RENAMED = "is being renamed"
 
@@ -38,4 +39,5 @@ def rename_study(old: str, new: str, workspace: Workspace) -> int:
     with uninterrupted():
         runs.rename_experiment(new)
         rows.rename(new)
+        forget(old, workspace)
     return runs.number

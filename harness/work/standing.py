@@ -94,7 +94,9 @@ def stamp(name: str, workspace: Workspace) -> str | None:
 def keep(name: str, workspace: Workspace, stamp: str, standing: Standing) -> None:
     """Keep a standing that was computed after this stamp was taken."""
     content = json.dumps({"stamp": stamp, **asdict(standing)}).encode()
-    with contextlib.suppress(OSError):  # the records are somebody else's
+    if not workspace.root.is_dir():  # nothing else of the study is here
+        return
+    with contextlib.suppress(OSError):  # it can be computed again
         write_atomically(_file(name, workspace), content)
 
 
@@ -119,12 +121,25 @@ def kept(name: str, workspace: Workspace) -> Standing | None:
     return None
 
 
+def forget(name: str, workspace: Workspace) -> None:
+    """Keep nothing more of a study."""
+    with contextlib.suppress(OSError):
+        _file(name, workspace).unlink()
+
+
 def _note(name: str, display: Mapping[str, Any] | None, database: sqlite3.Connection) -> None:
     """Put a display of test scores into the ledger, unless they were the last that were shown."""
-    shown = database.execute(_LAST_SHOWN, (name,)).fetchone()
-    if display is not None and shown != (display["shown"],):
+
+    def is_news() -> bool:
+        shown = database.execute(_LAST_SHOWN, (name,)).fetchone()
+        return display is not None and shown != (display["shown"],)
+
+    if is_news():
         with database:
-            database.execute(_NOTE, (name, json.dumps({**display, "time": time.time()})))
+            database.execute("BEGIN IMMEDIATE")
+            if is_news():  # nobody else has noted it meanwhile
+                entry = {**(display or {}), "time": time.time()}
+                database.execute(_NOTE, (name, json.dumps(entry)))
 
 
 def _stamp(name: str, database: sqlite3.Connection) -> str:

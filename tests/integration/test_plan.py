@@ -108,7 +108,7 @@ def test_a_batch_beyond_the_machines_memory_is_refused(
     make_study: Callable[..., Any], workspace: Workspace, launch: Callable[..., Any]
 ) -> None:
     study = make_study(fixed={"batch_size": 10**10}, budget={"images": 10**11})
-    with pytest.raises(HarnessError, match="batch_size = 10000000000: one batch takes 9,537 GiB"):
+    with pytest.raises(HarnessError, match="= 10000000000: a step takes more than 28,610 G"):
         launch(workspace, study)
     assert Storage(workspace).studies.names() == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import sqlite3
@@ -10,17 +11,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import harness.launch
+import harness.results.status
 from harness.records.workspace import Workspace
-from harness.results.status import read_status
+from harness.results.status import keep_standing, keeping, read_status
 from harness.study.ledger import Ledger
 from harness.study.study import StudyConfig
 from harness.work.board import open_study
 from harness.work.queue import Storage
+from harness.work.removal import Removal
+from harness.work.renaming import rename_study
 from harness.work.standing import Standing, kept
 
 pytestmark = pytest.mark.usefixtures("fake_runs")
@@ -96,7 +102,7 @@ def test_it_is_kept_at_every_start_and_end_of_a_run(
             if event.kind in ("counts", "started"):
                 looks.append((kept("tiny", workspace), computed(workspace)))
 
-    monkeypatch.setattr(harness.launch, "REST", 0)
+    monkeypatch.setattr(harness.results.status, "REST", 0)
     launch(workspace, study, display=lambda _: Looking())
     assert len(looks) == 6 + 7  # starts, and counts before each and after all
     assert all(found is not None and same(found, fresh) for found, fresh in looks)
@@ -127,10 +133,65 @@ def test_looks_take_little_of_a_studys_time(
         looks.append(time.monotonic())
         time.sleep(0.02)
 
-    monkeypatch.setattr(harness.launch, "keep_standing", look)
+    monkeypatch.setattr(harness.results.status, "keep_standing", look)
     launch(workspace, study)
     *during, _ = looks  # one more when the study has ended
-    assert all(later - sooner > 1.0 for sooner, later in itertools.pairwise(during))
+    assert during
+    assert all(later - sooner > 0.4 for sooner, later in itertools.pairwise(during))
+
+
+def test_without_news_it_is_looked_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Any] = []
+    told: list[Any] = []
+    monkeypatch.setattr(harness.results.status, "REST", 0)
+    monkeypatch.setattr(harness.results.status, "keep_standing", lambda *_: looks.append(1))
+    tell = keeping(None, None, told.append)  # type: ignore[arg-type]
+    tell(None)
+    tell(None)
+    assert len(looks) == 2
+    assert told == []
+
+
+def test_a_study_that_was_extended_meanwhile_is_kept_as_it_is_now(
+    workspace: Workspace, study: StudyConfig, make_study: Any, launch: Any
+) -> None:
+    launch(workspace, study)
+    opened = open_study("tiny", workspace)
+    longer = make_study(search={"trials_per_arm": 1}, confirm={"seeds": 3})
+    now = opened.definition.model_copy(update={"study": longer})
+    opened.storage.studies.write("tiny", now)  # as another process would
+    keep_standing(opened, workspace)
+    standing = kept("tiny", workspace)
+    assert standing is not None
+    assert not standing.values["complete"]
+    assert same(standing, computed(workspace))
+
+
+def test_two_that_show_the_same_scores_note_it_once(
+    workspace: Workspace, study: StudyConfig, launch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.launch, "note_display", lambda opened, *_: ledger(workspace))
+        launch(workspace, study)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: kept("tiny", workspace), range(16)))
+    assert None not in found
+    assert len(ledger(workspace).entries) == 2
+
+
+def test_nothing_is_kept_where_the_study_has_no_folder(finished: Workspace, tmp_path: Path) -> None:
+    elsewhere = dataclasses.replace(finished, root=tmp_path / "nowhere")
+    assert read_status("tiny", elsewhere).summary.complete
+    assert not elsewhere.root.exists()
+
+
+def test_it_goes_with_its_study(finished: Workspace) -> None:
+    rename_study("tiny", "little", finished)
+    assert not [*finished.cache.glob("standing_*")]
+    read_status("little", finished)
+    assert len([*finished.cache.glob("standing_*")]) == 1
+    Removal.plan("little", finished).carry_out()
+    assert not [*finished.cache.glob("standing_*")]
 
 
 def test_what_a_summary_does_not_know_of_changes_nothing(finished: Workspace) -> None:
@@ -193,11 +254,11 @@ def test_a_failure_to_keep_it_stops_no_run(
     def fail(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(harness.launch, "keep_standing", fail)
+    monkeypatch.setattr(harness.results.status, "keep_standing", fail)
     assert launch(workspace, study).complete
 
 
-def test_records_of_somebody_else_are_read_all_the_same(finished: Workspace) -> None:
+def test_what_cannot_be_kept_is_computed_every_time(finished: Workspace) -> None:
     (file,) = finished.cache.glob("standing_*")
     file.unlink()
     file.mkdir()  # nothing can be kept here

@@ -42,10 +42,16 @@ def test_reading_creates_no_database(tmp_path: Path) -> None:
 
 
 def test_a_missing_driver_is_named_and_no_password(tmp_path: Path) -> None:
-    url = "postgresql+pg8000://me:p@ss@127.0.0.1/optuna"
+    url = "postgresql+pg8000://me:p@s/s@127.0.0.1/optuna"
     place = Workspace.locate(root=tmp_path, storage_url=url)
     words = r"postgresql\+pg8000://127.0.0.1/optuna cannot be used: install its driver .*'pg8000'"
     with pytest.raises(HarnessError, match=words):
+        Storage(place)
+
+
+def test_an_impossible_address_is_one_line(tmp_path: Path) -> None:
+    place = Workspace.locate(root=tmp_path, storage_url="postgresql://me:s@127.0.0.1:port/o")
+    with pytest.raises(HarnessError, match=r"postgresql://127\.0\.0\.1:port/o cannot be used: "):
         Storage(place)
 
 
