@@ -52,7 +52,8 @@ class StudyStatus:
         below = [f"Running: {run}" for run in self.running]
         if self.remaining_seconds is not None:
             minutes = self.remaining_seconds / 60
-            below.append(f"About {minutes:.0f} minutes of single-worker time remain.")
+            left = f"about {minutes:.0f} minutes" if minutes >= 1.5 else "about a minute or less"
+            below.append(f"Left: {left} of single-worker time.")
         return replace(page, sentences=[*page.sentences, *below])
 
     def standing(self, display: Entry | None = None) -> Standing:
