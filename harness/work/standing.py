@@ -7,6 +7,7 @@ has changed in the local database that it was computed from, nor in this package
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import sqlite3
@@ -143,10 +144,16 @@ def _note(name: str, display: Mapping[str, Any] | None, database: sqlite3.Connec
 
 
 def _stamp(name: str, database: sqlite3.Connection) -> str:
-    digest = hashlib.sha256(source_digest().encode())
+    digest = hashlib.sha256(_own_sources().encode())
     for query in _SUMMED_UP:
         digest.update(repr(database.execute(query, {"name": name}).fetchall()).encode())
     return digest.hexdigest()
+
+
+@functools.cache
+def _own_sources() -> str:
+    """Return the digest of the sources as this process found them: it goes on with those."""
+    return source_digest()
 
 
 @contextlib.contextmanager

@@ -44,6 +44,16 @@ def finished(workspace: Workspace, study: StudyConfig, launch: Any) -> Workspace
     return workspace
 
 
+@pytest.fixture
+def unseen(workspace: Workspace, study: StudyConfig, launch: Any, monkeypatch: Any) -> Workspace:
+    """Return where a study has been run to its end whose test scores nobody has looked at."""
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.launch, "note_display", lambda opened, *_: ledger(workspace))
+        launch(workspace, study)
+    assert not ledger(workspace).has("displayed")
+    return workspace
+
+
 @contextlib.contextmanager
 def changed(workspace: Workspace, statement: str) -> Iterator[None]:
     """Change a study's database, and put it back."""
@@ -87,23 +97,21 @@ def test_a_study_that_has_run_says_at_once_where_it_stands(finished: Workspace) 
 
 
 def test_it_is_kept_at_every_start_and_end_of_a_run(
-    workspace: Workspace, study: StudyConfig, launch: Any, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace,
+    study: StudyConfig,
+    launch: Any,
+    listener: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks: list[tuple[Standing | None, Standing]] = []
 
-    class Looking:
-        def __enter__(self) -> Any:
-            return self
+    def look(event: Any) -> None:
+        if event.kind in ("counts", "started"):
+            looks.append((kept("tiny", workspace), computed(workspace)))
 
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def show(self, event: Any) -> None:
-            if event.kind in ("counts", "started"):
-                looks.append((kept("tiny", workspace), computed(workspace)))
-
+    monkeypatch.setattr(listener, "show", look)
     monkeypatch.setattr(harness.results.status, "REST", 0)
-    launch(workspace, study, display=lambda _: Looking())
+    launch(workspace, study, display=lambda _: listener)
     assert len(looks) == 6 + 7  # starts, and counts before each and after all
     assert all(found is not None and same(found, fresh) for found, fresh in looks)
     assert len({str(fresh.page) for _, fresh in looks}) == 6 + 7
@@ -167,16 +175,11 @@ def test_a_study_that_was_extended_meanwhile_is_kept_as_it_is_now(
     assert same(standing, computed(workspace))
 
 
-def test_two_that_show_the_same_scores_note_it_once(
-    workspace: Workspace, study: StudyConfig, launch: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(harness.launch, "note_display", lambda opened, *_: ledger(workspace))
-        launch(workspace, study)
+def test_two_that_show_the_same_scores_note_it_once(unseen: Workspace) -> None:
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: kept("tiny", workspace), range(16)))
+        found = list(pool.map(lambda _: kept("tiny", unseen), range(16)))
     assert None not in found
-    assert len(ledger(workspace).entries) == 2
+    assert len(ledger(unseen).entries) == 2
 
 
 def test_nothing_is_kept_where_the_study_has_no_folder(finished: Workspace, tmp_path: Path) -> None:
@@ -207,7 +210,7 @@ def test_what_a_summary_does_not_know_of_changes_nothing(finished: Workspace) ->
 def test_it_does_not_outlive_a_change_of_the_package(
     finished: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.work.standing.source_digest", lambda: "of another version")
+    monkeypatch.setattr("harness.work.standing._own_sources", lambda: "of another version")
     assert kept("tiny", finished) is None
 
 
@@ -220,22 +223,16 @@ def test_what_cannot_be_read_is_computed(finished: Workspace) -> None:
     assert kept("tiny", finished) is not None
 
 
-def test_scores_that_are_shown_from_it_are_noted_once(
-    workspace: Workspace, study: StudyConfig, launch: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:  # a run that nobody has looked at
-        patch.setattr(harness.launch, "note_display", lambda opened, *_: ledger(workspace))
-        launch(workspace, study)
-    assert not ledger(workspace).has("displayed")
+def test_scores_that_are_shown_from_it_are_noted_once(unseen: Workspace) -> None:
     for _ in range(3):
-        assert kept("tiny", workspace) is not None
-    (entry,) = [entry for entry in ledger(workspace).entries if entry.kind == "displayed"]
+        assert kept("tiny", unseen) is not None
+    (entry,) = [entry for entry in ledger(unseen).entries if entry.kind == "displayed"]
     assert entry.shown_by == "harness status"
-    assert entry.time >= ledger(workspace).entries[0].time
-    states = open_study("tiny", workspace).board.states()
+    assert entry.time >= ledger(unseen).entries[0].time
+    states = open_study("tiny", unseen).board.states()
     assert entry.confirmed == {state.arm.name: len(state.confirm) for state in states}
-    read_status("tiny", workspace)  # shows the same scores
-    assert len(ledger(workspace).entries) == 2
+    read_status("tiny", unseen)  # shows the same scores
+    assert len(ledger(unseen).entries) == 2
 
 
 def test_nothing_is_kept_of_a_study_with_plugins(
